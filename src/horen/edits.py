@@ -1,0 +1,149 @@
+"""What a user gives to the editor and gets back: edits, receipts, stored records and explanations."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from horen.errors import EditError
+
+OnConflict = Literal["error", "supersede", "keep"]
+Action = Literal["added", "superseded", "kept", "unchanged"]
+
+
+def same_text(text: str) -> str:
+    """The form in which two prompts or targets count as the same: NFC, runs of white space as one blank."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One fact to write: after ``prompt`` (or a ``rephrase`` of it) the model shall answer ``target``.
+
+    Raises:
+        EditError: when a field is not text or is blank.
+    """
+
+    prompt: str
+    target: str
+    rephrases: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rephrases, str):
+            raise EditError(f"rephrases={self.rephrases!r} is one text: give a list of texts.")
+        object.__setattr__(self, "rephrases", tuple(self.rephrases))
+        for name, text in (
+            ("prompt", self.prompt),
+            ("target", self.target),
+            *(("rephrase", r) for r in self.rephrases),
+        ):
+            if not isinstance(text, str):
+                raise EditError(f"The {name} of an edit must be text, not {type(text).__name__} ({text!r}).")
+            if not text.strip():
+                where = f" of the edit for {self.prompt!r}" if name != "prompt" and self.prompt else ""
+                raise EditError(f"The {name}{where} is empty: write at least one word.")
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one edit.
+
+    Attributes:
+        id: the edit's number; of the edit that was kept, where nothing was written.
+        loss: mean negative log-likelihood in nats of a target token, over all training contexts, with the value applied.
+        steps: optimisation steps taken.
+        converged: whether every target token reached the configured probability in every training context.
+        reused: whether the value of an edit that was already stored serves this one too.
+        action: added, superseded (another edit was replaced), kept (the stored edit stays, this one was not
+            written), or unchanged (the very same edit was already stored).
+        replaced: id of the edit that was superseded, or None.
+    """
+
+    id: int
+    loss: float
+    steps: int
+    converged: bool
+    reused: bool
+    action: Action = "added"
+    replaced: int | None = None
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """An edit as it is stored.
+
+    Attributes:
+        id: number of the edit, given in order and never used again.
+        prompt: as given.
+        target: as given.
+        rephrases: as given.
+        entries: numbers of its codebook entries.
+        value: number of its value in the codebook.
+        loss: see :class:`Receipt`.
+        steps: see :class:`Receipt`.
+        converged: see :class:`Receipt`.
+        reused: see :class:`Receipt`.
+        created: time of the edit, ISO 8601 in UTC.
+        replaces: id of the edit that this one superseded, or None.
+    """
+
+    id: int
+    prompt: str
+    target: str
+    rephrases: tuple[str, ...]
+    entries: tuple[int, ...]
+    value: int
+    loss: float
+    steps: int
+    converged: bool
+    reused: bool
+    created: str
+    replaces: int | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a text wakes an edit, or why it does not.
+
+    Attributes:
+        text: the text that was routed.
+        words: the part of it that came nearest, as the model's tokens spell it.
+        edit_id: the nearest edit; None when nothing is stored, and then all that follows is None too.
+        prompt: the wording of that edit which is nearest: its prompt or one of its rephrases.
+        target: its target.
+        similarity: cosine of query and key after the Hopfield refinement.
+        raw_similarity: the same before it.
+        threshold: τ, which ``similarity`` must exceed.
+        fired: whether it does.
+        runner_up: id of the nearest edit with another value, or None.
+        runner_up_similarity: its cosine after the refinement, or None.
+    """
+
+    text: str
+    words: str | None
+    edit_id: int | None
+    prompt: str | None
+    target: str | None
+    similarity: float | None
+    raw_similarity: float | None
+    threshold: float
+    fired: bool
+    runner_up: int | None
+    runner_up_similarity: float | None
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What one undo took back.
+
+    Attributes:
+        operation: edit, supersede, remove or import.
+        removed: ids of the edits that are gone.
+        restored: ids of the edits that are back.
+    """
+
+    operation: str
+    removed: tuple[int, ...]
+    restored: tuple[int, ...]

@@ -1,0 +1,183 @@
+"""The codebook: growing tables of keys and values, with rows that can be put to sleep and woken again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from horen.memory.hopfield import retrieve
+
+
+@dataclass(frozen=True)
+class Match:
+    """The nearest entry to one query.
+
+    Attributes:
+        entry: number of the nearest entry.
+        value: number of the entry's value.
+        similarity: cosine after refinement.
+        raw_similarity: cosine before refinement.
+        fired: whether ``similarity`` exceeds the threshold.
+        runner_up: number of the nearest entry with another value, or None.
+        runner_up_similarity: its cosine after refinement, or None.
+    """
+
+    entry: int
+    value: int
+    similarity: float
+    raw_similarity: float
+    fired: bool
+    runner_up: int | None
+    runner_up_similarity: float | None
+
+
+class _Table:
+    """Rows appended in amortised O(1): the buffer doubles when it is full."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+        self._buffer = torch.empty((0, *shape), dtype=dtype, device=device)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def rows(self) -> Tensor:
+        """A view of the rows in use."""
+        return self._buffer[: self._length]
+
+    def append(self, rows: Tensor) -> None:
+        needed = self._length + len(rows)
+        if needed > len(self._buffer):
+            grown = self._buffer.new_empty((max(needed, 2 * len(self._buffer), 64), *self._buffer.shape[1:]))
+            grown[: self._length] = self.rows
+            self._buffer = grown
+        self._buffer[self._length : needed] = rows.to(self._buffer)
+        self._length = needed
+
+    def truncate(self, length: int) -> None:
+        self._length = length
+
+    def to(self, device: torch.device) -> None:
+        self._buffer = self._buffer.to(device)
+
+
+class Codebook:
+    """N entries (key, value), several of which may share a value.
+
+    Entries and values are numbered in the order of insertion and never move, so a number stays good for as long as
+    the codebook lives. Removing an edit puts its entries to sleep; undoing the removal wakes them, bit for bit.
+
+    Args:
+        key_dimension: d_k.
+        value_dimension: length P of one value: d_v for a vector, 2·r·d_v for a low-rank map.
+        device: where the tables live.
+    """
+
+    def __init__(self, key_dimension: int, value_dimension: int, *, device: torch.device | None = None) -> None:
+        device = device or torch.device("cpu")
+        self._keys = _Table((key_dimension,), torch.float32, device)
+        self._values = _Table((value_dimension,), torch.float32, device)
+        self._value_of = _Table((), torch.int64, device)
+        self._awake = _Table((), torch.bool, device)
+        self._awake_count = 0
+
+    def __len__(self) -> int:
+        """Number of awake entries."""
+        return self._awake_count
+
+    @property
+    def entries(self) -> int:
+        """Number of entries, asleep ones included."""
+        return len(self._keys)
+
+    @property
+    def keys(self) -> Tensor:
+        """[entries, d_k] float32 view, asleep ones included."""
+        return self._keys.rows
+
+    @property
+    def values(self) -> Tensor:
+        """[values, P] float32 view, asleep ones included."""
+        return self._values.rows
+
+    @property
+    def value_of(self) -> Tensor:
+        """[entries] int64 view: the value's number of each entry."""
+        return self._value_of.rows
+
+    def add_value(self, value: Tensor) -> int:
+        """Store a value [P] and return its number."""
+        self._values.append(value[None])
+        return len(self._values) - 1
+
+    def add_entries(self, keys: Tensor, value: int) -> range:
+        """Store [n, d_k] unit keys that share one value; returns the entries' numbers."""
+        first = self.entries
+        self._keys.append(keys)
+        self._value_of.append(torch.full((len(keys),), value))
+        self._awake.append(torch.ones(len(keys), dtype=torch.bool))
+        self._awake_count += len(keys)
+        return range(first, first + len(keys))
+
+    def set_awake(self, entries: Iterable[int], awake: bool) -> None:  # noqa: FBT001
+        """Put entries to sleep or wake them; a sleeping entry is never retrieved."""
+        index = torch.tensor(sorted(entries), dtype=torch.int64, device=self._awake.rows.device)
+        before = int(self._awake.rows[index].sum())
+        self._awake.rows[index] = awake
+        self._awake_count += (len(index) if awake else 0) - before
+
+    def truncate(self, *, entries: int, values: int) -> None:
+        """Forget every entry and value numbered from the given counts on: the way back from a failed insertion."""
+        self._awake_count -= int(self._awake.rows[entries:].sum())
+        for table in (self._keys, self._value_of, self._awake):
+            table.truncate(entries)
+        self._values.truncate(values)
+
+    def to(self, device: torch.device) -> None:
+        """Move every table to a device, in place."""
+        for table in (self._keys, self._values, self._value_of, self._awake):
+            table.to(device)
+
+    def match(
+        self, queries: Tensor, *, threshold: float, alpha: float, beta: float, steps: int, epsilon: float
+    ) -> list[Match]:
+        """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list.
+
+        Raises nothing of its own; see :func:`horen.memory.hopfield.retrieve` for the dynamics.
+        """
+        if not len(self) or not len(queries):
+            return []
+        found = retrieve(
+            queries,
+            self.keys,
+            self.value_of,
+            alpha=alpha,
+            beta=beta,
+            steps=steps,
+            epsilon=epsilon,
+            awake=None if len(self) == self.entries else self._awake.rows,
+        )
+        columns = (
+            found.index.tolist(),
+            self.value_of[found.index].tolist(),
+            found.similarity.tolist(),
+            found.raw_similarity.tolist(),
+            found.runner_up.tolist(),
+            found.runner_up_similarity.tolist(),
+        )
+        return [
+            Match(
+                entry=entry,
+                value=value,
+                similarity=similarity,
+                raw_similarity=raw,
+                fired=similarity > threshold,
+                runner_up=None if runner < 0 else runner,
+                runner_up_similarity=None if runner < 0 else runner_similarity,
+            )
+            for entry, value, similarity, raw, runner, runner_similarity in zip(*columns, strict=True)
+        ]

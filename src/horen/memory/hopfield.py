@@ -1,0 +1,102 @@
+"""Retrieval on the unit hypersphere as damped modern Hopfield dynamics: pure functions of tensors.
+
+Equations: arXiv 2605.08143 (normalized Hopfield retrieval) and Ramsauer et al. 2021 (modern Hopfield networks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What B queries found among N keys.
+
+    Attributes:
+        index: [B] int64, the nearest key after refinement.
+        similarity: [B] float32, cosine of the refined query and that key.
+        raw_similarity: [B] float32, cosine of the query as it came and that key.
+        runner_up: [B] int64, the nearest key with another label than the winner's; -1 where there is none.
+        runner_up_similarity: [B] float32, its cosine after refinement; -inf where there is none.
+    """
+
+    index: Tensor
+    similarity: Tensor
+    raw_similarity: Tensor
+    runner_up: Tensor
+    runner_up_similarity: Tensor
+
+
+def hopfield_step(
+    query: Tensor, keys: Tensor, *, alpha: float, beta: float, awake: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One damped attractor step: r = normalize(Kᵀ softmax(β K q)), q' = normalize((1 − α) q + α r).
+
+    Args:
+        query: [B, d] unit rows.
+        keys: [N, d] unit rows, N ≥ 1, same dtype as ``query``.
+        alpha: step size in [0, 1]; 0 leaves the query where it is.
+        beta: inverse temperature, ≥ 0.
+        awake: [N] bool, the keys that take part (at least one); None for all.
+
+    Returns:
+        The moved query q' and the read-out r, both [B, d] with unit rows.
+    """
+    weights = torch.softmax(beta * _scores(query, keys, awake), dim=-1)
+    readout = normalize(weights @ keys, dim=-1)
+    return normalize(torch.lerp(query, readout, alpha), dim=-1), readout
+
+
+def energy(query: Tensor, keys: Tensor, *, beta: float) -> Tensor:
+    """E(q) = −β⁻¹ log Σᵢ exp(β kᵢ·q) + ½‖q‖² (Ramsauer et al. 2021), [B] from [B, d] and [N, d]; β > 0."""
+    return -torch.logsumexp(beta * (query @ keys.T), dim=-1) / beta + 0.5 * query.square().sum(-1)
+
+
+def _scores(query: Tensor, keys: Tensor, awake: Tensor | None) -> Tensor:
+    scores = query @ keys.T
+    return scores if awake is None else scores.masked_fill(~awake, -torch.inf)
+
+
+def retrieve(
+    query: Tensor,
+    keys: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    steps: int,
+    epsilon: float,
+    awake: Tensor | None = None,
+) -> Retrieval:
+    """Refine each query by at most ``steps`` Hopfield steps, then find its nearest key.
+
+    A query stops early once ‖r − q‖ < ε. Rows do not influence each other, so a batch gives what its rows give
+    alone, up to rounding.
+
+    Args:
+        query: [B, d] float32 unit rows.
+        keys: [N, d] float32 unit rows, N ≥ 1.
+        labels: [N] int64; keys of one label belong to one edit, and the runner-up is taken among the others.
+        alpha: damping, see :func:`hopfield_step`.
+        beta: inverse temperature.
+        steps: T ≥ 0; 0 is plain nearest neighbour.
+        epsilon: stop when the read-out is nearer than this.
+        awake: [N] bool, the keys that take part (at least one); None for all.
+    """
+    refined = query
+    moving = torch.ones(query.shape[0], 1, dtype=torch.bool, device=query.device)
+    for _ in range(steps if alpha > 0 else 0):
+        moved, readout = hopfield_step(refined, keys, alpha=alpha, beta=beta, awake=awake)
+        moving = moving & ((readout - refined).norm(dim=-1, keepdim=True) >= epsilon)
+        refined = torch.where(moving, moved, refined)
+    scores = _scores(refined, keys, awake)
+    similarity, index = scores.max(dim=-1)
+    raw = (query * keys[index]).sum(-1)
+    others = scores.masked_fill(labels[None, :] == labels[index][:, None], -torch.inf)
+    runner_similarity, runner = others.max(dim=-1)
+    runner = torch.where(runner_similarity.isneginf(), -1, runner)
+    return Retrieval(index, similarity, raw, runner, runner_similarity)

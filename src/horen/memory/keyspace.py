@@ -1,0 +1,82 @@
+"""The key space: an affine map of features that ends on the unit hypersphere.
+
+It is fitted on features alone and knows neither the model nor the text they came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+@dataclass(frozen=True)
+class KeySpace:
+    """k = normalize((f − mean) · map): the space in which keys and queries are compared.
+
+    Attributes:
+        mean: [d_f] float32, subtracted from every feature; zeros in the published recipe.
+        map: [d_f, d_k] float32, or None for the identity.
+    """
+
+    mean: Tensor
+    map: Tensor | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Length d_k of a key."""
+        return int(self.mean.shape[0] if self.map is None else self.map.shape[1])
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Map [B, d_f] features to [B, d_k] float32 unit rows."""
+        centred = features.float() - self.mean
+        return normalize(centred if self.map is None else centred @ self.map, dim=-1)
+
+    def to(self, device: torch.device) -> KeySpace:
+        """The same space on another device."""
+        return KeySpace(self.mean.to(device), None if self.map is None else self.map.to(device))
+
+    @staticmethod
+    def identity(dimension: int) -> KeySpace:
+        """The published recipe's space: k = f / ‖f‖."""
+        return KeySpace(torch.zeros(dimension))
+
+    @staticmethod
+    def whitened(
+        background: Tensor, groups: list[Tensor], *, dimension: int, shrinkage: float, nuisance: float
+    ) -> KeySpace:
+        """Fit a space in which unrelated texts are orthogonal on average and paraphrases coincide.
+
+        The metric is S = (1 − ν) S_b + ν S_w, shrunk to (1 − λ) S + λ tr(S)/d · I: S_b is the covariance of unrelated
+        prompts and S_w the scatter of paraphrases within their group. Dividing by S's root removes what all prompts
+        share and what changes when only the wording or the surroundings change (Mahalanobis whitening; within-class
+        scatter as in Fisher's discriminant). The ``dimension`` directions of most background variance are kept.
+
+        Args:
+            background: [n, d_f] features of unrelated prompts, n ≥ 2.
+            groups: each [m, d_f], m ≥ 2: features of one prompt in several wordings or surroundings.
+            dimension: d_k, cut to what the sample supports.
+            shrinkage: λ in (0, 1].
+            nuisance: ν in [0, 1].
+        """
+        mean = background.double().mean(0)
+        between = background.double() - mean
+        samples = [between * ((1 - nuisance) / max(len(between) - 1, 1)) ** 0.5]
+        if groups and nuisance > 0:
+            within = torch.cat([group.double() - group.double().mean(0) for group in groups])
+            freedom = sum(len(group) - 1 for group in groups)
+            # Scatter is scaled to the background's size, so that ν means the same for every model.
+            scale = between.square().sum() / len(between) / (within.square().sum() / freedom)
+            samples.append(within * (nuisance * scale / freedom) ** 0.5)
+        stacked = torch.cat(samples)
+        # The sample spans at most its rows: an SVD of the rows stays cheap where d_f² would not fit in memory.
+        _, singular, basis = torch.linalg.svd(stacked, full_matrices=False)
+        variance = singular.square()
+        floor = shrinkage * variance.sum() / stacked.shape[1]
+        root = ((1 - shrinkage) * variance + floor).rsqrt()
+        projected = (between @ basis.T) * root
+        _, _, axes = torch.linalg.svd(projected, full_matrices=False)
+        kept = min(dimension, len(background) - 1, len(axes))
+        return KeySpace(mean.float(), ((basis.T * root) @ axes[:kept].T).float())

@@ -1,0 +1,340 @@
+"""The adapter: hooks on a transformers model that route each prompt once and add the value of the edit it wakes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from horen.config import HorenConfig
+from horen.errors import ModelError
+from horen.memory import Codebook, KeySpace, Match
+from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
+from horen.model.prompts import Prompt, PromptReader
+
+_MARK = "_horen_adapter"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A prompt in a batch: ``ids`` are the row's real tokens, which begin at column ``offset`` of the input."""
+
+    row: int
+    offset: int
+    ids: tuple[int, ...]
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Where a prompt went: the best match over its candidate readings, and the reading that gave it."""
+
+    place: Placed
+    span: tuple[int, int]
+    match: Match
+
+
+@dataclass
+class _Call:
+    """What one forward call of the model still has to do."""
+
+    places: list[Placed]
+    shape: tuple[int, int]
+    routed: list[Routed] = field(default_factory=list)
+
+
+@dataclass
+class _Boundary:
+    """A caller's word that the prompt is the first ``width`` columns of all that is fed, cached tokens included."""
+
+    width: int
+    memo: dict[tuple[int, tuple[int, ...]], Routed] = field(default_factory=dict)
+
+
+class _State(threading.local):
+    call: _Call | None = None
+    boundary: _Boundary | None = None
+    disabled: int = 0
+
+
+class ReadOnly(BaseException):
+    """Stops a forward call once the read site is known; not an error, so nothing should catch it on the way."""
+
+
+class Adapter:
+    """Wraps ``model`` so that its own ``forward`` and ``generate`` apply the codebook's edits.
+
+    Args:
+        model: any decoder-only transformers model; its weights are never touched.
+        reader: finds prompts in token ids.
+        config: the settings.
+
+    Raises:
+        ModelError: when the model is wrapped already, or has no layers with an MLP.
+        ConfigError: when a configured layer or site does not exist in it.
+    """
+
+    def __init__(self, model: PreTrainedModel, reader: PromptReader, config: HorenConfig) -> None:
+        if getattr(model, _MARK, None) is not None:
+            raise ModelError("This model is wrapped by an editor already: call unwrap() on that editor first.")
+        self.model = model
+        self.reader = reader
+        self.config = config
+        self.layout = Layout.of(model)
+        self.read: Site = self.layout.read_site(config)
+        self.write: Site = self.layout.write_site(config)
+        self.layout.check_order(self.read, self.write)
+        self.codebook: Codebook | None = None
+        self.key_space: KeySpace | None = None
+        self._state = _State()
+        self._signature = inspect.signature(model.forward)
+        self._handles = [
+            model.register_forward_pre_hook(self._before, with_kwargs=True),
+            model.register_forward_hook(self._after, always_call=True),
+            self._hook_read(self._route),
+            self.write.module.register_forward_hook(self._write),
+        ]
+        self._generate = model.generate
+        model.generate = self._bounded_generate()  # type: ignore[method-assign]
+        setattr(model, _MARK, self)
+
+    def unwrap(self) -> None:
+        """Take every hook off again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.model.__dict__.pop("generate", None)
+        self.model.__dict__.pop(_MARK, None)
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Run the untouched model within the block, in this thread."""
+        self._state.disabled += 1
+        try:
+            yield
+        finally:
+            self._state.disabled -= 1
+
+    @contextmanager
+    def boundary(self, width: int) -> Iterator[None]:
+        """Say that the first ``width`` columns of what the model is fed within the block are the prompt."""
+        before, self._state.boundary = self._state.boundary, _Boundary(width)
+        try:
+            yield
+        finally:
+            self._state.boundary = before
+
+    def features(self, rows: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]) -> Tensor:
+        """Pooled activations of one span a row, [B, d_f] float32; the model is run up to the read site alone.
+
+        Args:
+            rows: token ids without padding.
+            spans: the [start, stop) range to pool in each row.
+        """
+        ids, mask, positions = left_padded(rows, self.model)
+        width = ids.shape[1]
+        taken: list[Tensor] = []
+
+        def take(activation: Tensor) -> None:
+            states = activation.reshape(len(rows), width, -1)
+            offsets = [width - len(row) for row in rows]
+            taken.extend(
+                self._pool(states[i], (offset + start, offset + stop))
+                for i, (offset, (start, stop)) in enumerate(zip(offsets, spans, strict=True))
+            )
+            raise ReadOnly
+
+        handle = self._hook_read(take)
+        try:
+            with self.disabled(), torch.no_grad():
+                self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        except ReadOnly:
+            pass
+        finally:
+            handle.remove()
+        return torch.stack(taken)
+
+    def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
+        """The nearest entry to each prompt.
+
+        Args:
+            places: the prompts.
+            features: [Σ candidate spans, d_f], in the order of the prompts' spans.
+        """
+        if self.codebook is None or self.key_space is None:
+            return []
+        config = self.config
+        matches = self.codebook.match(
+            self.key_space(features),
+            threshold=config.threshold,
+            alpha=config.alpha,
+            beta=config.beta,
+            steps=config.steps,
+            epsilon=config.epsilon,
+        )
+        routed, used = [], 0
+        for place in places:
+            spans = place.prompt.spans
+            candidates = matches[used : used + len(spans)]
+            used += len(spans)
+            best = max(range(len(candidates)), key=lambda i: candidates[i].similarity, default=None)
+            if best is not None:
+                routed.append(Routed(place, spans[best], candidates[best]))
+        return routed
+
+    def _hook_read(self, take: Any) -> torch.utils.hooks.RemovableHandle:  # noqa: ANN401
+        if self.read.side == "input":
+            return self.read.module.register_forward_pre_hook(lambda _module, inputs: take(inputs[0]))
+        return self.read.module.register_forward_hook(lambda _module, _inputs, output: take(first_tensor(output)))
+
+    def _pool(self, states: Tensor, span: tuple[int, int]) -> Tensor:
+        start, stop = span
+        kept = max(1, math.ceil(self.config.read_share * (stop - start)))
+        return states[stop - kept : stop].float().mean(0)
+
+    def _bounded_generate(self) -> Any:  # noqa: ANN401
+        @functools.wraps(self._generate)
+        def generate(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            given = [args[0] if args else None, *(kwargs.get(k) for k in ("inputs_embeds", "inputs", "input_ids"))]
+            width = next((int(value.shape[1]) for value in given if isinstance(value, Tensor)), 1)
+            with self.boundary(width):
+                return self._generate(*args, **kwargs)
+
+        return generate
+
+    def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        state = self._state
+        state.call = None
+        if state.disabled or self.codebook is None or not len(self.codebook):
+            return
+        given = self._signature.bind_partial(*args, **kwargs).arguments
+        given |= given.pop("kwargs", {})
+        ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
+        source = ids if ids is not None else embeds
+        if source is None:
+            return
+        shape = (int(source.shape[0]), int(source.shape[1]))
+        past = given.get("past_key_values")
+        cached = int(past.get_seq_length()) if past is not None else 0
+        end = self._end(cached, shape[1])
+        if end is None:
+            return
+        rows = None if ids is None else ids.tolist()
+        mask, labels = given.get("attention_mask"), given.get("labels")
+        places = []
+        for row, (start, stop) in enumerate(_extents(mask, shape)):
+            last = min(stop, end, _first_label(labels, row, shape[1]))
+            known = last < stop or state.boundary is not None
+            tokens = tuple(rows[row][start:stop]) if rows is not None else (-1,) * (stop - start)
+            if rows is None:
+                found = [Prompt(last - start - 1, ((0, last - start),))] if last > start else []
+            else:
+                found = self.reader.read(tokens, last - start if known else None)
+            places.extend(Placed(row, start, tokens, prompt) for prompt in found)
+        state.call = _Call(places, shape) if places else None
+
+    def _end(self, cached: int, width: int) -> int | None:
+        """Column after the prompt's last token in this call; None when the call holds no end of a prompt."""
+        boundary = self._state.boundary
+        if boundary is None:
+            return None if cached and width == 1 else width
+        end = boundary.width - cached
+        return None if end <= 0 or end > width else end
+
+    def _after(self, *_: Any) -> None:  # noqa: ANN401
+        self._state.call = None
+
+    def _route(self, activation: Tensor) -> None:
+        call, boundary = self._state.call, self._state.boundary
+        if call is None:
+            return
+        memo = boundary.memo if boundary is not None else {}
+        fresh = []
+        for place in call.places:
+            # Without a cache the same prompt comes by at every step: its route is settled at the first.
+            known = memo.get((place.prompt.at, place.ids[: place.prompt.at + 1]))
+            if known is None or place.ids[0] < 0:
+                fresh.append(place)
+            else:
+                call.routed.append(Routed(place, known.span, known.match))
+        if fresh:
+            states = activation.detach().reshape(*call.shape, -1)
+            features = [
+                self._pool(states[p.row], (p.offset + start, p.offset + stop))
+                for p in fresh
+                for start, stop in p.prompt.spans
+            ]
+            found = self.route(fresh, torch.stack(features))
+            memo.update({(r.place.prompt.at, r.place.ids[: r.place.prompt.at + 1]): r for r in found})
+            call.routed.extend(found)
+
+    def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:  # noqa: ANN401
+        call = self._state.call
+        fired = [r for r in call.routed if r.match.fired] if call is not None else []
+        if call is None or self.codebook is None or not fired:
+            return None
+        hidden = first_tensor(output)
+        edited = hidden.reshape(*call.shape, -1).clone()
+        rows = torch.tensor([r.place.row for r in fired], device=hidden.device)
+        columns = torch.tensor([r.place.offset + r.place.prompt.at for r in fired], device=hidden.device)
+        values = self.codebook.values[[r.match.value for r in fired]].to(hidden.device)
+        chosen = edited[rows, columns].float()
+        edited[rows, columns] = (chosen + delta(values, chosen)).to(edited.dtype)
+        return with_first_tensor(output, edited.reshape(hidden.shape))
+
+
+def delta(values: Tensor, hidden: Tensor) -> Tensor:
+    """What values add to hidden states: v itself, or B A h for a low-rank map.
+
+    Args:
+        values: [B, d_v] vectors, or [B, 2·r·d_v] low-rank maps laid out as [B, r, 2, d_v] with A first.
+        hidden: [B, d_v] outputs of the write site at the prompts' last tokens.
+    """
+    size = hidden.shape[-1]
+    if values.shape[-1] == size:
+        return values
+    maps = values.reshape(len(values), -1, 2, size)
+    inner = torch.einsum("brd,bd->br", maps[:, :, 0], hidden)
+    return torch.einsum("brd,br->bd", maps[:, :, 1], inner)
+
+
+def left_padded(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, attention mask and position ids, each [B, width], of rows padded on the left."""
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, width - len(row) :] = torch.tensor(row)
+        mask[i, width - len(row) :] = 1
+    positions = (mask.cumsum(-1) - 1).clamp_min(0)
+    return ids.to(model.device), mask.to(model.device), positions.to(model.device)
+
+
+def _extents(mask: Tensor | None, shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """[start, stop) of the real tokens of each row in this call."""
+    rows, width = shape
+    if mask is None or mask.ndim != 2:
+        return [(0, width)] * rows
+    extents = []
+    for row in mask[:, -width:].bool().tolist():
+        real = [column for column, kept in enumerate(row) if kept]
+        extents.append((real[0], real[-1] + 1) if real else (0, 0))
+    return extents
+
+
+def _first_label(labels: Tensor | None, row: int, width: int) -> int:
+    """Column of the first supervised token, where it says that a prompt came before; otherwise ``width``."""
+    if labels is None:
+        return width
+    supervised = (labels[row] != -100).nonzero()
+    first = int(supervised[0]) if len(supervised) else 0
+    return first or width

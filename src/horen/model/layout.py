@@ -1,0 +1,186 @@
+"""Where a decoder-only transformers model keeps its layers, their MLPs and the MLPs' down projections.
+
+Everything is told from structure (module tree, shapes, signatures), so no family of models is named here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from horen.config import HorenConfig, resolve_layer
+from horen.errors import ConfigError, ModelError
+
+# A module that asks for any of these mixes positions; an MLP needs the hidden states alone.
+_ATTENTION_ARGUMENTS = frozenset(
+    {"attention_mask", "past_key_values", "past_key_value", "layer_past", "position_embeddings", "position_ids"}
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in the network: one side of one module.
+
+    Attributes:
+        layer: number of the decoder layer.
+        module: the module that is hooked.
+        side: whether its input or its output is meant.
+        name: mlp_input, mlp_hidden or mlp_output.
+    """
+
+    layer: int
+    module: nn.Module
+    side: Literal["input", "output"]
+    name: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The decoder layers of a model and how their MLPs are found."""
+
+    layers: nn.ModuleList
+    hidden_size: int
+
+    @staticmethod
+    def of(model: PreTrainedModel) -> Layout:
+        """Find the layers of ``model``.
+
+        Raises:
+            ModelError: when it has no stack of decoder layers with an MLP each.
+        """
+        config = model.config.get_text_config(decoder=True)
+        count = getattr(config, "num_hidden_layers", None)
+        stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+        if not stacks:
+            raise ModelError(
+                f"{type(model).__name__} has no list of {count} decoder layers: give a decoder-only transformers model."
+            )
+        # Lists of experts or norms may happen to be as long; the layers hold the most weights.
+        layers = max(stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()))
+        layout = Layout(layers, int(config.hidden_size))
+        layout.mlp(0)
+        return layout
+
+    def mlp(self, number: int) -> tuple[nn.Module, nn.Module]:
+        """First and last module of the MLP of a layer; the same module where the MLP is one.
+
+        Raises:
+            ModelError: when the layer has no MLP.
+        """
+        candidates = [child for child in self.layers[number].children() if _is_token_wise(child)]
+        blocks = [child for child in candidates if _projection_out(child) is None]
+        if blocks:
+            block = max(blocks, key=lambda child: sum(p.numel() for p in child.parameters()))
+            return block, block
+        linears = [child for child in candidates if _projection_out(child) is not None]
+        if len(linears) >= 2 and _projection_out(linears[-1]) == self.hidden_size:
+            return linears[0], linears[-1]
+        raise ModelError(
+            f"Layer {number} ({type(self.layers[number]).__name__}) has no MLP to edit: choose another layer, "
+            "or a model whose layers have one."
+        )
+
+    def down_projection(self, number: int) -> nn.Module | None:
+        """The one linear module that takes a layer's MLP back to the hidden size; None in a mixture of experts."""
+        first, last = self.mlp(number)
+        if first is not last:
+            return last
+        children = list(last.children())
+        downs = [child for child in children if _projection_out(child) == self.hidden_size]
+        experts = any(isinstance(child, nn.ModuleList) or _is_stacked(child) for child in children)
+        return None if experts or not downs else downs[-1]
+
+    def read_site(self, config: HorenConfig) -> Site:
+        """Where keys and queries are read.
+
+        Raises:
+            ConfigError: when the configured site does not exist in this model.
+        """
+        number = resolve_layer(config.read_layer, len(self.layers), "read_layer")
+        first, last = self.mlp(number)
+        down = self.down_projection(number)
+        name = config.read_site
+        if name == "auto":
+            name = "mlp_input" if down is None else "mlp_hidden"
+        if name == "mlp_hidden":
+            if down is None:
+                raise ConfigError(
+                    f"read_site='mlp_hidden' needs one down projection, but the MLP of layer {number} "
+                    f"({type(last).__name__}) has none or many: use 'mlp_input' or 'auto'."
+                )
+            return Site(number, down, "input", name)
+        return Site(number, first, "input", name) if name == "mlp_input" else Site(number, last, "output", name)
+
+    def write_site(self, config: HorenConfig) -> Site:
+        """Where values are added: the output of a layer's MLP."""
+        number = resolve_layer(config.write_layer, len(self.layers), "write_layer")
+        return Site(number, self.mlp(number)[1], "output", "mlp_output")
+
+    def check_order(self, read: Site, write: Site) -> None:
+        """Raise ConfigError unless ``read`` is computed before ``write``."""
+        if read.layer > write.layer or (read.layer == write.layer and read.name == "mlp_output"):
+            raise ConfigError(
+                f"read_layer={read.layer} ({read.name}) comes after write_layer={write.layer}: a prompt must be read "
+                "before its value can be written; choose an earlier read_layer or a later write_layer."
+            )
+
+
+def read_feature_size(model: PreTrainedModel, site: Site) -> int:
+    """Length d_f of one activation at a read site, found by running one token through the model."""
+    found: list[int] = []
+
+    def note(_module: nn.Module, inputs: Any) -> None:  # noqa: ANN401
+        found.append(inputs[0].shape[-1])
+
+    if site.side == "output":
+        return int(model.config.get_text_config(decoder=True).hidden_size)
+    handle = site.module.register_forward_pre_hook(note)
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        handle.remove()
+    return found[0]
+
+
+def first_tensor(output: Any) -> Tensor:  # noqa: ANN401
+    """The hidden states in what a module returned: itself, or the first of a tuple (a router returns more)."""
+    tensor = output if isinstance(output, Tensor) else output[0]
+    if not isinstance(tensor, Tensor):
+        raise ModelError(f"An MLP returned {type(output).__name__} where hidden states were expected.")
+    return tensor
+
+
+def with_first_tensor(output: Any, tensor: Tensor) -> Any:  # noqa: ANN401
+    """``output`` with its hidden states replaced."""
+    return tensor if isinstance(output, Tensor) else (tensor, *output[1:])
+
+
+def _is_token_wise(module: nn.Module) -> bool:
+    if not any(parameter.ndim >= 2 for parameter in module.parameters()):
+        return False  # norms, activations, dropout
+    return _ATTENTION_ARGUMENTS.isdisjoint(inspect.signature(module.forward).parameters)
+
+
+def _projection_out(module: nn.Module) -> int | None:
+    """Output size of a linear module; None for anything else."""
+    for name in ("out_features", "nf"):
+        size = getattr(module, name, None)
+        if isinstance(size, int):
+            return size
+    return None
+
+
+def _is_stacked(module: nn.Module) -> bool:
+    """Whether a module holds the weights of several experts in one tensor."""
+    return any(parameter.ndim >= 3 for parameter in _own(module))
+
+
+def _own(module: nn.Module) -> Iterator[nn.Parameter]:
+    return module.parameters(recurse=False)

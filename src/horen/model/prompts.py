@@ -1,0 +1,167 @@
+"""Finding prompts in token ids: where a prompt ends, and which of its tokens are the user's own words.
+
+A chat template puts scaffold around a user's words. What that scaffold looks like is learned by rendering the
+tokenizer's own template around probe texts, so no family's special strings are known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+# Of a long text also its last sentences are candidates, each alone a possible question after unrelated words.
+_MOST_TAILS = 4
+_SHORTEST_TAIL = 3
+_PROBES = ("apple", "Seven green boats.", "Why not?")
+_SENTENCE_ENDS = (".", "?", "!", "。", "？", "！", "؟", "।")
+_CLOSERS = "\"'”’)]»"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt within a row of token ids.
+
+    Attributes:
+        at: index of its last token, scaffold included: where a value is written.
+        spans: candidate readings as [start, stop) ranges of token indices; the whole of the user's words comes first.
+    """
+
+    at: int
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class _Scaffold:
+    header: tuple[int, ...]
+    footer: tuple[int, ...]
+
+
+class PromptReader:
+    """Finds the prompts in rows of token ids.
+
+    Args:
+        tokenizer: of the model whose ids are read.
+        words_only: read the user's words alone; otherwise every token from the row's start to the prompt's end.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, words_only: bool) -> None:
+        self._tokenizer = tokenizer
+        self._words_only = words_only
+        self._special = frozenset(tokenizer.all_special_ids)
+        self._pieces: dict[int, str] = {}
+        self._scaffold = _learn_scaffold(tokenizer) if tokenizer.chat_template else None
+
+    def read(self, ids: Sequence[int], end: int | None = None) -> list[Prompt]:
+        """The prompts of one row without padding, in order.
+
+        Every user turn of a chat is a prompt of its own, so a conversation that is run again from its start is edited
+        as it was when its turns came one by one.
+
+        Args:
+            ids: token ids of the row.
+            end: number of tokens that belong to the prompt, where the caller knows it: what follows is an answer.
+
+        Returns:
+            At least one prompt unless there are no tokens.
+        """
+        stop = len(ids) if end is None else min(end, len(ids))
+        if stop <= 0:
+            return []
+        if not self._words_only:
+            return [Prompt(stop - 1, ((0, stop),))]
+        turns = self._turns(list(ids[:stop]))
+        if turns is None:
+            return [self._prompt(ids, 0, stop, stop - 1)]
+        prompts = [self._prompt(ids, start, close, at) for start, close, at in turns]
+        if end is not None:
+            prompts[-1] = Prompt(stop - 1, prompts[-1].spans)
+        return prompts
+
+    def text(self, ids: Sequence[int], span: tuple[int, int]) -> str:
+        """The words of a span."""
+        return str(self._tokenizer.decode(list(ids[span[0] : span[1]]), skip_special_tokens=True)).strip()
+
+    def _turns(self, ids: list[int]) -> list[tuple[int, int, int]] | None:
+        """(start, stop, last token) of every user turn; None when the ids are no rendered chat."""
+        if self._scaffold is None:
+            return None
+        header, footer = self._scaffold.header, self._scaffold.footer
+        starts = [at + len(header) for at in _occurrences(ids, header)]
+        if not starts and tuple(ids[-len(footer) :]) == footer:
+            starts = [0]  # the header went by in an earlier call and lies in the cache
+        if not starts:
+            return None
+        turns = []
+        limits = [start - len(header) for start in starts[1:]]
+        for start, limit in zip(starts, [*limits, len(ids)], strict=True):
+            closes = [at for at in _occurrences(ids, footer) if start <= at <= limit - len(footer)]
+            if closes:
+                turns.append((start, closes[0], closes[0] + len(footer) - 1))
+            else:
+                # No generation prompt yet: the turn ends at its first special token, or with the ids.
+                close = next((i for i in range(start, limit) if ids[i] in self._special), limit)
+                turns.append((start, close, limit - 1))
+        return turns
+
+    def _prompt(self, ids: Sequence[int], start: int, stop: int, at: int) -> Prompt:
+        while start < stop and ids[start] in self._special:
+            start += 1
+        while stop > start and ids[stop - 1] in self._special:
+            stop -= 1
+        if start == stop:
+            return Prompt(at, ((max(at, 0), at + 1),))
+        tails = [i for i in range(start + 1, stop) if self._begins_sentence(ids, i) and stop - i >= _SHORTEST_TAIL]
+        return Prompt(at, ((start, stop), *((i, stop) for i in tails[-_MOST_TAILS:])))
+
+    def _begins_sentence(self, ids: Sequence[int], index: int) -> bool:
+        before, here = self._piece(ids[index - 1]), self._piece(ids[index])
+        if here.isspace():
+            return False
+        if "\n" in before:
+            return True
+        ended = before.rstrip().rstrip(_CLOSERS).endswith(_SENTENCE_ENDS)
+        # "3.5" and "e.g.," go on without a blank; scripts that write none end sentences with signs of their own.
+        return ended and (here[:1].isspace() or not before.isascii())
+
+    def _piece(self, token: int) -> str:
+        if token not in self._pieces:
+            # Decoded behind another token, because some tokenizers drop the blank that a text begins with.
+            anchor = self._tokenizer.decode([token, token])
+            alone = self._tokenizer.decode([token])
+            self._pieces[token] = str(anchor[len(alone) :] or alone)
+        return self._pieces[token]
+
+
+def _occurrences(ids: list[int], pattern: tuple[int, ...]) -> list[int]:
+    first, size = pattern[0], len(pattern)
+    return [i for i in range(len(ids) - size + 1) if ids[i] == first and tuple(ids[i : i + size]) == pattern]
+
+
+def _learn_scaffold(tokenizer: PreTrainedTokenizerBase) -> _Scaffold | None:
+    """Token ids that stand right before and right after a user's words, in a first turn and in a later one."""
+    befores, afters = [], []
+    for probe in _PROBES:
+        for earlier in ([], [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]):
+            rendered = tokenizer.apply_chat_template(
+                [*earlier, {"role": "user", "content": probe}], tokenize=False, add_generation_prompt=True
+            )
+            start = str(rendered).rfind(probe)
+            if start < 0:
+                return None
+            encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
+            offsets, ids = encoded["offset_mapping"], encoded["input_ids"]
+            befores.append([i for i, (_, high) in zip(ids, offsets, strict=True) if high <= start][::-1])
+            afters.append([i for i, (low, _) in zip(ids, offsets, strict=True) if low >= start + len(probe)])
+    header, footer = _common_prefix(befores)[::-1], _common_prefix(afters)
+    return _Scaffold(tuple(header), tuple(footer)) if header and footer else None
+
+
+def _common_prefix(rows: list[list[int]]) -> list[int]:
+    shared = []
+    for column in zip(*rows, strict=False):
+        if len(set(column)) > 1:
+            break
+        shared.append(column[0])
+    return shared

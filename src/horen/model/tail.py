@@ -1,0 +1,247 @@
+"""The part of a model that an edit's value can change: what lies after the write site, at and after a prompt's end.
+
+The prompt before its last token is run once and kept as keys and values; so is everything up to the write site. What is
+left for every optimisation step is the last prompt token and the target, through the layers after the site and the
+head. The model's own ``forward`` computes it (masks, rotary positions, final norm, head scaling and all), while the
+layers that are already known hand back what they gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from horen.model.adapter import delta
+from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training context of an edit: token ids of the prompt (at least one) and of the target (at least one)."""
+
+    prompt: tuple[int, ...]
+    target: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What does not change while values are trained; every tensor has the batch first."""
+
+    prefix: list[tuple[Tensor, Tensor]]
+    below: Any
+    children: dict[nn.Module, Any]
+    ids: Tensor
+    mask: Tensor
+    positions: Tensor
+    labels: Tensor
+
+    def rows(self, index: Tensor) -> _Known:
+        def take(value: Any) -> Any:  # noqa: ANN401
+            return _select(value, index, len(self.ids))
+
+        return _Known(
+            [(take(k), take(v)) for k, v in self.prefix],
+            take(self.below),
+            {child: take(output) for child, output in self.children.items()},
+            take(self.ids),
+            take(self.mask),
+            take(self.positions),
+            take(self.labels),
+        )
+
+
+class Tail:
+    """Target log-probabilities of a batch of samples as a function of the values written.
+
+    Args:
+        model: the model, in evaluation mode and with no edit applied.
+        layout: where its layers are.
+        site: the write site.
+        samples: B training contexts.
+    """
+
+    def __init__(self, model: PreTrainedModel, layout: Layout, site: Site, samples: Sequence[Sample]) -> None:
+        self._model = model
+        self._layers = list(layout.layers)
+        self._site = site
+        with torch.no_grad():
+            self._known = self._prepare(samples)
+
+    def __len__(self) -> int:
+        return len(self._known.ids)
+
+    @property
+    def scale(self) -> Tensor:
+        """Root mean square of the write site's output at each prompt's last token, [B] float32."""
+        output = self._site_output()
+        return output.reshape(len(self), -1, output.shape[-1])[:, 0].float().square().mean(-1).sqrt()
+
+    @property
+    def value_size(self) -> int:
+        """d_v: length of the write site's output."""
+        return int(self._site_output().shape[-1])
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the samples only; [b] int64 indices."""
+        self._known = self._known.rows(rows.to(self._known.ids.device))
+
+    def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of every target token when values are written at the prompts' last tokens.
+
+        Args:
+            values: [B, P], differentiable; see :func:`horen.model.adapter.delta`.
+
+        Returns:
+            [B, T] float32 log-probabilities, 0 where a row has no token, and the [B, T] bool mask of tokens.
+        """
+        known = self._known
+        with ExitStack() as stack:
+            self._replay(stack, known, values)
+            out = self._model(
+                input_ids=known.ids,
+                attention_mask=known.mask,
+                position_ids=known.positions,
+                past_key_values=_cache(known.prefix),
+                use_cache=bool(known.prefix),
+            )
+        real = known.labels >= 0
+        picked = torch.log_softmax(out.logits[real].float(), dim=-1).gather(1, known.labels[real][:, None])[:, 0]
+        return torch.zeros_like(known.labels, dtype=torch.float32).masked_scatter(real, picked), real
+
+    def _site_output(self) -> Tensor:
+        return first_tensor(self._known.children[self._site.module])
+
+    def _prepare(self, samples: Sequence[Sample]) -> _Known:
+        device = self._model.device
+        before = max(len(s.prompt) for s in samples) - 1
+        after = max(len(s.target) for s in samples)
+        ids = torch.zeros(len(samples), before + after, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        labels = torch.full((len(samples), after), -1)
+        for i, sample in enumerate(samples):
+            fed = torch.tensor(sample.prompt + sample.target[:-1])
+            start = before + 1 - len(sample.prompt)
+            ids[i, start : start + len(fed)] = fed
+            mask[i, start : start + len(fed)] = 1
+            labels[i, : len(sample.target)] = torch.tensor(sample.target)
+        positions = (mask.cumsum(-1) - 1).clamp_min(0)
+        ids, mask, positions, labels = (x.to(device) for x in (ids, mask, positions, labels))
+        prefix = []
+        if before:
+            cache = DynamicCache()
+            self._model.base_model(
+                input_ids=ids[:, :before],
+                attention_mask=mask[:, :before],
+                position_ids=positions[:, :before],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            prefix = [(layer.keys, layer.values) for layer in cache.layers]
+        known = _Known(prefix, None, {}, ids[:, before:], mask, positions[:, before:], labels)
+        return self._record(known)
+
+    def _record(self, known: _Known) -> _Known:
+        """Run the suffix up to the write site once and note what the layers hand on."""
+        outputs: dict[nn.Module, Any] = {}
+        again: set[nn.Module] = set()
+        number, layer = self._site.layer, self._layers[self._site.layer]
+
+        def note(module: nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401
+            if module in outputs:
+                again.add(module)
+            elif self._site.module not in outputs:  # what comes after the site must be computed anew
+                outputs[module] = _copied(output)
+
+        noted = [*layer.children(), *self._layers[max(number - 1, 0) : number]]
+        with ExitStack() as stack:
+            for module in noted:
+                handle = module.register_forward_hook(note)
+                stack.callback(handle.remove)
+            for above in self._layers[number + 1 :]:
+                stack.enter_context(_forward(above, _pass_on))
+            self._model.base_model(
+                input_ids=known.ids,
+                attention_mask=known.mask,
+                position_ids=known.positions,
+                past_key_values=_cache(known.prefix),
+                use_cache=bool(known.prefix),
+            )
+        for module in again:  # one that serves before and after the site, such as a shared dropout, runs live
+            outputs.pop(module, None)
+        below = outputs.pop(self._layers[number - 1], None) if number else None
+        return _Known(known.prefix, below, outputs, known.ids, known.mask, known.positions, known.labels)
+
+    def _replay(self, stack: ExitStack, known: _Known, values: Tensor) -> None:
+        number = self._site.layer
+        if number:
+            for layer in self._layers[: number - 1]:
+                stack.enter_context(_forward(layer, _pass_on))
+            stack.enter_context(_forward(self._layers[number - 1], _constant(_copied(known.below))))
+        for child, output in known.children.items():
+            given = _copied(output)
+            if child is self._site.module:
+                given = with_first_tensor(given, _written(first_tensor(given), values))
+            stack.enter_context(_forward(child, _constant(given)))
+
+
+def _written(hidden: Tensor, values: Tensor) -> Tensor:
+    """Hidden states [B, S, d] (or flattened) with the values added at the first position of each row."""
+    states = hidden.reshape(len(values), -1, hidden.shape[-1])
+    first = states[:, :1].float()
+    edited = (first + delta(values, first[:, 0])[:, None]).to(states.dtype)
+    return torch.cat([edited, states[:, 1:]], dim=1).reshape(hidden.shape)
+
+
+def _constant(output: Any) -> Callable[..., Any]:  # noqa: ANN401
+    return lambda *_args, **_kwargs: output
+
+
+def _pass_on(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    return args[0] if args else kwargs["hidden_states"]
+
+
+@contextmanager
+def _forward(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[None]:
+    """Let ``module`` compute ``replacement`` within the block."""
+    before = module.__dict__.get("forward")
+    module.forward = replacement  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = before
+
+
+def _cache(prefix: list[tuple[Tensor, Tensor]]) -> DynamicCache | None:
+    if not prefix:
+        return None
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(prefix):
+        cache.update(keys, values, number)
+    return cache
+
+
+def _select(value: Any, index: Tensor, batch: int) -> Any:  # noqa: ANN401
+    """Rows of a module's output, whether it kept the batch apart, [B, S, …], or flattened it, [B·S, …]."""
+    if isinstance(value, Tensor):
+        if len(value) == batch:
+            return value[index]
+        return value.reshape(batch, -1, *value.shape[1:])[index].flatten(0, 1)
+    if isinstance(value, tuple):
+        return tuple(_select(item, index, batch) for item in value)
+    return value
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401
+    """A copy, because some layers add to what their children return in place."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    return tuple(_copied(item) for item in value) if isinstance(value, tuple) else value

@@ -1,0 +1,147 @@
+"""The batched optimiser of edits: many values in one optimisation, each as if it were alone.
+
+Every edit has its own value, its own loss and its own row of Adam's state, and Adam works element by element, so
+which edits share a batch changes a result by rounding only. An edit that has converged leaves the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from horen.config import HorenConfig
+
+
+class Objective(Protocol):
+    """What is optimised: log-probabilities of target tokens in B rows, as a function of the values written there."""
+
+    def __len__(self) -> int:
+        """Number of rows B."""
+
+    @property
+    def scale(self) -> Tensor:
+        """[B] size of the activation that a value is added to."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some rows only."""
+
+    def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T] log-probabilities and the [B, T] mask of tokens, from [B, P] values."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained value.
+
+    Attributes:
+        value: [P] float32.
+        loss: mean negative log-likelihood in nats of a target token, averaged over the edit's contexts.
+        steps: optimisation steps taken.
+        converged: whether every target token reached the configured probability in every context.
+    """
+
+    value: Tensor
+    loss: float
+    steps: int
+    converged: bool
+
+
+def train_values(
+    objective: Objective, owner: Sequence[int], start: Tensor, config: HorenConfig, *, max_steps: int | None = None
+) -> list[Trained]:
+    """Train E values by Adam on −log p(target | prompt), averaged over each edit's contexts.
+
+    Args:
+        objective: B rows; it is used up, since rows of finished edits are dropped from it.
+        owner: for each row the edit it belongs to, 0 to E − 1; every edit has a row.
+        start: [E, P] values to start from.
+        config: learning_rate, its unit, max_steps and stop_probability are used.
+        max_steps: overrides the configured number; 0 only measures ``start``.
+
+    Returns:
+        E results, in order. An edit that does not converge ends with the value of its lowest loss.
+    """
+    run = _Run(objective, torch.tensor(owner, device=objective.scale.device), start, config)
+    limit = config.max_steps if max_steps is None else max_steps
+    for step in range(limit + 1):
+        values = run.values.clone().requires_grad_()
+        with torch.set_grad_enabled(step < limit):
+            loss, worst = run.losses(values)
+        run.note(loss.detach(), worst, step)
+        if step == limit or not run.compact():
+            break
+        (gradient,) = torch.autograd.grad(loss.sum(), values)
+        run.descend(gradient)
+    return run.results()
+
+
+class _Run:
+    def __init__(self, objective: Objective, owner: Tensor, start: Tensor, config: HorenConfig) -> None:
+        self._objective, self._owner, self._config = objective, owner, config
+        self.values = start.to(owner.device, torch.float32).clone()
+        count = len(start)
+        scale = torch.zeros(count, device=owner.device).index_add_(0, owner, objective.scale.float())
+        unit = scale / torch.bincount(owner, minlength=count)
+        if config.learning_rate_unit == "absolute":
+            unit = torch.ones_like(unit)
+        # Adam's step has the size of its learning rate whatever the gradient's, so the unit goes into the rate alone.
+        self._rate = (config.learning_rate * unit)[:, None]
+        self._first = torch.zeros_like(self.values)
+        self._second = torch.zeros_like(self.values)
+        self._best = self.values.clone()
+        self._loss = torch.full((count,), torch.inf, device=owner.device)
+        self._steps = torch.zeros(count, dtype=torch.int64, device=owner.device)
+        self._active = torch.ones(count, dtype=torch.bool, device=owner.device)
+        self._taken = 0
+
+    def losses(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and lowest target-token probability of each edit, both [E]; 0 and 1 for edits that have left."""
+        log_probabilities, real = self._objective.log_probabilities(values[self._owner])
+        row = -log_probabilities.sum(-1) / real.sum(-1)
+        count = torch.bincount(self._owner, minlength=len(values)).clamp_min(1)
+        loss = torch.zeros(len(values), device=values.device).index_add(0, self._owner, row) / count
+        lowest = log_probabilities.detach().masked_fill(~real, 0.0).amin(-1)
+        worst = torch.zeros(len(values), device=values.device).index_reduce(0, self._owner, lowest, "amin")
+        return loss, worst.exp()
+
+    def note(self, loss: Tensor, worst: Tensor, step: int) -> None:
+        """Remember the best value of every active edit, and let the converged ones go."""
+        threshold = self._config.stop_probability
+        done = self._active & (worst >= threshold) & (threshold < 1)
+        better = self._active & ((loss < self._loss) | done)
+        self._best[better] = self.values[better]
+        self._loss[better] = loss[better]
+        self._steps[self._active] = step
+        self._converged = done if step == 0 else self._converged | done
+        self._active &= ~done
+
+    def compact(self) -> bool:
+        """Drop finished edits' rows once they are a fifth of the batch; False when no edit is active."""
+        rows = self._active[self._owner]
+        active = int(rows.sum())
+        if active and active <= 0.8 * len(rows):
+            kept = rows.nonzero()[:, 0]
+            self._objective.keep(kept)
+            self._owner = self._owner[kept]
+        return active > 0
+
+    def descend(self, gradient: Tensor) -> None:
+        """One step of Adam (Kingma and Ba 2015) with its default moments, on active edits."""
+        self._taken += 1
+        self._first.lerp_(gradient, 0.1)
+        self._second.lerp_(gradient.square(), 0.001)
+        mean = self._first / (1 - 0.9**self._taken)
+        spread = (self._second / (1 - 0.999**self._taken)).sqrt()
+        self.values -= self._rate * mean / (spread + 1e-8)
+
+    def results(self) -> list[Trained]:
+        """What became of every edit."""
+        columns = (self._loss.tolist(), self._steps.tolist(), self._converged.tolist())
+        return [
+            Trained(value.clone(), loss, steps, converged)
+            for value, loss, steps, converged in zip(self._best, *columns, strict=True)
+        ]

