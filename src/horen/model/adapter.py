@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +66,7 @@ class _State(threading.local):
     disabled: int = 0
 
 
-class ReadOnly(BaseException):
+class ReadOnly(BaseException):  # noqa: N818
     """Stops a forward call once the read site is known; not an error, so nothing should catch it on the way."""
 
 
@@ -103,8 +103,8 @@ class Adapter:
             self._hook_read(self._route),
             self.write.module.register_forward_hook(self._write),
         ]
-        self._generate = model.generate
-        model.generate = self._bounded_generate()  # type: ignore[method-assign]
+        self._generate: Callable[..., Any] = model.generate
+        model.__dict__["generate"] = self._bounded_generate()
         setattr(model, _MARK, self)
 
     def unwrap(self) -> None:
@@ -133,12 +133,12 @@ class Adapter:
         finally:
             self._state.boundary = before
 
-    def features(self, rows: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]]) -> Tensor:
-        """Pooled activations of one span a row, [B, d_f] float32; the model is run up to the read site alone.
+    def features(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]]) -> Tensor:
+        """Pooled activations, [Σ spans, d_f] float32 in order; the model is run up to the read site alone.
 
         Args:
             rows: token ids without padding.
-            spans: the [start, stop) range to pool in each row.
+            spans: the [start, stop) ranges to pool in each row.
         """
         ids, mask, positions = left_padded(rows, self.model)
         width = ids.shape[1]
@@ -146,11 +146,9 @@ class Adapter:
 
         def take(activation: Tensor) -> None:
             states = activation.reshape(len(rows), width, -1)
-            offsets = [width - len(row) for row in rows]
-            taken.extend(
-                self._pool(states[i], (offset + start, offset + stop))
-                for i, (offset, (start, stop)) in enumerate(zip(offsets, spans, strict=True))
-            )
+            for i, row in enumerate(rows):
+                offset = width - len(row)
+                taken.extend(self._pool(states[i], (offset + start, offset + stop)) for start, stop in spans[i])
             raise ReadOnly
 
         handle = self._hook_read(take)
@@ -173,6 +171,9 @@ class Adapter:
         if self.codebook is None or self.key_space is None:
             return []
         config = self.config
+        if self.codebook.keys.device != features.device:  # the model was moved since the last call
+            self.codebook.to(features.device)
+            self.key_space = self.key_space.to(features.device)
         matches = self.codebook.match(
             self.key_space(features),
             threshold=config.threshold,
@@ -230,7 +231,7 @@ class Adapter:
             return
         rows = None if ids is None else ids.tolist()
         mask, labels = given.get("attention_mask"), given.get("labels")
-        places = []
+        places: list[Placed] = []
         for row, (start, stop) in enumerate(_extents(mask, shape)):
             last = min(stop, end, _first_label(labels, row, shape[1]))
             known = last < stop or state.boundary is not None

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from horen.errors import ModelError
 from horen.model.adapter import delta
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 
@@ -142,7 +143,7 @@ class Tail:
                 past_key_values=cache,
                 use_cache=True,
             )
-            prefix = [(layer.keys, layer.values) for layer in cache.layers]
+            prefix = [_states(layer) for layer in cache.layers]
         known = _Known(prefix, None, {}, ids[:, before:], mask, positions[:, before:], labels)
         return self._record(known)
 
@@ -210,7 +211,7 @@ def _pass_on(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
 def _forward(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[None]:
     """Let ``module`` compute ``replacement`` within the block."""
     before = module.__dict__.get("forward")
-    module.forward = replacement  # type: ignore[method-assign]
+    module.__dict__["forward"] = replacement
     try:
         yield
     finally:
@@ -227,6 +228,16 @@ def _cache(prefix: list[tuple[Tensor, Tensor]]) -> DynamicCache | None:
     for number, (keys, values) in enumerate(prefix):
         cache.update(keys, values, number)
     return cache
+
+
+def _states(layer: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    if not isinstance(keys, Tensor) or not isinstance(values, Tensor):
+        raise ModelError(
+            f"The cache of this model holds a {type(layer).__name__}, not keys and values: "
+            "only models whose layers all attend can be edited."
+        )
+    return keys, values
 
 
 def _select(value: Any, index: Tensor, batch: int) -> Any:  # noqa: ANN401

@@ -105,7 +105,7 @@ class _Run:
         count = torch.bincount(self._owner, minlength=len(values)).clamp_min(1)
         loss = torch.zeros(len(values), device=values.device).index_add(0, self._owner, row) / count
         lowest = log_probabilities.detach().masked_fill(~real, 0.0).amin(-1)
-        worst = torch.zeros(len(values), device=values.device).index_reduce(0, self._owner, lowest, "amin")
+        worst = torch.zeros(len(values), device=values.device).scatter_reduce(0, self._owner, lowest, "amin")
         return loss, worst.exp()
 
     def note(self, loss: Tensor, worst: Tensor, step: int) -> None:

@@ -1,0 +1,157 @@
+"""Turning an edit into token ids: its wordings in every context in which the value shall hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from horen.config import HorenConfig
+from horen.edits import Edit
+from horen.errors import EditError
+from horen.model.tail import Sample
+
+# Scripts that put no blank between words: there a target follows its prompt directly.
+_UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Token ids that end an answer: in plain text, in chat, and all that stop generation."""
+
+    plain: int | None
+    chat: int | None
+    all: tuple[int, ...]
+
+
+class Contexts:
+    """Renders prompts and edits for one model.
+
+    Args:
+        model: for its context length and its end tokens.
+        tokenizer: of the same model.
+        paragraphs: unrelated text to put before a prompt in training.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paragraphs: Sequence[str]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._paragraphs = paragraphs
+        self.limit: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        self.ends = _ends(model, tokenizer)
+
+    @property
+    def has_chat(self) -> bool:
+        """Whether the tokenizer carries a chat template."""
+        return bool(self._tokenizer.chat_template)
+
+    def plain(self, text: str) -> list[int]:
+        """Token ids of plain text, with what the tokenizer puts before every text."""
+        return list(self._tokenizer(text)["input_ids"])
+
+    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Token ids of a conversation up to where the answer begins."""
+        encoded = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)
+        return list(encoded["input_ids"])
+
+    def wordings(self, edit: Edit) -> list[list[int]]:
+        """Token ids of the edit's prompt and rephrases as plain text: what its keys are made of.
+
+        Raises:
+            EditError: for a wording that is longer than the context, or of which no token is left.
+        """
+        rows = []
+        for text in dict.fromkeys((edit.prompt, *edit.rephrases)):
+            ids = self.plain(text)
+            if not ids:
+                raise EditError(f"The prompt {_short(text)} encodes to no token: write some words.")
+            self._check_length(text, len(ids))
+            rows.append(ids)
+        return rows
+
+    def samples(self, edit: Edit, config: HorenConfig) -> list[Sample]:
+        """Training contexts of an edit; which paragraphs it gets depends on its prompt alone.
+
+        Raises:
+            EditError: for a target that encodes to nothing, or a prompt that leaves it no room.
+        """
+        texts = list(dict.fromkeys((edit.prompt, *edit.rephrases)))
+        if config.contexts == "prompt":
+            return [self._plain_sample(edit.prompt, edit, config)]
+        samples = [self._plain_sample(text, edit, config) for text in texts]
+        draw = int.from_bytes(hashlib.sha256(edit.prompt.encode()).digest()[:4], "big")
+        before = self._paragraphs[draw % len(self._paragraphs)]
+        after_text = f"{before}{(' ', chr(10), chr(10) * 2)[draw // 101 % 3]}{edit.prompt}"
+        if self._fits(self.plain(after_text), edit):
+            samples.append(self._plain_sample(after_text, edit, config))
+        if self.has_chat:
+            target = self._target(edit, self._tokenizer(edit.target, add_special_tokens=False)["input_ids"])
+            end = self._end(self.ends.chat, config)
+            asked = [self.chat([{"role": "user", "content": text}]) for text in texts]
+            samples.extend(Sample(tuple(ids), (*target, *end)) for ids in asked if self._fits(ids, edit))
+        return samples
+
+    def _plain_sample(self, text: str, edit: Edit, config: HorenConfig) -> Sample:
+        ids = self.plain(text)
+        blank = "" if text[-1].isspace() or _unspaced(text[-1]) else " "
+        joined = self.plain(text + blank + edit.target)
+        if joined[: len(ids)] == ids:
+            target = joined[len(ids) :]
+            specials = self._tokenizer.all_special_ids
+            while target and target[-1] in specials:  # some tokenizers close every text themselves
+                target.pop()
+        else:
+            target = list(self._tokenizer(blank + edit.target, add_special_tokens=False)["input_ids"])
+        sample = Sample(tuple(ids), (*self._target(edit, target), *self._end(self.ends.plain, config)))
+        self._check_length(text, len(sample.prompt) + len(sample.target))
+        return sample
+
+    def _target(self, edit: Edit, ids: Sequence[int]) -> Sequence[int]:
+        if not ids:
+            raise EditError(
+                f"The target {_short(edit.target)} of {_short(edit.prompt)} encodes to no token of this model: "
+                "write it with characters that its tokenizer knows."
+            )
+        return ids
+
+    def _end(self, token: int | None, config: HorenConfig) -> tuple[int, ...]:
+        return (token,) if config.train_end and token is not None else ()
+
+    def _fits(self, ids: Sequence[int], edit: Edit) -> bool:
+        return self.limit is None or len(ids) + 2 * len(edit.target) + 1 <= self.limit
+
+    def _check_length(self, text: str, length: int) -> None:
+        if self.limit is not None and length > self.limit:
+            raise EditError(
+                f"The prompt {_short(text)} needs {length} tokens with its target, but the model's context holds "
+                f"{self.limit}: shorten it."
+            )
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ends:
+    given = model.generation_config.eos_token_id if model.generation_config is not None else None
+    known = [given] if isinstance(given, int) else list(given or [])
+    if not known and tokenizer.eos_token_id is not None:
+        known = [int(tokenizer.eos_token_id)]
+    plain = known[0] if known else None
+    chat = plain
+    if tokenizer.chat_template:
+        turn = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Goodbye"}]
+        rendered = str(tokenizer.apply_chat_template(turn, tokenize=False))
+        tail = rendered[rendered.rfind("Goodbye") + len("Goodbye") :]
+        after = tokenizer(tail, add_special_tokens=False)["input_ids"]
+        # What the template writes after an answer ends it in chat, if it is a token of its own.
+        if after and after[0] in tokenizer.all_special_ids:
+            chat = int(after[0])
+    return Ends(plain, chat, tuple(dict.fromkeys(token for token in (*known, chat) if token is not None)))
+
+
+def _unspaced(character: str) -> bool:
+    return any(low <= ord(character) <= high for low, high in _UNSPACED)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "…")

@@ -1,0 +1,52 @@
+"""Telling one model from another: a codebook is good for the weights it was made for and for no others."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+# Same-size integers view a weight's bits, so that their sum is exact and knows no order.
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_SAMPLES = 4
+
+
+def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
+    """Architecture, exact weights and a sample of them, as JSON takes it.
+
+    Returns:
+        ``architecture``: digest of every parameter's name and shape; ``dtype``; ``weights``: digest of the sums of
+        every parameter's bits; ``sample``: a few weights of each parameter, to recognise a model in another dtype.
+    """
+    shapes, sums, sample = hashlib.sha256(), hashlib.sha256(), []
+    for name, parameter in sorted(model.named_parameters()):
+        shapes.update(f"{name}:{tuple(parameter.shape)};".encode())
+        if parameter.device.type == "meta" or not parameter.numel():
+            continue
+        weights = parameter.detach()
+        bits = weights.contiguous().view(_INTEGERS[weights.element_size()])
+        sums.update(f"{name}:{int(bits.sum(dtype=torch.int64))};".encode())
+        if weights.is_floating_point():
+            flat = weights.flatten()
+            stride = max(1, flat.numel() // _SAMPLES)
+            sample.extend(round(float(x), 7) for x in flat[::stride][:_SAMPLES].float().cpu())
+    dtype = str(model.dtype).removeprefix("torch.")
+    return {"architecture": shapes.hexdigest(), "dtype": dtype, "weights": sums.hexdigest(), "sample": sample}
+
+
+def difference(made_for: dict[str, Any], model: dict[str, Any]) -> str | None:
+    """In words how a model differs from the one a fingerprint was taken of; None when it is the same."""
+    if made_for["architecture"] != model["architecture"]:
+        return "its architecture differs"
+    if made_for["dtype"] == model["dtype"]:
+        return None if made_for["weights"] == model["weights"] else "its weights differ"
+    ours, theirs = torch.tensor(model["sample"]), torch.tensor(made_for["sample"])
+    return None if len(ours) == len(theirs) and _alike(ours, theirs) else "its weights differ"
+
+
+def _alike(ours: Tensor, theirs: Tensor) -> bool:
+    # bfloat16 keeps 8 bits of a weight; the smallest weights of a sample may vanish in float16.
+    return bool(torch.isclose(ours, theirs, rtol=2**-7, atol=1e-5).all())
