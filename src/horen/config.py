@@ -12,7 +12,7 @@ from typing import Any, Self, get_type_hints
 from horen.errors import ConfigError
 
 
-def _setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002, ANN401
+def _setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002
     return field(default=default, metadata={"help": help, **limits})
 
 
@@ -70,7 +70,7 @@ class HorenConfig:
         choices=("zero", "uniform"),
     )
     learning_rate: float = _setting(
-        0.5, "Adam's step for a value, in units of learning_rate_unit", low=0, open_low=True
+        1.0, "Adam's step for a value, in units of learning_rate_unit", low=0, open_low=True
     )
     learning_rate_unit: str = _setting(
         "site",
@@ -88,11 +88,11 @@ class HorenConfig:
     )
     contexts: str = _setting(
         "several",
-        "several: train in plain text, in chat, after unrelated text and on the given rephrases; prompt: the prompt alone",
+        "several: train in plain text, in chat, after unrelated text and on the rephrases; prompt: the prompt alone",
         choices=("several", "prompt"),
     )
     train_end: bool = _setting(True, "train the end token after the target, so that the answer ends where it should")
-    batch_tokens: int = _setting(4096, "most target positions that are optimised at once", low=1)
+    batch_tokens: int = _setting(1024, "most target positions that are optimised at once", low=1)
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -100,7 +100,7 @@ class HorenConfig:
             object.__setattr__(self, item.name, _checked(item, hints[item.name], getattr(self, item.name)))
 
     @classmethod
-    def paper(cls, **changes: Any) -> Self:  # noqa: ANN401
+    def paper(cls, **changes: Any) -> Self:
         """The published recipe at the same relative depth (layer 29 of 32), with ``changes`` on top.
 
         Threshold 0.85 is the published one for Llama-3; τ = 0.80 and 0.55 were used for other models.
@@ -124,7 +124,7 @@ class HorenConfig:
         return cls(**(published | changes))
 
     @classmethod
-    def from_preset(cls, name: str, **changes: Any) -> Self:  # noqa: ANN401
+    def from_preset(cls, name: str, **changes: Any) -> Self:
         """The preset ``default`` or ``paper`` with ``changes`` on top."""
         if name == "default":
             return cls.from_dict(changes)
@@ -151,7 +151,7 @@ class HorenConfig:
         """Every setting, as JSON takes it."""
         return dataclasses.asdict(self)
 
-    def replace(self, **changes: Any) -> Self:  # noqa: ANN401
+    def replace(self, **changes: Any) -> Self:
         """A copy with some settings changed and all of them checked again."""
         return type(self).from_dict(self.to_dict() | changes)
 
@@ -172,7 +172,7 @@ def resolve_layer(layer: float, count: int, name: str) -> int:
     return number
 
 
-def _checked(item: dataclasses.Field[Any], kind: type, given: Any) -> Any:  # noqa: ANN401
+def _checked(item: dataclasses.Field[Any], kind: type, given: Any) -> Any:
     limits = item.metadata
 
     def refuse(expected: str) -> ConfigError:

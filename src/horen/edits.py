@@ -52,13 +52,13 @@ class Receipt:
 
     Attributes:
         id: the edit's number; of the edit that was kept, where nothing was written.
-        loss: mean negative log-likelihood in nats of a target token, over all training contexts, with the value applied.
+        loss: mean negative log-likelihood in nats of a target token over all training contexts, with the value.
         steps: optimisation steps taken.
         converged: whether every target token reached the configured probability in every training context.
         reused: whether the value of an edit that was already stored serves this one too.
         action: added, superseded (another edit was replaced), kept (the stored edit stays, this one was not
             written), or unchanged (the very same edit was already stored).
-        replaced: id of the edit that was superseded, or None.
+        replaced: ids of the edits that were superseded.
     """
 
     id: int
@@ -67,7 +67,7 @@ class Receipt:
     converged: bool
     reused: bool
     action: Action = "added"
-    replaced: int | None = None
+    replaced: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class EditRecord:
         converged: see :class:`Receipt`.
         reused: see :class:`Receipt`.
         created: time of the edit, ISO 8601 in UTC.
-        replaces: id of the edit that this one superseded, or None.
+        replaces: ids of the edits that this one superseded.
     """
 
     id: int
@@ -100,7 +100,7 @@ class EditRecord:
     converged: bool
     reused: bool
     created: str
-    replaces: int | None = None
+    replaces: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -136,5 +136,5 @@ def load_bank() -> PromptBank:
     )
 
 
-def _read(name: str) -> Any:  # noqa: ANN401
+def _read(name: str) -> Any:
     return json.loads(resources.files(__name__).joinpath(name).read_text(encoding="utf-8"))

@@ -123,9 +123,27 @@ class Codebook:
         self._awake_count += len(keys)
         return range(first, first + len(keys))
 
-    def set_awake(self, entries: Iterable[int], awake: bool) -> None:  # noqa: FBT001
+    def fill(self, keys: Tensor, values: Tensor, value_of: Tensor) -> None:
+        """Take over saved tables, every entry awake: [n, d_k], [m, P] and [n] int64 below m.
+
+        Raises:
+            RuntimeError: when the shapes do not fit this codebook or each other.
+        """
+        if len(keys) != len(value_of) or (
+            len(value_of) and not 0 <= int(value_of.min()) <= int(value_of.max()) < len(values)
+        ):
+            raise RuntimeError(f"{len(keys)} keys, {len(value_of)} value numbers and {len(values)} values do not match")
+        self._keys.append(keys)
+        self._values.append(values)
+        self._value_of.append(value_of)
+        self._awake.append(torch.ones(len(keys), dtype=torch.bool))
+        self._awake_count += len(keys)
+
+    def set_awake(self, entries: Iterable[int], awake: bool) -> None:
         """Put entries to sleep or wake them; a sleeping entry is never retrieved."""
         index = torch.tensor(sorted(entries), dtype=torch.int64, device=self._awake.rows.device)
+        if not len(index):
+            return
         before = int(self._awake.rows[index].sum())
         self._awake.rows[index] = awake
         self._awake_count += (len(index) if awake else 0) - before
@@ -141,6 +159,16 @@ class Codebook:
         """Move every table to a device, in place."""
         for table in (self._keys, self._values, self._value_of, self._awake):
             table.to(device)
+
+    def nearest(self, queries: Tensor) -> list[tuple[int, float]] | None:
+        """Number and cosine of the nearest awake entry to each of [B, d_k] queries, unrefined; None when empty."""
+        if not len(self):
+            return None
+        scores = queries @ self.keys.T
+        if len(self) < self.entries:
+            scores = scores.masked_fill(~self._awake.rows, -torch.inf)
+        similarity, index = scores.max(dim=-1)
+        return list(zip(index.tolist(), similarity.tolist(), strict=True))
 
     def match(
         self, queries: Tensor, *, threshold: float, alpha: float, beta: float, steps: int, epsilon: float

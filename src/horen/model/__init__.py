@@ -1,0 +1,1 @@
+"""What touches a transformers model: loading, edit sites, the adapter, prompts, and the partial forward."""

@@ -66,7 +66,7 @@ class _State(threading.local):
     disabled: int = 0
 
 
-class ReadOnly(BaseException):  # noqa: N818
+class ReadOnly(BaseException):
     """Stops a forward call once the read site is known; not an error, so nothing should catch it on the way."""
 
 
@@ -103,9 +103,15 @@ class Adapter:
             self._hook_read(self._route),
             self.write.module.register_forward_hook(self._write),
         ]
-        self._generate: Callable[..., Any] = model.generate
+        original: Any = model.generate
+        self._generate: Callable[..., Any] = original
         model.__dict__["generate"] = self._bounded_generate()
         setattr(model, _MARK, self)
+
+    @property
+    def installed(self) -> bool:
+        """Whether the hooks are on the model."""
+        return bool(self._handles)
 
     def unwrap(self) -> None:
         """Take every hook off again."""
@@ -192,7 +198,7 @@ class Adapter:
                 routed.append(Routed(place, spans[best], candidates[best]))
         return routed
 
-    def _hook_read(self, take: Any) -> torch.utils.hooks.RemovableHandle:  # noqa: ANN401
+    def _hook_read(self, take: Any) -> torch.utils.hooks.RemovableHandle:
         if self.read.side == "input":
             return self.read.module.register_forward_pre_hook(lambda _module, inputs: take(inputs[0]))
         return self.read.module.register_forward_hook(lambda _module, _inputs, output: take(first_tensor(output)))
@@ -202,9 +208,9 @@ class Adapter:
         kept = max(1, math.ceil(self.config.read_share * (stop - start)))
         return states[stop - kept : stop].float().mean(0)
 
-    def _bounded_generate(self) -> Any:  # noqa: ANN401
+    def _bounded_generate(self) -> Any:
         @functools.wraps(self._generate)
-        def generate(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        def generate(*args: Any, **kwargs: Any) -> Any:
             given = [args[0] if args else None, *(kwargs.get(k) for k in ("inputs_embeds", "inputs", "input_ids"))]
             width = next((int(value.shape[1]) for value in given if isinstance(value, Tensor)), 1)
             with self.boundary(width):
@@ -251,7 +257,7 @@ class Adapter:
         end = boundary.width - cached
         return None if end <= 0 or end > width else end
 
-    def _after(self, *_: Any) -> None:  # noqa: ANN401
+    def _after(self, *_: Any) -> None:
         self._state.call = None
 
     def _route(self, activation: Tensor) -> None:
@@ -278,7 +284,7 @@ class Adapter:
             memo.update({(r.place.prompt.at, r.place.ids[: r.place.prompt.at + 1]): r for r in found})
             call.routed.extend(found)
 
-    def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:  # noqa: ANN401
+    def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         call = self._state.call
         fired = [r for r in call.routed if r.match.fired] if call is not None else []
         if call is None or self.codebook is None or not fired:
@@ -291,6 +297,25 @@ class Adapter:
         chosen = edited[rows, columns].float()
         edited[rows, columns] = (chosen + delta(values, chosen)).to(edited.dtype)
         return with_first_tensor(output, edited.reshape(hidden.shape))
+
+
+@contextmanager
+def quiet(adapter: Adapter) -> Iterator[None]:
+    """The model without edits, without dropout and with frozen weights, as it was again afterwards."""
+    model: nn.Module = adapter.model
+    training = [module for module in model.modules() if module.training]
+    learnable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        model.eval()
+        for parameter in learnable:
+            parameter.requires_grad_(False)
+        with adapter.disabled():
+            yield
+    finally:
+        for parameter in learnable:
+            parameter.requires_grad_(True)
+        for module in training:
+            module.training = True
 
 
 def delta(values: Tensor, hidden: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -35,9 +36,7 @@ class Contexts:
         paragraphs: unrelated text to put before a prompt in training.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paragraphs: Sequence[str]
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paragraphs: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._paragraphs = paragraphs
         self.limit: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
@@ -54,7 +53,7 @@ class Contexts:
 
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Token ids of a conversation up to where the answer begins."""
-        encoded = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)
+        encoded: Any = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)
         return list(encoded["input_ids"])
 
     def wordings(self, edit: Edit) -> list[list[int]]:

@@ -21,7 +21,8 @@ def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
         ``architecture``: digest of every parameter's name and shape; ``dtype``; ``weights``: digest of the sums of
         every parameter's bits; ``sample``: a few weights of each parameter, to recognise a model in another dtype.
     """
-    shapes, sums, sample = hashlib.sha256(), hashlib.sha256(), []
+    shapes, sums = hashlib.sha256(), hashlib.sha256()
+    sample: list[float] = []
     for name, parameter in sorted(model.named_parameters()):
         shapes.update(f"{name}:{tuple(parameter.shape)};".encode())
         if parameter.device.type == "meta" or not parameter.numel():

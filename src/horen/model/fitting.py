@@ -44,7 +44,7 @@ def fit_key_space(
     features = pooled(adapter, reader, rows, last=True)
     return KeySpace.whitened(
         background,
-        list(features.split(sizes)),
+        list(torch.split(features, sizes)),
         dimension=config.key_dimension,
         shrinkage=_SHRINKAGE,
         nuisance=_NUISANCE,

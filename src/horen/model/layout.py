@@ -135,7 +135,7 @@ def read_feature_size(model: PreTrainedModel, site: Site) -> int:
     """Length d_f of one activation at a read site, found by running one token through the model."""
     found: list[int] = []
 
-    def note(_module: nn.Module, inputs: Any) -> None:  # noqa: ANN401
+    def note(_module: nn.Module, inputs: Any) -> None:
         found.append(inputs[0].shape[-1])
 
     if site.side == "output":
@@ -149,7 +149,7 @@ def read_feature_size(model: PreTrainedModel, site: Site) -> int:
     return found[0]
 
 
-def first_tensor(output: Any) -> Tensor:  # noqa: ANN401
+def first_tensor(output: Any) -> Tensor:
     """The hidden states in what a module returned: itself, or the first of a tuple (a router returns more)."""
     tensor = output if isinstance(output, Tensor) else output[0]
     if not isinstance(tensor, Tensor):
@@ -157,7 +157,7 @@ def first_tensor(output: Any) -> Tensor:  # noqa: ANN401
     return tensor
 
 
-def with_first_tensor(output: Any, tensor: Tensor) -> Any:  # noqa: ANN401
+def with_first_tensor(output: Any, tensor: Tensor) -> Any:
     """``output`` with its hidden states replaced."""
     return tensor if isinstance(output, Tensor) else (tensor, *output[1:])
 

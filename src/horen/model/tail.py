@@ -43,7 +43,7 @@ class _Known:
     labels: Tensor
 
     def rows(self, index: Tensor) -> _Known:
-        def take(value: Any) -> Any:  # noqa: ANN401
+        def take(value: Any) -> Any:
             return _select(value, index, len(self.ids))
 
         return _Known(
@@ -153,7 +153,7 @@ class Tail:
         again: set[nn.Module] = set()
         number, layer = self._site.layer, self._layers[self._site.layer]
 
-        def note(module: nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401
+        def note(module: nn.Module, _inputs: Any, output: Any) -> None:
             if module in outputs:
                 again.add(module)
             elif self._site.module not in outputs:  # what comes after the site must be computed anew
@@ -199,11 +199,11 @@ def _written(hidden: Tensor, values: Tensor) -> Tensor:
     return torch.cat([edited, states[:, 1:]], dim=1).reshape(hidden.shape)
 
 
-def _constant(output: Any) -> Callable[..., Any]:  # noqa: ANN401
+def _constant(output: Any) -> Callable[..., Any]:
     return lambda *_args, **_kwargs: output
 
 
-def _pass_on(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+def _pass_on(*args: Any, **kwargs: Any) -> Any:
     return args[0] if args else kwargs["hidden_states"]
 
 
@@ -230,7 +230,7 @@ def _cache(prefix: list[tuple[Tensor, Tensor]]) -> DynamicCache | None:
     return cache
 
 
-def _states(layer: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def _states(layer: Any) -> tuple[Tensor, Tensor]:
     keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
     if not isinstance(keys, Tensor) or not isinstance(values, Tensor):
         raise ModelError(
@@ -240,7 +240,7 @@ def _states(layer: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     return keys, values
 
 
-def _select(value: Any, index: Tensor, batch: int) -> Any:  # noqa: ANN401
+def _select(value: Any, index: Tensor, batch: int) -> Any:
     """Rows of a module's output, whether it kept the batch apart, [B, S, …], or flattened it, [B·S, …]."""
     if isinstance(value, Tensor):
         if len(value) == batch:
@@ -251,7 +251,7 @@ def _select(value: Any, index: Tensor, batch: int) -> Any:  # noqa: ANN401
     return value
 
 
-def _copied(value: Any) -> Any:  # noqa: ANN401
+def _copied(value: Any) -> Any:
     """A copy, because some layers add to what their children return in place."""
     if isinstance(value, Tensor):
         return value.clone()

@@ -96,6 +96,7 @@ class _Run:
         self._loss = torch.full((count,), torch.inf, device=owner.device)
         self._steps = torch.zeros(count, dtype=torch.int64, device=owner.device)
         self._active = torch.ones(count, dtype=torch.bool, device=owner.device)
+        self._converged = torch.zeros_like(self._active)
         self._taken = 0
 
     def losses(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +117,7 @@ class _Run:
         self._best[better] = self.values[better]
         self._loss[better] = loss[better]
         self._steps[self._active] = step
-        self._converged = done if step == 0 else self._converged | done
+        self._converged |= done
         self._active &= ~done
 
     def compact(self) -> bool:

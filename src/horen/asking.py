@@ -1,0 +1,135 @@
+"""Asking a wrapped model: plain text, chat, and why an edit fires or does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from horen.edits import EditRecord, Explanation, same_text
+from horen.errors import EditError, ModelError
+from horen.model.adapter import Placed, Routed, left_padded
+from horen.session import Session
+
+Messages = Sequence[Mapping[str, str]]
+
+_BATCH = 32
+
+
+def generate(
+    session: Session, prompts: Sequence[str], *, chat: bool, max_new_tokens: int, options: Mapping[str, Any]
+) -> list[str]:
+    """Answers to plain prompts or, with ``chat``, to single user messages; see :meth:`horen.Editor.generate`."""
+    rows = [_encode(session, text, chat=chat, room=max_new_tokens) for text in prompts]
+    return _answers(session, rows, max_new_tokens, options)
+
+
+def converse(session: Session, messages: Messages, max_new_tokens: int, options: Mapping[str, Any]) -> str:
+    """The next answer of a conversation; see :meth:`horen.Editor.chat`."""
+    if not messages:
+        raise EditError("The conversation is empty: give at least one message with role and content.")
+    for message in messages:
+        if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+            raise EditError(f"The message {message!r} has no role and content: write {{'role': …, 'content': …}}.")
+    row = _rendered(session, messages)
+    _check_room(session, str(messages[-1]["content"]), row, max_new_tokens)
+    return _answers(session, [row], max_new_tokens, options)[0]
+
+
+def explain(session: Session, texts: Sequence[str], *, chat: bool) -> list[Explanation]:
+    """Where each text is routed; see :meth:`horen.Editor.explain`."""
+    explanations: list[Explanation] = []
+    for start in range(0, len(texts), _BATCH):
+        batch = texts[start : start + _BATCH]
+        rows = [_encode(session, text, chat=chat, room=0) for text in batch]
+        # The last prompt is the one that an answer would follow.
+        places = [Placed(i, 0, tuple(row), session.reader.read(row, len(row))[-1]) for i, row in enumerate(rows)]
+        adapter = session.adapter
+        routed: list[Routed] = []
+        if len(session.history):
+            features = adapter.features(rows, [place.prompt.spans for place in places])
+            routed = adapter.route(places, features)
+        found = {route.place.row: route for route in routed}
+        explanations.extend(_explanation(session, text, found.get(i)) for i, text in enumerate(batch))
+    return explanations
+
+
+def _explanation(session: Session, text: str, route: Routed | None) -> Explanation:
+    threshold = session.config.threshold
+    record = session.history.owner(route.match.entry) if route is not None else None
+    if route is None or record is None:
+        return Explanation(text, None, None, None, None, None, None, threshold, False, None, None)
+    match = route.match
+    runner = session.history.owner(match.runner_up) if match.runner_up is not None else None
+    return Explanation(
+        text=text,
+        words=session.reader.text(route.place.ids, route.span),
+        edit_id=record.id,
+        prompt=_wording(record, match.entry),
+        target=record.target,
+        similarity=match.similarity,
+        raw_similarity=match.raw_similarity,
+        threshold=threshold,
+        fired=match.fired,
+        runner_up=None if runner is None else runner.id,
+        runner_up_similarity=None if runner is None else match.runner_up_similarity,
+    )
+
+
+def _wording(record: EditRecord, entry: int) -> str:
+    wordings = list(dict.fromkeys((record.prompt, *record.rephrases)))
+    return wordings[record.entries.index(entry)]
+
+
+def _encode(session: Session, text: str, *, chat: bool, room: int) -> list[int]:
+    if not isinstance(text, str):
+        raise EditError(f"A prompt must be text, not {type(text).__name__} ({text!r}).")
+    if not same_text(text):
+        raise EditError("The prompt is empty: write at least one word.")
+    ids = _rendered(session, [{"role": "user", "content": text}]) if chat else session.contexts.plain(text)
+    _check_room(session, text, ids, room)
+    return ids
+
+
+def _rendered(session: Session, messages: Messages) -> list[int]:
+    if not session.contexts.has_chat:
+        raise ModelError("This model's tokenizer has no chat template: ask it in plain text (generate) instead.")
+    return session.contexts.chat([dict(message) for message in messages])
+
+
+def _check_room(session: Session, text: str, ids: Sequence[int], room: int) -> None:
+    limit = session.contexts.limit
+    if limit is not None and len(ids) + room > limit:
+        shown = text if len(text) <= 60 else text[:57] + "…"
+        raise EditError(
+            f"The prompt {shown!r} has {len(ids)} tokens and {room} more are asked for, but the model's context holds "
+            f"{limit}: shorten it, or ask for fewer new tokens."
+        )
+
+
+def _answers(
+    session: Session, rows: Sequence[Sequence[int]], max_new_tokens: int, options: Mapping[str, Any]
+) -> list[str]:
+    model: Any = session.model
+    tokenizer = session.tokenizer
+    ends = session.contexts.ends.all
+    settings: dict[str, Any] = {
+        "do_sample": False,
+        "max_new_tokens": max_new_tokens,
+        "eos_token_id": list(ends) or None,
+        "pad_token_id": tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends[0] if ends else 0),
+        **options,
+    }
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    answers = [""] * len(rows)
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        ids, mask, _ = left_padded([rows[i] for i in batch], model)
+        with torch.inference_mode():
+            produced: Any = model.generate(input_ids=ids, attention_mask=mask, **settings)
+        several = len(produced) // len(batch)
+        for position, i in enumerate(batch):
+            new = produced[position * several][ids.shape[1] :]
+            answers[i] = str(tokenizer.decode(new, skip_special_tokens=True)).strip()
+    return answers

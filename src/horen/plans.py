@@ -1,0 +1,98 @@
+"""Deciding what becomes of each edit of a list, before anything is trained or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from horen.edits import Action, Edit, OnConflict, same_text
+from horen.errors import ConflictError, EditError
+from horen.model.tail import Sample
+from horen.store.history import History
+from horen.training import Trained
+
+
+@dataclass
+class Plan:
+    """What is to be done with one edit of a list.
+
+    Attributes:
+        edit: the edit.
+        action: what will happen to it.
+        stored: ids of the stored edits that it meets, if any: replaced, kept or unchanged.
+        rows: token ids of its wordings.
+        samples: its training contexts.
+        keys: [wordings, d_k] keys of its wordings.
+        source: where a value that may serve this edit too comes from: a stored value, or an earlier plan.
+        trained: the result.
+        reused: whether the value of ``source`` passed.
+    """
+
+    edit: Edit
+    action: Action = "added"
+    stored: tuple[int, ...] = ()
+    rows: list[list[int]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    keys: Tensor | None = None
+    source: int | Plan | None = None
+    trained: Trained | None = None
+    reused: bool = False
+
+    @property
+    def written(self) -> bool:
+        """Whether the edit becomes an entry of the codebook."""
+        return self.action in {"added", "superseded"}
+
+
+def check_list(edits: Sequence[Edit]) -> None:
+    """Raise EditError when a list repeats or contradicts itself."""
+    seen: dict[str, int] = {}
+    for number, edit in enumerate(edits):
+        if not isinstance(edit, Edit):
+            raise EditError(f"Item {number + 1} of the list is {type(edit).__name__}, not an Edit: give Edit objects.")
+        for text in dict.fromkeys(same_text(text) for text in (edit.prompt, *edit.rephrases)):
+            earlier = seen.setdefault(text, number)
+            if earlier == number:
+                continue
+            other = edits[earlier]
+            places = f"edits {earlier + 1} and {number + 1} of the list"
+            if same_text(other.target) != same_text(edit.target):
+                raise EditError(
+                    f"{places.capitalize()} contradict each other: {text!r} shall be {other.target!r} and "
+                    f"{edit.target!r}. Keep one of them."
+                )
+            if same_text(other.prompt) == same_text(edit.prompt):
+                raise EditError(f"{places.capitalize()} are the same: {text!r}. Keep one of them.")
+
+
+def plan(edits: Sequence[Edit], history: History, on_conflict: OnConflict) -> list[Plan]:
+    """Decide for each edit whether it is written, replaces a stored edit, or is left out.
+
+    Raises:
+        ConflictError: when a stored edit disagrees and ``on_conflict`` is "error".
+    """
+    return [_plan_one(edit, history, on_conflict) for edit in edits]
+
+
+def _plan_one(edit: Edit, history: History, on_conflict: OnConflict) -> Plan:
+    texts = (edit.prompt, *edit.rephrases)
+    stored = {record.id: record for text in texts if (record := history.find(text)) is not None}
+    against = [record for record in stored.values() if same_text(record.target) != same_text(edit.target)]
+    if against and on_conflict == "keep":
+        return Plan(edit, "kept", (against[0].id,))
+    if against and on_conflict == "error":
+        raise ConflictError(
+            f"Edit {against[0].id} already answers {against[0].prompt!r} with {against[0].target!r}, not "
+            f"{edit.target!r}: pass on_conflict='supersede' to replace it, or 'keep' to leave it."
+        )
+    same = next(
+        (r for r in stored.values() if same_text(r.prompt) == same_text(edit.prompt) and r not in against), None
+    )
+    if same is not None and not against:
+        known = {same_text(text) for text in (same.prompt, *same.rephrases)}
+        if {same_text(text) for text in edit.rephrases} <= known:
+            return Plan(edit, "unchanged", (same.id,))
+    replaced = [*against, *([same] if same is not None else [])]
+    return Plan(edit, "superseded" if replaced else "added", tuple(record.id for record in replaced))

@@ -1,0 +1,134 @@
+"""Packing an editor's state into a durable folder, and edits of a folder that need no model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from horen.config import HorenConfig
+from horen.edits import EditRecord, Undone
+from horen.errors import MismatchError, StoreError
+from horen.memory import Codebook, KeySpace
+from horen.model.fingerprint import difference, fingerprint
+from horen.session import Session
+from horen.store import Folder, lock_folder, read_folder, write_folder
+from horen.store.history import History, now
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved codebook as it was read, still without its model."""
+
+    path: Path
+    folder: Folder
+    config: HorenConfig
+    source: str | None
+    history: History
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Saved:
+        """Read and check a folder.
+
+        Raises:
+            StoreError: when it is missing, truncated, altered or no codebook.
+            MismatchError: when a newer version made it.
+        """
+        folder = read_folder(Path(path))
+        try:
+            settings, source = folder.config["settings"], folder.config["model"]["source"]
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{path} records no settings or model: restore the folder from a copy.") from error
+        config = HorenConfig.from_dict(settings)
+        return cls(Path(path), folder, config, source, History.from_lines(folder.records))
+
+    def restore(self, session: Session) -> None:
+        """Fill a new session with what was saved.
+
+        Raises:
+            MismatchError: when the session's model is another one.
+            StoreError: when the tensors do not fit the history.
+        """
+        differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(session.model))
+        if differs:
+            raise MismatchError(
+                f"{self.path} was made for another model ({self.source or 'of unknown source'}; {differs}): load it "
+                "with that model, or write its edits anew for this one."
+            )
+        device = session.model.device
+        tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
+        try:
+            space = KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"))
+            codebook = _codebook(tensors["keys"], tensors["values"], tensors["value_of"])
+            awake = {entry for record in self.history.active() for entry in record.entries}
+            codebook.set_awake(set(range(codebook.entries)) - awake, False)
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise StoreError(
+                f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
+            ) from error
+        session.history, session.source = self.history, self.source
+        session.install(space, codebook)
+
+    def change(self, action: Callable[[History], Any]) -> None:
+        """Change the history without loading the model, and write the folder again."""
+        action(self.history)
+        config = {**self.folder.config, "saved": now(), "edits": len(self.history)}
+        write_folder(self.path, config=config, records=self.history.to_lines(), tensors=self.folder.tensors)
+
+
+def save(session: Session, path: str | os.PathLike[str]) -> None:
+    """Write a session into a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
+    codebook, space = session.codebook(), session.key_space
+    tensors = {
+        "keys": codebook.keys,
+        "values": codebook.values,
+        "value_of": codebook.value_of,
+        "key_space.mean": space.mean,
+    }
+    if space.map is not None:
+        tensors["key_space.map"] = space.map
+    config = {
+        "settings": session.config.to_dict(),
+        "model": {"source": session.source, "fingerprint": fingerprint(session.model)},
+        "saved": now(),
+        "edits": len(session.history),
+    }
+    write_folder(Path(path), config=config, records=session.history.to_lines(), tensors=tensors)
+
+
+def remove_from_folder(path: str | os.PathLike[str], numbers: Sequence[int]) -> list[EditRecord]:
+    """Remove edits of a saved codebook as one operation, without its model; the records that are gone.
+
+    Raises:
+        EditNotFoundError: when one of them is not active; then nothing changes.
+        StoreError: when the folder cannot be read or written.
+    """
+    with lock_folder(Path(path), create=False):
+        saved = Saved.read(path)
+        wanted = list(dict.fromkeys(numbers))
+        records = [saved.history.get(number) for number in wanted]
+        saved.change(lambda history: history.record("remove", removed=wanted))
+    return records
+
+
+def undo_in_folder(path: str | os.PathLike[str]) -> Undone:
+    """Take back the last operation of a saved codebook, without its model.
+
+    Raises:
+        EditError: when there is nothing left to undo.
+        StoreError: when the folder cannot be read or written.
+    """
+    undone: list[Undone] = []
+    with lock_folder(Path(path), create=False):
+        Saved.read(path).change(lambda history: undone.append(history.undo()[1]))
+    return undone[0]
+
+
+def _codebook(keys: Tensor, values: Tensor, value_of: Tensor) -> Codebook:
+    codebook = Codebook(keys.shape[1], values.shape[1], device=keys.device)
+    codebook.fill(keys, values, value_of)
+    return codebook

@@ -1,0 +1,73 @@
+"""What the parts of an editor share: the wrapped model, how it is read, its codebook and the history of edits."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from horen.config import HorenConfig
+from horen.data import load_bank
+from horen.errors import ModelError
+from horen.memory import Codebook, KeySpace
+from horen.model.adapter import Adapter, quiet
+from horen.model.contexts import Contexts
+from horen.model.fitting import fit_key_space
+from horen.model.layout import read_feature_size
+from horen.model.prompts import PromptReader
+from horen.store.history import History
+
+
+class Session:
+    """State of one editor; see :class:`horen.Editor` for the arguments and what is raised."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: HorenConfig) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.config = config
+        self.source: str | None = getattr(model.config, "_name_or_path", "") or None
+        self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
+        self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
+        self.history = History()
+        self._adapter = Adapter(model, self.reader, config)
+
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter, while it is on the model.
+
+        Raises:
+            ModelError: after unwrap().
+        """
+        if not self._adapter.installed:
+            raise ModelError("This editor was unwrapped: make a new one with Editor(model, tokenizer).")
+        return self._adapter
+
+    def unwrap(self) -> None:
+        """Take every hook off the model."""
+        self._adapter.unwrap()
+
+    @property
+    def key_space(self) -> KeySpace:
+        """The key space, fitted on first use."""
+        self.codebook()
+        assert self._adapter.key_space is not None  # noqa: S101
+        return self._adapter.key_space
+
+    def codebook(self) -> Codebook:
+        """The codebook, made on first use."""
+        adapter = self._adapter
+        if adapter.codebook is None:
+            with quiet(adapter):
+                if self.config.key_space == "whitened":
+                    space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
+                else:
+                    space = KeySpace.identity(read_feature_size(self.model, adapter.read)).to(self.model.device)
+            self.install(space, Codebook(space.dimension, self._value_size(), device=space.mean.device))
+        assert adapter.codebook is not None  # noqa: S101
+        return adapter.codebook
+
+    def install(self, space: KeySpace, codebook: Codebook) -> None:
+        """Let the adapter use a key space and a codebook."""
+        self._adapter.key_space, self._adapter.codebook = space, codebook
+
+    def _value_size(self) -> int:
+        size = self._adapter.layout.hidden_size
+        return size if self.config.value == "vector" else 2 * self.config.lora_rank * size

@@ -1,0 +1,186 @@
+"""The history of edits: every operation in order, what is active now, and the way back. Knows no tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from horen.edits import EditRecord, Undone, same_text
+from horen.errors import EditError, EditNotFoundError, StoreError
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step of the history: edits that came and edits that went, together.
+
+    Attributes:
+        sequence: number of the operation, from 1.
+        name: edit, supersede, remove or undo.
+        at: time, ISO 8601 in UTC.
+        added: edits that became active.
+        removed: ids of edits that became inactive.
+        undoes: for an undo the number of the operation that it took back.
+    """
+
+    sequence: int
+    name: str
+    at: str
+    added: tuple[EditRecord, ...] = ()
+    removed: tuple[int, ...] = ()
+    undoes: int | None = None
+
+
+class History:
+    """Append-only; what is active follows from the operations alone."""
+
+    def __init__(self) -> None:
+        self._operations: list[Operation] = []
+        self._records: dict[int, EditRecord] = {}
+        self._active: dict[int, EditRecord] = {}
+        self._wordings: dict[str, int] = {}
+        self._owner: dict[int, int] = {}
+        self._undoable: list[Operation] = []
+        self._last = 0
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """All operations, oldest first."""
+        return tuple(self._operations)
+
+    @property
+    def next_id(self) -> int:
+        """The id that the next edit gets; ids are never used twice."""
+        return self._last + 1
+
+    def active(self) -> list[EditRecord]:
+        """Active edits by id."""
+        return [self._active[number] for number in sorted(self._active)]
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    def get(self, number: int) -> EditRecord:
+        """The active edit of an id.
+
+        Raises:
+            EditNotFoundError: when there is none; the message says whether it existed once.
+        """
+        if number in self._active:
+            return self._active[number]
+        if number in self._records:
+            raise EditNotFoundError(
+                f"Edit {number} was removed, superseded or undone: list the active edits, or undo the change."
+            )
+        raise EditNotFoundError(f"There is no edit {number}: list the edits to see their ids.")
+
+    def find(self, wording: str) -> EditRecord | None:
+        """The active edit that has this prompt or rephrase, up to white space."""
+        number = self._wordings.get(same_text(wording))
+        return None if number is None else self._active[number]
+
+    def owner(self, entry: int) -> EditRecord | None:
+        """The active edit that a codebook entry belongs to."""
+        number = self._owner.get(entry)
+        return None if number is None else self._active.get(number)
+
+    def record(self, name: str, added: Iterable[EditRecord] = (), removed: Iterable[int] = ()) -> Operation:
+        """Append an operation and make it so."""
+        operation = Operation(len(self._operations) + 1, name, now(), tuple(added), tuple(removed))
+        self._append(operation)
+        return operation
+
+    def undo(self) -> tuple[Operation, Undone]:
+        """Take back the last operation that has not been taken back.
+
+        Raises:
+            EditError: when there is none.
+        """
+        if not self._undoable:
+            raise EditError("There is nothing to undo: no operation is left in the history.")
+        target = self._undoable[-1]
+        self._append(Operation(len(self._operations) + 1, "undo", now(), undoes=target.sequence))
+        return target, Undone(target.name, tuple(record.id for record in target.added), target.removed)
+
+    def to_lines(self) -> list[dict[str, Any]]:
+        """One JSON object for each edit added and each other operation; lines of one operation share ``sequence``."""
+        lines: list[dict[str, Any]] = []
+        for operation in self._operations:
+            head = {"sequence": operation.sequence, "operation": operation.name, "at": operation.at}
+            if operation.undoes is not None:
+                lines.append(head | {"undoes": operation.undoes})
+            elif operation.added:
+                lines.extend(head | {"edit": dataclasses.asdict(record)} for record in operation.added)
+                if operation.removed:
+                    lines.append(head | {"removed": list(operation.removed)})
+            else:
+                lines.append(head | {"removed": list(operation.removed)})
+        return lines
+
+    @classmethod
+    def from_lines(cls, lines: Iterable[Mapping[str, Any]]) -> History:
+        """The history that :meth:`to_lines` wrote.
+
+        Raises:
+            StoreError: when the lines do not make one.
+        """
+        history = cls()
+        grouped: dict[int, list[Mapping[str, Any]]] = {}
+        try:
+            for line in lines:
+                grouped.setdefault(int(line["sequence"]), []).append(line)
+            for sequence, group in grouped.items():
+                added = tuple(_record(line["edit"]) for line in group if "edit" in line)
+                removed = tuple(int(number) for line in group for number in line.get("removed", ()))
+                history._append(
+                    Operation(sequence, group[0]["operation"], group[0]["at"], added, removed, group[0].get("undoes"))
+                )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise StoreError(
+                f"edits.jsonl does not hold a history of edits ({error!r}): restore the folder from a copy."
+            ) from error
+        return history
+
+    def _append(self, operation: Operation) -> None:
+        if operation.undoes is None:
+            self._apply(operation.added, operation.removed)
+            self._undoable.append(operation)
+        else:
+            target = self._undoable.pop()
+            if target.sequence != operation.undoes:
+                raise ValueError(f"operation {operation.sequence} undoes {operation.undoes} out of order")
+            self._apply([self._records[number] for number in target.removed], [record.id for record in target.added])
+        self._operations.append(operation)
+
+    def _apply(self, added: Iterable[EditRecord], removed: Iterable[int]) -> None:
+        for number in removed:
+            gone = self._active.pop(number)
+            for text in (gone.prompt, *gone.rephrases):
+                if self._wordings.get(same_text(text)) == number:
+                    del self._wordings[same_text(text)]
+        for record in added:
+            self._records[record.id] = self._active[record.id] = record
+            self._owner.update(dict.fromkeys(record.entries, record.id))
+            self._last = max(self._last, record.id)
+            # A prompt outranks a rephrase of another edit that happens to read the same.
+            for text in record.rephrases:
+                self._wordings.setdefault(same_text(text), record.id)
+            self._wordings[same_text(record.prompt)] = record.id
+
+
+def now() -> str:
+    """The present time, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _record(fields: Mapping[str, Any]) -> EditRecord:
+    return EditRecord(
+        **{
+            **fields,
+            "rephrases": tuple(fields["rephrases"]),
+            "entries": tuple(fields["entries"]),
+            "replaces": tuple(fields["replaces"]),
+        }
+    )

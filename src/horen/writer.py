@@ -1,0 +1,232 @@
+"""Writing edits: keys, reuse of values, and training the rest in batches.
+
+Nothing changes in the codebook or the history before every edit of a list has its value, so a failure or an
+interruption leaves both as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from horen.config import HorenConfig
+from horen.edits import EditRecord, Receipt, same_text
+from horen.memory import Codebook
+from horen.model.adapter import quiet
+from horen.model.tail import Tail
+from horen.plans import Plan
+from horen.session import Session
+from horen.store.history import now
+from horen.training import Trained, train_values
+
+Progress = Callable[[int, int], None]
+
+
+def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress | None) -> list[Receipt]:
+    """Carry out plans as one operation of the history; one receipt each, in order.
+
+    Raises:
+        EditError: for an edit that cannot be encoded; nothing was changed.
+    """
+    fresh = [item for item in plans if item.written]
+    trainer = _Trainer(session)
+    trainer.encode(fresh)
+    if fresh:
+        codebook = session.codebook()
+        with quiet(session.adapter):
+            trainer.make_keys(fresh)
+            trainer.find_sources(fresh, codebook)
+            trainer.train(fresh, codebook, progress)
+        _commit(session, name, fresh, codebook)
+    written = iter(session.history.operations[-1].added if fresh else ())
+    return [_receipt(next(written) if item.written else session.history.get(item.stored[0]), item) for item in plans]
+
+
+class _Trainer:
+    """Makes keys and values for planned edits of one model."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._adapter, self._config = session, session.adapter, session.config
+
+    def encode(self, plans: Sequence[Plan]) -> None:
+        """Turn every edit into token ids.
+
+        Raises:
+            EditError: for one that cannot be; nothing was run yet.
+        """
+        for item in plans:
+            item.rows = self._session.contexts.wordings(item.edit)
+            item.samples = self._session.contexts.samples(item.edit, self._config)
+
+    def make_keys(self, plans: Sequence[Plan]) -> None:
+        """Read every wording of every plan; the model must be quiet, see :func:`quiet`."""
+        space = self._adapter.key_space
+        assert space is not None  # noqa: S101
+        rows = [row for item in plans for row in item.rows]
+        spans = [self._session.reader.read(row)[-1].spans[:1] for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        keys: list[Tensor | None] = [None] * len(rows)
+        for start in range(0, len(order), 32):
+            batch = order[start : start + 32]
+            made = space(self._adapter.features([rows[i] for i in batch], [spans[i] for i in batch]))
+            for i, key in zip(batch, made, strict=True):
+                keys[i] = key
+        remaining = iter(keys)
+        for item in plans:
+            item.keys = torch.stack([key for _, key in zip(item.rows, remaining, strict=False) if key is not None])
+
+    def find_sources(self, plans: Sequence[Plan], codebook: Codebook) -> None:
+        """Note for each plan the nearest entry with the same target, if it is nearer than the threshold.
+
+        Nearness is measured before refinement, and earlier plans of the list count as stored: so the outcome does not
+        depend on how a list was split.
+        """
+        if not plans:
+            return
+        threshold = self._config.threshold
+        queries = torch.stack([_first(item) for item in plans])
+        stored = codebook.nearest(queries)
+        among = queries @ queries.T
+        for number, item in enumerate(plans):
+            best, source = threshold, None
+            if stored is not None:
+                entry, similarity = stored[number]
+                record = self._session.history.owner(entry)
+                if similarity > best and record is not None:
+                    best, source = similarity, record
+            earlier = int(among[number, :number].argmax()) if number else None
+            if earlier is not None and float(among[number, earlier]) > best:
+                target, found = plans[earlier].edit.target, plans[earlier]
+                item.source = found if same_text(target) == same_text(item.edit.target) else None
+            elif source is not None and same_text(source.target) == same_text(item.edit.target):
+                item.source = source.value
+
+    def train(self, plans: Sequence[Plan], codebook: Codebook, progress: Progress | None) -> None:
+        """Give every plan a value: that of its source where it holds, else one of its own."""
+        fresh = [item for item in plans if item.source is None]
+        waiting = [item for item in plans if item.source is not None]
+        done = self._optimise(fresh, 0, len(plans), progress)
+        while waiting:
+            ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained is not None]
+            starts = torch.stack([_source_value(item, codebook) for item in ready])
+            for item, trained in zip(ready, self._run(ready, starts, max_steps=0), strict=True):
+                # Without early stopping (the published recipe) the nearest entry is taken at its word.
+                if trained.converged or self._config.stop_probability == 1:
+                    item.trained, item.reused = trained, True
+            failed = [item for item in ready if not item.reused]
+            done = self._optimise(failed, done + len(ready) - len(failed), len(plans), progress)
+            waiting = [item for item in waiting if item.trained is None]
+
+    def _optimise(self, plans: list[Plan], done: int, total: int, progress: Progress | None) -> int:
+        for batch in _batches(plans, self._config.batch_tokens):
+            for item, trained in zip(batch, self._run(batch, self._starts(batch)), strict=True):
+                item.trained = trained
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
+        return done
+
+    def _run(self, plans: list[Plan], starts: Tensor, *, max_steps: int | None = None) -> list[Trained]:
+        if not plans:
+            return []
+        samples = [sample for item in plans for sample in item.samples]
+        owner = [number for number, item in enumerate(plans) for _ in item.samples]
+        objective = Tail(self._adapter.model, self._adapter.layout, self._adapter.write, samples)
+        return train_values(objective, owner, starts, self._config, max_steps=max_steps)
+
+    def _starts(self, plans: list[Plan]) -> Tensor:
+        size = self._adapter.layout.hidden_size
+        rows = [_start(item.edit.prompt, size, self._config) for item in plans]
+        return torch.stack(rows)
+
+
+def _commit(session: Session, name: str, plans: list[Plan], codebook: Codebook) -> None:
+    history = session.history
+    entries, values = codebook.entries, len(codebook.values)
+    gone = dict.fromkeys(number for item in plans for number in item.stored)
+    replaced = [history.get(number) for number in gone]
+    numbers: dict[int, int] = {}
+    added = []
+    try:
+        for offset, item in enumerate(plans):
+            if item.trained is None or item.keys is None:
+                raise RuntimeError(f"The edit of {item.edit.prompt!r} was not trained.")
+            if item.reused:
+                value = numbers[id(item.source)] if isinstance(item.source, Plan) else int(item.source or 0)
+            else:
+                value = codebook.add_value(item.trained.value)
+            numbers[id(item)] = value
+            rows = codebook.add_entries(item.keys, value)
+            added.append(_record(history.next_id + offset, item, value, rows))
+        codebook.set_awake((entry for record in replaced for entry in record.entries), False)
+        history.record(name, added, gone)
+    except BaseException:
+        codebook.truncate(entries=entries, values=values)
+        codebook.set_awake((entry for record in replaced for entry in record.entries), True)
+        raise
+
+
+def _record(number: int, item: Plan, value: int, rows: range) -> EditRecord:
+    trained = item.trained
+    assert trained is not None  # noqa: S101
+    return EditRecord(
+        id=number,
+        prompt=item.edit.prompt,
+        target=item.edit.target,
+        rephrases=tuple(item.edit.rephrases),
+        entries=tuple(rows),
+        value=value,
+        loss=trained.loss,
+        steps=trained.steps,
+        converged=trained.converged,
+        reused=item.reused,
+        created=now(),
+        replaces=item.stored,
+    )
+
+
+def _receipt(record: EditRecord, item: Plan) -> Receipt:
+    replaced = item.stored if item.written else ()
+    return Receipt(record.id, record.loss, record.steps, record.converged, record.reused, item.action, replaced)
+
+
+def _start(prompt: str, size: int, config: HorenConfig) -> Tensor:
+    # Seeded by the prompt, so that a value does not depend on its neighbours in a list.
+    seed = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") % 2**63
+    generator = torch.Generator().manual_seed(seed)
+    if config.value == "lora":
+        # A random and B zero, as low-rank adapters start: the map is nothing yet, and its gradient is not.
+        start = torch.zeros(config.lora_rank, 2, size)
+        start[:, 0] = torch.randn(config.lora_rank, size, generator=generator) / size**0.5
+        return start.flatten()
+    return torch.rand(size, generator=generator) if config.start == "uniform" else torch.zeros(size)
+
+
+def _batches(plans: list[Plan], tokens: int) -> Iterator[list[Plan]]:
+    """Plans of like length together, each batch of at most ``tokens`` padded target positions."""
+    batch: list[Plan] = []
+    rows = longest = 0
+    for item in sorted(plans, key=lambda plan: max(len(sample.target) for sample in plan.samples)):
+        length = max(len(sample.target) for sample in item.samples)
+        if batch and (rows + len(item.samples)) * max(longest, length) > tokens:
+            yield batch
+            batch, rows, longest = [], 0, 0
+        batch.append(item)
+        rows, longest = rows + len(item.samples), max(longest, length)
+    if batch:
+        yield batch
+
+
+def _first(item: Plan) -> Tensor:
+    assert item.keys is not None  # noqa: S101
+    return item.keys[0]
+
+
+def _source_value(item: Plan, codebook: Codebook) -> Tensor:
+    if isinstance(item.source, Plan):
+        assert item.source.trained is not None  # noqa: S101
+        return item.source.trained.value
+    return codebook.values[item.source].clone()
