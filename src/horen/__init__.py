@@ -1,8 +1,9 @@
 """HoReN: lifelong model editing by normalized Hopfield retrieval (arXiv 2605.08143)."""
 
+from typing import TYPE_CHECKING, Any
+
 from horen._version import __version__
 from horen.config import HorenConfig
-from horen.editor import Editor
 from horen.edits import Edit, EditRecord, Explanation, Receipt, Undone
 from horen.errors import (
     ConfigError,
@@ -15,6 +16,9 @@ from horen.errors import (
     ModelError,
     StoreError,
 )
+
+if TYPE_CHECKING:
+    from horen.editor import Editor
 
 __all__ = [
     "ConfigError",
@@ -35,3 +39,17 @@ __all__ = [
     "Undone",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The editor brings torch and transformers, which take seconds to import and which not every command needs.
+    if name == "Editor":
+        from horen.editor import Editor  # noqa: PLC0415
+
+        globals()[name] = Editor
+        return Editor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -48,7 +48,7 @@ class HorenConfig:
         "raw: k = f/‖f‖ as published; whitened: centred and decorrelated with the bundled prompt bank first",
         choices=("raw", "whitened"),
     )
-    key_dimension: int = _setting(256, "dimensions kept by the whitened key space", low=2)
+    key_dimension: int = _setting(512, "dimensions kept by the whitened key space", low=2)
     scope: str = _setting(
         "words",
         "words: read the user's words, of a long text also its last sentences; all: read every token of the input",
@@ -59,7 +59,7 @@ class HorenConfig:
     beta: float = _setting(20.0, "inverse temperature β of the Hopfield softmax", low=0)
     steps: int = _setting(1, "most Hopfield steps T; 0 is plain nearest neighbour", low=0)
     epsilon: float = _setting(1e-5, "a query has arrived when its read-out is nearer than this", low=0)
-    threshold: float = _setting(0.5, "τ: an edit fires when the refined similarity exceeds this", low=-1, high=1)
+    threshold: float = _setting(0.53, "τ: an edit fires when the refined similarity exceeds this", low=-1, high=1)
 
     write_layer: float = _setting(0.67, "layer whose MLP output carries the value: a depth or a number", layer=True)
     value: str = _setting("vector", "vector: h += v; lora: h += B A h with rank lora_rank", choices=("vector", "lora"))

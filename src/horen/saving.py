@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -14,10 +14,11 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
 from horen.errors import MismatchError, StoreError
 from horen.memory import Codebook, KeySpace
-from horen.model.fingerprint import difference, fingerprint
-from horen.session import Session
 from horen.store import Folder, lock_folder, read_folder, write_folder
 from horen.store.history import History, now
+
+if TYPE_CHECKING:
+    from horen.session import Session
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Saved:
             MismatchError: when the session's model is another one.
             StoreError: when the tensors do not fit the history.
         """
+        # Only what has a model at hand imports transformers: the changes below that need none stay quick.
+        from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
+
         differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(session.model))
         if differs:
             raise MismatchError(
@@ -82,6 +86,8 @@ class Saved:
 
 def save(session: Session, path: str | os.PathLike[str]) -> None:
     """Write a session into a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
+    from horen.model.fingerprint import fingerprint  # noqa: PLC0415
+
     codebook, space = session.codebook(), session.key_space
     tensors = {
         "keys": codebook.keys,

@@ -15,7 +15,7 @@ from horen.model.contexts import Contexts
 from horen.model.prompts import Prompt, PromptReader
 
 _UNRELATED = 1024
-_GROUPS = 316  # two for each relation of the bank
+_GROUPS = 158  # one for each relation of the bank
 _BATCH = 32
 _SHRINKAGE = 0.1
 _NUISANCE = 0.5
@@ -35,8 +35,9 @@ def fit_key_space(
     for number, group in enumerate(bank.paraphrases(_GROUPS)):
         paragraph = bank.paragraphs[number % len(bank.paragraphs)]
         readings = [contexts.plain(text) for text in group]
-        readings.append(contexts.plain(f"{paragraph} {group[0]}"))
-        if contexts.has_chat:
+        if number % 2 or not contexts.has_chat:
+            readings.append(contexts.plain(f"{paragraph} {group[0]}"))
+        else:
             readings.append(contexts.chat([{"role": "user", "content": group[number % len(group)]}]))
         rows.extend(readings)
         sizes.append(len(readings))

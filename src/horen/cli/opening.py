@@ -1,0 +1,108 @@
+"""Loading models and saved codebooks for the commands that need them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from horen.cli.terminal import status
+from horen.config import HorenConfig
+from horen.errors import ModelError
+from horen.model.embedded import EMBEDDED, fetch, is_cached
+
+if TYPE_CHECKING:
+    from horen.editor import Editor
+    from horen.saving import Saved
+
+
+def full_name(model: str) -> str:
+    """A model's name that holds wherever the command runs: a folder's full path, other names as they are."""
+    folder = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises on unknown users
+    return str(folder.resolve()) if model not in EMBEDDED and folder.is_dir() else model
+
+
+def make_ready(model: str) -> None:
+    """Fetch an embedded model that is not there yet, showing how far it is; and let transformers be quiet."""
+    if model in EMBEDDED and not is_cached(model):
+        fetch(model, progress=True)
+    from transformers.utils import logging  # noqa: PLC0415
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def new_editor(model: str, config: HorenConfig, dtype: str, device: str | None) -> Editor:
+    """Load a model for a new codebook, and measure its key space."""
+    make_ready(model)
+    with status(f"Loading {model} …"):
+        from horen.editor import Editor  # noqa: PLC0415
+
+        _check_device(device)
+        editor = Editor.from_pretrained(full_name(model), config, dtype=dtype, device=device)
+    with status("Measuring how the model reads (once for each codebook) …"):
+        editor._session.codebook()
+    return editor
+
+
+def open_editor(folder: Path, model: str | None, dtype: str, device: str | None, *, saved: Saved | None = None) -> Editor:
+    """Load a saved codebook and its model.
+
+    Args:
+        folder: where the codebook is.
+        model: the user's name for its model; None for where it came from.
+        dtype: of the weights.
+        device: where to put the model.
+        saved: what the folder holds, where the caller has read it.
+
+    Raises:
+        ModelError: when ``model`` is the name of another one, or none can be loaded.
+    """
+    from horen.saving import Saved  # noqa: PLC0415
+
+    saved = saved or Saved.read(folder)
+    name = model_of(saved, model)
+    make_ready(name)
+    with status(f"Loading {name} …"):
+        from horen.editor import Editor  # noqa: PLC0415
+        from horen.model.loading import load_model  # noqa: PLC0415
+
+        _check_device(device)
+        if name == saved.source:
+            return Editor.load(folder, dtype=dtype, device=device)
+        return Editor.load(folder, *load_model(name, dtype=dtype, device=device))
+
+
+def model_of(saved: Saved, given: str | None) -> str:
+    """The model to load for a saved codebook: its own, or the folder to which the user says it has moved.
+
+    Raises:
+        ModelError: when the user names another one, or none is known.
+    """
+    source = saved.source
+    if given is None:
+        if source is None:
+            raise ModelError(f"{saved.path} does not record where its model came from: say it with --model.")
+        return source
+    wanted = full_name(given)
+    if source is not None and wanted in {source, full_name(source)}:
+        return source
+    # Whether a folder holds the same weights is seen when it is loaded.
+    if source is None or Path(wanted).is_dir():
+        return wanted
+    raise ModelError(
+        f"{saved.path} was made for the model {source!r}, not {given!r}: leave --model out, or choose another folder "
+        "for the edits of that model."
+    )
+
+
+def _check_device(device: str | None) -> None:
+    if device is None:
+        return
+    import torch  # noqa: PLC0415
+
+    try:
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ModelError(f"The device {device!r} cannot be used here ({reason}): leave --device out for cpu.") from error

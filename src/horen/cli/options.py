@@ -1,0 +1,48 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Preset(StrEnum):
+    """Names of the presets."""
+
+    default = "default"
+    paper = "paper"
+
+
+class OnConflict(StrEnum):
+    """What to do with an edit that contradicts another."""
+
+    error = "error"
+    supersede = "supersede"
+    keep = "keep"
+
+
+class Dtype(StrEnum):
+    """Types of a model's weights."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the codebook.", show_default=False)]
+EditId = Annotated[int, typer.Argument(metavar="ID", help="Number of the edit.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+TokenBudget = Annotated[int, typer.Option(min=1, metavar="N", help="Most tokens of an answer.")]
+WeightType = Annotated[Dtype, typer.Option("--dtype", help="Type of the weights; auto keeps the saved one.")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="Where to run the model, such as cuda.  [default: cpu]"),
+]
+ModelPlace = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Folder of the model, if it has moved since the codebook was made."),
+]

@@ -1,0 +1,178 @@
+"""How the commands speak: results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+# Tables that go into a file or another program are not cut to the width of a terminal that is not there.
+_NO_TERMINAL_WIDTH = 10_000
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))}
+_KEPT = {9: "\t", 10: "\n"}
+
+
+def clean(text: str, *, lines: bool = False) -> str:
+    """Text without control characters, which could rewrite the terminal; ``lines`` keeps line breaks and tabs."""
+    return text.translate(_CONTROLS | _KEPT) if lines else " ".join(text.split()).translate(_CONTROLS)
+
+
+def short(text: str, width: int = 60) -> str:
+    """Text on one line of at most ``width`` characters."""
+    line = clean(text)
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def out() -> Console:
+    """Standard output as it is now."""
+    return _console(sys.stdout)
+
+
+def err() -> Console:
+    """Standard error as it is now."""
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    wide = not stream.isatty() and "COLUMNS" not in os.environ
+    return Console(
+        file=stream, markup=False, highlight=False, emoji=False, width=_NO_TERMINAL_WIDTH if wide else None
+    )
+
+
+def show(result: RenderableType, style: str | None = None) -> None:
+    """Print a result; text is left to the terminal to wrap."""
+    out().print(result, style=style, soft_wrap=isinstance(result, str | Text))
+
+
+def say(message: str, style: str | None = None) -> None:
+    """Print a message that is no result."""
+    err().print(clean(message, lines=True), style=style, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Print an error as one line."""
+    text = Text("Error: ", style="bold red").append(clean(message), style="not bold default")
+    err().print(text, soft_wrap=True)
+
+
+def emit(document: Any, *, indent: int | None = 2) -> None:
+    """Print one JSON document."""
+    escaped = not (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(json.dumps(document, ensure_ascii=escaped, indent=indent) + "\n")
+    sys.stdout.flush()
+
+
+def listed(lines: Sequence[str], most: int = 20) -> None:
+    """Print the first of many messages, and how many more there are."""
+    for line in lines[:most]:
+        say(f"  {line}")
+    if len(lines) > most:
+        say(f"  … and {len(lines) - most} more")
+
+
+def table(headers: Iterable[str | tuple[str, dict[str, Any]]], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table that fits the terminal: each cell is one line, cut where it is too long."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in headers:
+        name, options = header if isinstance(header, tuple) else (header, {})
+        made.add_column(name, **({"no_wrap": True, "overflow": "ellipsis"} | options))
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
+    return made
+
+
+NUMBER: dict[str, Any] = {"justify": "right"}
+
+
+@contextmanager
+def status(message: str) -> Iterator[None]:
+    """Show that something takes a while, where standard error is a terminal."""
+    console = err()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(message):
+        yield
+
+
+class _Rate(ProgressColumn):
+    """Edits a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.2g} edits/s" if speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def edit_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of edits on standard error; gives the function that sets how many are done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+    )
+    console = err()
+    # A window as long as a batch or two: edits are done in batches, and a shorter one would see bursts alone.
+    bars = Progress(
+        *columns,
+        console=console,
+        disable=not console.is_terminal,
+        speed_estimate_period=120,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bars:
+        task = bars.add_task("Editing", total=total)
+        yield lambda done: bars.update(task, completed=done)
+
+
+class Phases:
+    """The phases of a longer run: one bar that makes room for the next, or a line each where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._console = err()
+        self._live = self._console.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=self._console,
+            disable=not self._live,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._bars.add_task("Starting", total=None)
+        self._phase = ""
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def at(self, phase: str, done: int, total: int) -> None:
+        """Note how far a phase is."""
+        if phase != self._phase:
+            self._phase = phase
+            self._bars.reset(self._task)
+            if not self._live:
+                say(f"{phase} …")
+        self._bars.update(self._task, description=phase, completed=done, total=total)

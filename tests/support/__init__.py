@@ -1,0 +1,1 @@
+"""What several tests build on: tiny models, tiny tokenizers and editors of both."""
