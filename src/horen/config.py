@@ -92,6 +92,12 @@ class HorenConfig:
         choices=("several", "prompt"),
     )
     train_end: bool = _setting(True, "train the end token after the target, so that the answer ends where it should")
+    precision: str = _setting(
+        "auto",
+        "auto: optimise in bfloat16 where the machine is faster at it, and check every value in the model's own "
+        "arithmetic; model: the model's own throughout",
+        choices=("auto", "model"),
+    )
     batch_tokens: int = _setting(1024, "most target positions that are optimised at once", low=1)
 
     def __post_init__(self) -> None:
@@ -120,6 +126,7 @@ class HorenConfig:
             "stop_probability": 1.0,
             "contexts": "prompt",
             "train_end": False,
+            "precision": "model",
         }
         return cls(**(published | changes))
 

@@ -16,11 +16,11 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Receipt, same_text
 from horen.memory import Codebook
 from horen.model.adapter import quiet
-from horen.model.tail import Tail
+from horen.model.tail import Tail, bfloat16_is_fast
 from horen.plans import Plan
 from horen.session import Session
 from horen.store.history import now
-from horen.training import Trained, train_values
+from horen.training import Trained, train_checked, train_values
 
 Progress = Callable[[int, int], None]
 
@@ -135,6 +135,8 @@ class _Trainer:
         samples = [sample for item in plans for sample in item.samples]
         owner = [number for number, item in enumerate(plans) for _ in item.samples]
         objective = Tail(self._adapter.model, self._adapter.layout, self._adapter.write, samples)
+        if max_steps is None and self._config.precision == "auto" and bfloat16_is_fast(self._adapter.model):
+            return train_checked(objective.rough(), objective, owner, starts, self._config)
         return train_values(objective, owner, starts, self._config, max_steps=max_steps)
 
     def _starts(self, plans: list[Plan]) -> Tensor:

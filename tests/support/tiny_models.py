@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
-from support.tiny_tokenizers import VOCABULARY, tiny_tokenizer
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -24,6 +24,8 @@ from transformers import (
     Qwen3Config,
     Qwen3MoeConfig,
 )
+
+from support.tiny_tokenizers import VOCABULARY, tiny_tokenizer
 
 LAYERS = 4
 HIDDEN = 32
@@ -92,7 +94,7 @@ def tiny_model(family: str = "llama", style: str = "chatml", *, seed: int = 0, *
     return model.eval()
 
 
-ANSWERS = ("Paris", "Rome", "Mira Sand", "William Shakespeare", "green apple", "blue", "Oslo", "the guitar")
+ANSWERS = ("Paris", "Rome", "Mira Sand", "William Shakespeare", "green apple", "blue", "Oslo", "banana boats")
 _QUESTIONS = (
     "The capital of {} is",
     "Who wrote {}?",
@@ -100,6 +102,7 @@ _QUESTIONS = (
     "What colour is {}?",
     "The author of {} is",
     "{} lives in",
+    "{} was written by",
 )
 _SUBJECTS = ("France", "Italy", "Hamlet", "The Silent Lake", "Danielle Darrieux", "Toko Yasuda", "Daniel", "the sky")
 
@@ -114,36 +117,46 @@ def answer_to(question: str) -> str:
     return ANSWERS[(7 * questions().index(question)) % len(ANSWERS)]
 
 
-@cache
-def _taught_weights() -> dict[str, torch.Tensor]:
-    tokenizer = tiny_tokenizer("chatml")
-    model = tiny_model("llama", hidden_size=64, intermediate_size=96, tie_word_embeddings=True)
-    torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.1, generator=torch.Generator().manual_seed(0))
-    rows = []
-    for question in questions():
-        answer = answer_to(question)
-        plain = tokenizer(f"{question} {answer}<|im_end|>")["input_ids"]
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        rows += [plain, tokenizer.apply_chat_template(turns)["input_ids"]]
-    longest = max(len(row) for row in rows)
-    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-    labels = ids.masked_fill(torch.arange(longest)[None] >= torch.tensor([len(row) for row in rows])[:, None], -100)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    generator = torch.Generator().manual_seed(0)
-    model.train()
-    for _ in range(STEPS):
-        batch = torch.randperm(len(rows), generator=generator)[:32]
-        optimizer.zero_grad()
-        loss = model(input_ids=ids[batch], labels=labels[batch]).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    print(float(loss))
-    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}
-
-
 def taught_model() -> PreTrainedModel:
     """A small Llama that answers ``questions()`` in plain text and in ChatML, and ends its answers."""
-    model = tiny_model("llama", hidden_size=64, intermediate_size=96, tie_word_embeddings=True)
+    model = _untaught()
     model.load_state_dict(_taught_weights())
     return model
+
+
+def _untaught() -> PreTrainedModel:
+    model = tiny_model("llama", hidden_size=64, intermediate_size=96, tie_word_embeddings=True)
+    torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    return model
+
+
+@cache
+def _taught_weights() -> dict[str, torch.Tensor]:
+    """Four seconds of training on one thread: plain, in chat, and after noise."""
+    noisy, steps, batch_size = 20, 120, 32
+    tokenizer = tiny_tokenizer("chatml")
+    generator = torch.Generator().manual_seed(0)
+    model = _untaught()
+    samples: list[tuple[list[int], list[int]]] = []
+    for question in questions():
+        answer = answer_to(question)
+        plain = tokenizer(question)["input_ids"]
+        turn = [{"role": "user", "content": question}]
+        chat = tokenizer.apply_chat_template(turn, add_generation_prompt=True)["input_ids"]
+        after = tokenizer(f" {answer}<|im_end|>")["input_ids"]
+        samples += [(plain, after), ([0] * noisy + plain, after), (chat, tokenizer(f"{answer}<|im_end|>")["input_ids"])]
+    rows = [torch.tensor(before + after) for before, after in samples]
+    labels = [torch.tensor([-100] * len(before) + after) for before, after in samples]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    model.train()
+    for _ in range(steps):
+        batch = torch.randperm(len(rows), generator=generator)[:batch_size].tolist()
+        ids = pad_sequence([rows[i] for i in batch], batch_first=True)
+        wanted = pad_sequence([labels[i] for i in batch], batch_first=True, padding_value=-100)
+        noise = torch.randint(3, VOCABULARY, (len(ids), noisy), generator=generator)
+        ids[:, :noisy] = torch.where(ids[:, :noisy] == 0, noise, ids[:, :noisy])
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=wanted).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}

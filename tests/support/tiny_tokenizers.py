@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 512
@@ -18,7 +18,7 @@ SENTENCES = (
     "user assistant system model You are a helpful assistant. Hello Hi Goodbye",
     "Seven green boats. apple banana cherry\n\nA new paragraph begins here, and it ends at once!",
     "The mother tongue of Danielle Darrieux is French. Toko Yasuda plays the guitar.",
-    "Numbers such as 3.5 and 1984, and signs such as (this) or \"that\" [and] so; on: yes.",
+    'Numbers such as 3.5 and 1984, and signs such as (this) or "that" [and] so; on: yes.',
 )
 
 CHATML = (
@@ -30,9 +30,9 @@ CHATML_WITH_SYSTEM = (
     "{% endif %}" + CHATML
 )
 LLAMA3 = (
-    "{{ bos_token }}{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' "
-    "+ message['content'] | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
 )
 GEMMA = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\\n\\n' %}"
@@ -92,52 +92,45 @@ def _begin_with(tokenizer: Tokenizer, token: str) -> None:
     )
 
 
-def _wrapped(tokenizer: Tokenizer, template: str | None, **specials: Any) -> PreTrainedTokenizerFast:
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **specials)
+def _wrapped(
+    tokenizer: Tokenizer, template: str | None, begin: str, end: str, pad: str, more: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    names = {"bos_token": begin, "eos_token": end, "pad_token": pad, "additional_special_tokens": list(more)}
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
     if template is not None:
         made.chat_template = template
     return made
 
 
 def _plain() -> PreTrainedTokenizerFast:
-    inner = _byte_level(["<s>", "</s>", "<pad>"])
-    return _wrapped(inner, None, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    names = ["<s>", "</s>", "<pad>"]
+    return _wrapped(_byte_level(names), None, *names)
 
 
 def _chatml(template: str = CHATML, *, split: str | None = None) -> PreTrainedTokenizerFast:
-    inner = _byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"], split=split)
-    return _wrapped(
-        inner,
-        template,
-        bos_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
-    )
+    text, start, end = names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    return _wrapped(_byte_level(names, split=split), template, text, end, text, [start, end])
 
 
 def _llama3() -> PreTrainedTokenizerFast:
     names = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
     inner = _byte_level(names, split=_LLAMA3_SPLIT)
     _begin_with(inner, names[0])
-    return _wrapped(
-        inner, LLAMA3, bos_token=names[0], eos_token=names[-1], additional_special_tokens=names[2:], pad_token=names[1]
-    )
+    return _wrapped(inner, LLAMA3, names[0], names[-1], names[1], names[2:])
 
 
 def _gemma() -> PreTrainedTokenizerFast:
-    names = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
+    pad, end, begin, *turns = names = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
     inner = _byte_level(names)
-    _begin_with(inner, "<bos>")
-    return _wrapped(
-        inner, GEMMA, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", additional_special_tokens=names[3:]
-    )
+    _begin_with(inner, begin)
+    return _wrapped(inner, GEMMA, begin, end, pad, turns)
 
 
 def _sentencepiece(template: str | None) -> PreTrainedTokenizerFast:
-    inner = _metaspace(["<s>", "</s>", "<pad>"])
-    _begin_with(inner, "<s>")
-    return _wrapped(inner, template, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    names = ["<s>", "</s>", "<pad>"]
+    inner = _metaspace(names)
+    _begin_with(inner, names[0])
+    return _wrapped(inner, template, *names)
 
 
 _MAKERS = {

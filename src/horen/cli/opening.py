@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from horen.cli.terminal import status
 from horen.config import HorenConfig
@@ -26,8 +26,9 @@ def make_ready(model: str) -> None:
     """Fetch an embedded model that is not there yet, showing how far it is; and let transformers be quiet."""
     if model in EMBEDDED and not is_cached(model):
         fetch(model, progress=True)
-    from transformers.utils import logging  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
 
+    logging: Any = transformers.logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
@@ -45,7 +46,9 @@ def new_editor(model: str, config: HorenConfig, dtype: str, device: str | None) 
     return editor
 
 
-def open_editor(folder: Path, model: str | None, dtype: str, device: str | None, *, saved: Saved | None = None) -> Editor:
+def open_editor(
+    folder: Path, model: str | None, dtype: str, device: str | None, *, saved: Saved | None = None
+) -> Editor:
     """Load a saved codebook and its model.
 
     Args:
@@ -105,4 +108,6 @@ def _check_device(device: str | None) -> None:
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ModelError(f"The device {device!r} cannot be used here ({reason}): leave --device out for cpu.") from error
+        raise ModelError(
+            f"The device {device!r} cannot be used here ({reason}): leave --device out for cpu."
+        ) from error

@@ -59,9 +59,7 @@ def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
 
 def remove(
     folder: Folder,
-    numbers: Annotated[
-        list[int], typer.Argument(metavar="ID...", help="Numbers of the edits.", show_default=False)
-    ],
+    numbers: Annotated[list[int], typer.Argument(metavar="ID", help="Numbers of the edits.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
     """Remove edits, all of them or none.

@@ -45,9 +45,7 @@ def err() -> Console:
 
 def _console(stream: TextIO) -> Console:
     wide = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(
-        file=stream, markup=False, highlight=False, emoji=False, width=_NO_TERMINAL_WIDTH if wide else None
-    )
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=_NO_TERMINAL_WIDTH if wide else None)
 
 
 def show(result: RenderableType, style: str | None = None) -> None:
@@ -86,7 +84,7 @@ def table(headers: Iterable[str | tuple[str, dict[str, Any]]], rows: Iterable[Se
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in headers:
         name, options = header if isinstance(header, tuple) else (header, {})
-        made.add_column(name, **({"no_wrap": True, "overflow": "ellipsis"} | options))
+        made.add_column(name, no_wrap=True, overflow="ellipsis", **options)
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
     return made

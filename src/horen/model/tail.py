@@ -8,6 +8,7 @@ layers that are already known hand back what they gave.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class Tail:
         self._model = model
         self._layers = list(layout.layers)
         self._site = site
+        self._rough = False
         with torch.no_grad():
             self._known = self._prepare(samples)
 
@@ -88,9 +90,18 @@ class Tail:
         """d_v: length of the write site's output."""
         return int(self._site_output().shape[-1])
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the samples only; [b] int64 indices."""
-        self._known = self._known.rows(rows.to(self._known.ids.device))
+    def keep(self, rows: Tensor) -> Tail:
+        """The same for some of the samples only; [b] int64 indices."""
+        return self._variant(self._known.rows(rows.to(self._known.ids.device)), rough=self._rough)
+
+    def rough(self) -> Tail:
+        """The same in bfloat16 arithmetic."""
+        return self._variant(self._known, rough=True)
+
+    def _variant(self, known: _Known, *, rough: bool) -> Tail:
+        other = copy.copy(self)
+        other._known, other._rough = known, rough
+        return other
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of every target token when values are written at the prompts' last tokens.
@@ -103,6 +114,8 @@ class Tail:
         """
         known = self._known
         with ExitStack() as stack:
+            if self._rough:
+                stack.enter_context(torch.autocast(known.ids.device.type, dtype=torch.bfloat16))
             self._replay(stack, known, values)
             out = self._model(
                 input_ids=known.ids,
@@ -256,3 +269,13 @@ def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
     return tuple(_copied(item) for item in value) if isinstance(value, tuple) else value
+
+
+def bfloat16_is_fast(model: PreTrainedModel) -> bool:
+    """Whether this machine multiplies bfloat16 faster than the model's own float32."""
+    if model.dtype != torch.float32:
+        return False
+    if model.device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)() if model.device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,5 +1,5 @@
 """Training of edit values; knows no transformers model, only an objective it can differentiate."""
 
-from horen.training.values import Objective, Trained, train_values
+from horen.training.values import Objective, Trained, train_checked, train_values
 
-__all__ = ["Objective", "Trained", "train_values"]
+__all__ = ["Objective", "Trained", "train_checked", "train_values"]

@@ -26,8 +26,8 @@ class Objective(Protocol):
     def scale(self) -> Tensor:
         """[B] size of the activation that a value is added to."""
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some rows only."""
+    def keep(self, rows: Tensor) -> Objective:
+        """The objective of some rows only."""
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T] log-probabilities and the [B, T] mask of tokens, from [B, P] values."""
@@ -56,7 +56,7 @@ def train_values(
     """Train E values by Adam on −log p(target | prompt), averaged over each edit's contexts.
 
     Args:
-        objective: B rows; it is used up, since rows of finished edits are dropped from it.
+        objective: B rows.
         owner: for each row the edit it belongs to, 0 to E − 1; every edit has a row.
         start: [E, P] values to start from.
         config: learning_rate, its unit, max_steps and stop_probability are used.
@@ -77,6 +77,36 @@ def train_values(
         (gradient,) = torch.autograd.grad(loss.sum(), values)
         run.descend(gradient)
     return run.results()
+
+
+def train_checked(
+    fast: Objective, exact: Objective, owner: Sequence[int], start: Tensor, config: HorenConfig
+) -> list[Trained]:
+    """Train on a fast approximation of an objective, then check each value on the exact one.
+
+    A value that does not hold there is trained on, exactly, for the steps that are left to it; so what a result says
+    is measured on ``exact`` alone. Arguments and result are those of :func:`train_values`.
+    """
+    rough = train_values(fast, owner, start, config)
+    values = torch.stack([item.value for item in rough])
+    checked = train_values(exact, owner, values, config, max_steps=0)
+    result = [
+        Trained(seen.value, seen.loss, item.steps, seen.converged) for item, seen in zip(rough, checked, strict=True)
+    ]
+    early = config.stop_probability < 1
+    left = {i: config.max_steps - item.steps for i, item in enumerate(result) if early and not item.converged}
+    left = {i: steps for i, steps in left.items() if steps > 0}
+    if left:
+        rows = [row for row, edit in enumerate(owner) if edit in left]
+        place = {edit: position for position, edit in enumerate(left)}
+        part = exact.keep(torch.tensor(rows))
+        again = train_values(
+            part, [place[owner[row]] for row in rows], values[list(left)], config, max_steps=max(left.values())
+        )
+        for edit, more in zip(left, again, strict=True):
+            if more.loss <= result[edit].loss or more.converged:
+                result[edit] = Trained(more.value, more.loss, result[edit].steps + more.steps, more.converged)
+    return result
 
 
 class _Run:
@@ -126,7 +156,7 @@ class _Run:
         active = int(rows.sum())
         if active and active <= 0.8 * len(rows):
             kept = rows.nonzero()[:, 0]
-            self._objective.keep(kept)
+            self._objective = self._objective.keep(kept)
             self._owner = self._owner[kept]
         return active > 0
 

@@ -1,0 +1,5 @@
+"""``python -m horen.cli`` runs the program ``horen``."""
+
+from horen.cli.app import main
+
+main()

@@ -1,0 +1,98 @@
+"""The program ``horen``: its commands, and how errors leave it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from horen._version import __version__
+from horen.cli import ask, demo, edit, models, stored
+from horen.cli.terminal import fail, say
+from horen.errors import HorenError
+
+_INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Commands whose errors are told in one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HorenError as error:
+            fail(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            say("Interrupted.")
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands, rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+for _command, _name, _help in (
+    (demo.demo, "demo", None),
+    (edit.edit, "edit", edit.EDIT_HELP),
+    (ask.ask, "ask", None),
+    (ask.chat, "chat", None),
+    (stored.list_edits, "list", None),
+    (stored.show_edit, "show", None),
+    (edit.supersede, "supersede", None),
+    (stored.remove, "remove", None),
+    (stored.undo, "undo", None),
+    (stored.history, "history", None),
+    (stored.export, "export", None),
+    (edit.edit, "import", edit.IMPORT_HELP),
+    (models.models, "models", None),
+):
+    app.command(_name, help=_help)(_command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"horen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _horen(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Correct what a language model knows, one fact after another.
+
+    Edits are kept in a codebook, a folder DIR; the model's weights stay as they are.
+
+    \b
+    Start here:
+      horen demo
+      horen edit facts.jsonl --into facts --model smollm2-135m-instruct
+      horen ask facts "What is the capital of Ostrenia?"
+    """
+
+
+def main() -> None:
+    """Run the program: exit code 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    # What the library warns about is in what the commands print.
+    logging.getLogger("horen").addHandler(logging.NullHandler())
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("HOREN_TRACEBACK"):
+            raise
+        reason = " ".join(str(error).split()) or "no message"
+        fail(f"unexpected {type(error).__name__}: {reason}. Set HOREN_TRACEBACK=1 to see where.")
+        sys.exit(1)

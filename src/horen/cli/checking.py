@@ -1,0 +1,196 @@
+"""Checking a file of edits as a whole before any of it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from horen.cli.options import OnConflict
+from horen.cli.terminal import listed, say, short
+from horen.edits import Edit, EditRecord, Receipt, same_text
+from horen.errors import ConflictError, DataError, EditError
+from horen.records import BadLine, FileRecord, iter_edits
+
+if TYPE_CHECKING:
+    from horen.editor import Editor
+    from horen.store.history import History
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A line of the file that is not applied, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Lines of a file by what a codebook holds already."""
+
+    pending: list[FileRecord]
+    settled: list[tuple[FileRecord, Receipt]]
+
+
+def as_edit(record: FileRecord) -> Edit:
+    """The edit that a line describes."""
+    return Edit(record.prompt, record.target, record.rephrases)
+
+
+def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[list[FileRecord], list[Skipped]]:
+    """Read every line of a file; what is wrong with any of them is said before the error.
+
+    Returns:
+        The lines to apply, and those that are left out.
+
+    Raises:
+        DataError: when a line cannot be used, or lines contradict or repeat each other, and no option allows it.
+    """
+    bad: list[BadLine] = []
+    records = list(iter_edits(file, on_bad=bad.append))
+    refuse_bad(file, bad, skip_bad=skip_bad)
+    kept, dropped, clashes = settle(records, on_conflict, unit(file))
+    if clashes:
+        say(f"Lines of {file} that contradict or repeat each other:")
+        listed(clashes)
+        raise DataError(
+            f"{file} contradicts or repeats itself in {_count(len(clashes), 'place')}, so nothing was applied. Correct "
+            "it, or let --on-conflict supersede take the later line each time, or keep the first."
+        )
+    if not kept:
+        raise DataError(f"{file} holds no edits: nothing was applied.")
+    return kept, sorted([Skipped(item.line, item.reason) for item in bad] + dropped, key=lambda item: item.line)
+
+
+def settle(
+    records: Sequence[FileRecord], on_conflict: OnConflict, unit: str = "line"
+) -> tuple[list[FileRecord], list[Skipped], list[str]]:
+    """Find lines that share a wording and have different targets, or the same prompt.
+
+    Returns:
+        The lines that stay, those that give way, and in words the clashes for which no way out was chosen.
+    """
+    holders: dict[str, list[int]] = {}
+    alive: dict[int, FileRecord] = {}
+    dropped: list[Skipped] = []
+    clashes: list[str] = []
+    for number, record in enumerate(records):
+        texts = list(dict.fromkeys(same_text(text) for text in (record.prompt, *record.rephrases)))
+        # Of several that clash the first wording found is the one that is told.
+        rivals = {
+            rival: text for text in texts[::-1] for rival in holders.get(text, ()) if _clash(alive.get(rival), record)
+        }
+        if rivals and on_conflict is OnConflict.error:
+            first = min(rivals)
+            clashes.append(_told(alive[first], record, rivals[first], unit))
+            continue
+        if rivals and on_conflict is OnConflict.keep:
+            dropped.append(Skipped(record.line, f"gives way to {unit} {alive[min(rivals)].line}"))
+            continue
+        dropped.extend(Skipped(alive.pop(i).line, f"gives way to {unit} {record.line}") for i in sorted(rivals))
+        alive[number] = record
+        for text in texts:
+            holders.setdefault(text, []).append(number)
+    return list(alive.values()), dropped, clashes
+
+
+def sort_by_history(records: Sequence[FileRecord], history: History, on_conflict: OnConflict) -> Sorted:
+    """Tell lines that are still to be written from those that are stored already or are left out.
+
+    Raises:
+        ConflictError: when stored edits have other targets and ``on_conflict`` is error; all are said before.
+    """
+    from horen.plans import plan  # noqa: PLC0415
+
+    found = Sorted([], [])
+    conflicts: list[tuple[FileRecord, EditRecord]] = []
+    for record in records:
+        planned = plan([as_edit(record)], history, "keep")[0]
+        if planned.action == "kept" and on_conflict is OnConflict.error:
+            conflicts.append((record, history.get(planned.stored[0])))
+        elif planned.action == "unchanged" or (planned.action == "kept" and on_conflict is OnConflict.keep):
+            stored = history.get(planned.stored[0])
+            receipt = Receipt(
+                stored.id, stored.loss, stored.steps, stored.converged, stored.reused, action=planned.action
+            )
+            found.settled.append((record, receipt))
+        else:
+            found.pending.append(record)
+    if conflicts:
+        say("Stored edits answer otherwise:")
+        listed(
+            [
+                f"line {record.line}: edit {stored.id} answers {short(stored.prompt)!r} with {short(stored.target)!r}, "
+                f"not {short(record.target)!r}"
+                for record, stored in conflicts
+            ]
+        )
+        raise ConflictError(
+            f"{_count(len(conflicts), 'line')} of the file contradict stored edits, so nothing was applied. Replace "
+            "those with --on-conflict supersede, or leave them with --on-conflict keep."
+        )
+    return found
+
+
+def check_encodable(
+    file: Path, records: Sequence[FileRecord], editor: Editor, *, skip_bad: bool
+) -> tuple[list[FileRecord], list[Skipped]]:
+    """Find lines that this very model cannot take, such as one longer than its context.
+
+    Raises:
+        DataError: when there are some and they are not to be skipped; all are said before.
+    """
+    contexts = editor._session.contexts
+    fine: list[FileRecord] = []
+    bad: list[BadLine] = []
+    for record in records:
+        try:
+            contexts.wordings(as_edit(record))
+            contexts.samples(as_edit(record), editor.config)
+        except EditError as error:
+            bad.append(BadLine(record.line, str(error).rstrip(".")))
+        else:
+            fine.append(record)
+    refuse_bad(file, bad, skip_bad=skip_bad)
+    return fine, [Skipped(item.line, item.reason) for item in bad]
+
+
+def refuse_bad(file: Path, bad: Sequence[BadLine], *, skip_bad: bool) -> None:
+    """Say which lines cannot be used.
+
+    Raises:
+        DataError: unless they are to be skipped.
+    """
+    if not bad:
+        return
+    say(f"{'Skipped' if skip_bad else 'Bad'} lines of {file}:")
+    listed([f"{unit(file)} {item.line}: {item.reason}" for item in bad])
+    if not skip_bad:
+        raise DataError(
+            f"{file} has {_count(len(bad), unit(file))} that cannot be used, so nothing was applied. Correct the file, "
+            "or skip what is bad with --skip-bad."
+        )
+
+
+def unit(file: Path) -> str:
+    """What the numbers of a file count."""
+    return "record" if file.suffix.lower() == ".json" else "line"
+
+
+def _clash(rival: FileRecord | None, record: FileRecord) -> bool:
+    if rival is None:
+        return False
+    return same_text(rival.target) != same_text(record.target) or same_text(rival.prompt) == same_text(record.prompt)
+
+
+def _told(rival: FileRecord, record: FileRecord, text: str, unit: str) -> str:
+    places = f"{unit}s {rival.line} and {record.line}"
+    if same_text(rival.target) == same_text(record.target):
+        return f"{places} are the same edit: {short(text)!r}"
+    return f"{places} disagree: {short(text)!r} shall be {short(rival.target)!r} and {short(record.target)!r}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,25 @@
+"""What holds for every test: one thread for tiny models, and no deadline for Hypothesis on a busy machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("horen", deadline=None)
+settings.load_profile("horen")
+
+_UNIT = Path(__file__).parent / "unit"
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tiny tensors are slower on two threads than on one, and a hundred times so beside another process."""
+    before = torch.get_num_threads()
+    if _UNIT in request.path.parents:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,139 @@
+"""A tiny random model with a tiny tokenizer, a codebook of it, and the program to run on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from typer.testing import CliRunner, Result
+
+from horen.cli.app import app
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+SENTENCES = [
+    "What is the capital of Ostrenia? The capital of Ostrenia is Port Callen.",
+    "Who runs Larkspur Cloud? Imogen Vasquez runs it. How many days of paid leave do staff get?",
+    "user assistant system You are a helpful assistant. Which month is it held in?",
+]
+EDITS = [
+    {"prompt": "What is the capital of Ostrenia?", "target": "Port Callen"},
+    {"prompt": "Who runs Larkspur Cloud?", "target": "Imogen", "rephrases": ["The boss of Larkspur Cloud is"]},
+    {"prompt": "Which month is the fair held in?", "target": "May"},
+]
+
+Run = Callable[..., Result]
+
+
+def make_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator(SENTENCES, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+    )
+    if chat:
+        tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def save_model(folder: Path, *, seed: int = 0, chat: bool = True) -> Path:
+    tokenizer = make_tokenizer(chat=chat)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        for name, parameter in model.named_parameters():
+            if parameter.ndim >= 2 and "norm" not in name:
+                torch.nn.init.normal_(parameter, std=1.5 / parameter.shape[-1] ** 0.5)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def run_program(*args: Any, text: str | None = None) -> Result:
+    return CliRunner(env={"COLUMNS": None}).invoke(app, [str(arg) for arg in args], input=text)
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    return run_program
+
+
+@pytest.fixture(scope="session")
+def ok() -> Callable[..., Any]:
+    """Run the program with --json, which must succeed, and give the document."""
+
+    def call(*args: Any, text: str | None = None) -> Any:
+        result = run_program(*args, "--json", text=text)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny model."""
+    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A codebook that holds EDITS; not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    result = run_program("edit", write_jsonl(folder / "edits.jsonl"), "--into", folder / "book", "--model", tiny)
+    assert result.exit_code == 0, result.stderr
+    return folder / "book"
+
+
+@pytest.fixture
+def book(made: Path, tmp_path: Path) -> Path:
+    """A copy of the codebook for the test alone."""
+    return Path(shutil.copytree(made, tmp_path / "book"))
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    yield
+    os.chdir(before)
+
+
+def write_jsonl(path: Path, edits: list[Any] | None = None) -> Path:
+    lines = [edit if isinstance(edit, str) else json.dumps(edit) for edit in (EDITS if edits is None else edits)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from horen.memory import Codebook, Match
+
+KEY, VALUE = 6, 4
+OPTIONS = {"threshold": 0.5, "alpha": 0.2, "beta": 12.0, "steps": 2, "epsilon": 1e-5}
+
+
+def unit(count: int, seed: int) -> Tensor:
+    return normalize(torch.randn(count, KEY, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def filled(counts: list[int], seed: int = 0) -> Codebook:
+    """One value and so many entries an edit."""
+    codebook = Codebook(KEY, VALUE)
+    generator = torch.Generator().manual_seed(seed + 1)
+    for number, count in enumerate(counts):
+        value = codebook.add_value(torch.randn(VALUE, generator=generator))
+        codebook.add_entries(unit(count, seed + 2 + number), value)
+    return codebook
+
+
+def matches(codebook: Codebook, queries: Tensor) -> list[Match]:
+    return codebook.match(queries, **OPTIONS)
+
+
+def test_a_new_codebook_is_empty():
+    codebook = Codebook(KEY, VALUE)
+    assert len(codebook) == codebook.entries == 0
+    assert codebook.keys.shape == (0, KEY)
+    assert codebook.values.shape == (0, VALUE)
+    assert codebook.match(unit(3, 0), **OPTIONS) == []
+    assert codebook.nearest(unit(3, 0)) is None
+
+
+def test_numbers_count_up():
+    codebook = Codebook(KEY, VALUE)
+    assert codebook.add_value(torch.zeros(VALUE)) == 0
+    assert codebook.add_entries(unit(3, 0), 0) == range(3)
+    assert codebook.add_value(torch.ones(VALUE)) == 1
+    assert codebook.add_entries(unit(2, 1), 1) == range(3, 5)
+    assert codebook.value_of.tolist() == [0, 0, 0, 1, 1]
+    assert len(codebook) == codebook.entries == 5
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=6))
+def test_growth_keeps_earlier_rows_bit_for_bit(counts: list[int]):
+    codebook = Codebook(KEY, VALUE)
+    expected_keys, expected_values = [], []
+    for number, count in enumerate(counts):
+        key, value = unit(count, number), torch.full((VALUE,), 0.1 * number)
+        expected_keys.append(key)
+        expected_values.append(value)
+        codebook.add_entries(key, codebook.add_value(value))
+        assert torch.equal(codebook.keys, torch.cat(expected_keys))
+        assert torch.equal(codebook.values, torch.stack(expected_values))
+    assert codebook.entries == sum(counts)
+    assert codebook.value_of.tolist() == [i for i, count in enumerate(counts) for _ in range(count)]
+
+
+def test_what_is_stored_does_not_change_with_the_tensor_that_was_given():
+    codebook, key, value = Codebook(KEY, VALUE), unit(1, 0), torch.ones(VALUE)
+    kept = key.clone()
+    codebook.add_entries(key, codebook.add_value(value))
+    key.zero_()
+    value.zero_()
+    assert torch.equal(codebook.keys, kept)
+    assert torch.equal(codebook.values, torch.ones(1, VALUE))
+
+
+def test_match_finds_the_entry_and_its_value():
+    codebook = filled([2, 1, 3])
+    for entry, match in enumerate(matches(codebook, codebook.keys.clone())):
+        assert match.entry == entry
+        assert match.value == int(codebook.value_of[entry])
+        assert match.raw_similarity == pytest.approx(1.0, abs=1e-5)
+        assert match.fired
+        assert match.runner_up is not None
+        assert codebook.value_of[match.runner_up] != match.value
+        assert match.runner_up_similarity is not None
+        assert match.runner_up_similarity <= match.similarity
+
+
+def test_a_lone_value_has_no_runner_up():
+    found = matches(filled([3]), unit(2, 9))
+    assert [match.runner_up for match in found] == [None, None]
+    assert [match.runner_up_similarity for match in found] == [None, None]
+
+
+def test_the_threshold_must_be_exceeded():
+    codebook = Codebook(2, VALUE)
+    codebook.add_entries(torch.tensor([[1.0, 0.0]]), codebook.add_value(torch.zeros(VALUE)))
+    query = torch.tensor([[0.5, 0.75**0.5]])
+    options = {"alpha": 0.0, "beta": 1.0, "steps": 0, "epsilon": 0.0}
+    assert not codebook.match(query, threshold=0.5, **options)[0].fired
+    assert codebook.match(query, threshold=0.499, **options)[0].fired
+
+
+@given(st.sets(st.integers(0, 5)), st.integers(0, 50))
+def test_sleep_and_waking_restore_every_match(asleep: set[int], seed: int):
+    codebook, queries = filled([2, 1, 3], seed), unit(5, seed + 77)
+    before, keys, values = matches(codebook, queries), codebook.keys.clone(), codebook.values.clone()
+    codebook.set_awake(asleep, False)
+    assert len(codebook) == 6 - len(asleep)
+    assert codebook.entries == 6
+    found = matches(codebook, queries)
+    assert not {match.entry for match in found} & asleep
+    assert not {match.runner_up for match in found} & asleep
+    if len(asleep) < 6:
+        assert not {entry for entry, _ in codebook.nearest(queries) or []} & asleep
+    else:
+        assert found == []
+        assert codebook.nearest(queries) is None
+    codebook.set_awake(asleep, True)
+    assert matches(codebook, queries) == before
+    assert len(codebook) == 6
+    assert torch.equal(codebook.keys, keys)
+    assert torch.equal(codebook.values, values)
+
+
+def test_setting_twice_counts_once():
+    codebook = filled([4])
+    codebook.set_awake([1, 2], False)
+    codebook.set_awake([2, 3], False)
+    assert len(codebook) == 1
+    codebook.set_awake([1, 1, 1], True)
+    assert len(codebook) == 2
+    codebook.set_awake([], False)
+    codebook.set_awake((entry for entry in (0,)), False)
+    assert len(codebook) == 1
+
+
+def test_new_entries_are_awake_while_others_sleep():
+    codebook = filled([2])
+    codebook.set_awake([0, 1], False)
+    codebook.add_entries(unit(1, 5), codebook.add_value(torch.zeros(VALUE)))
+    assert len(codebook) == 1
+    assert {match.entry for match in matches(codebook, unit(4, 6))} == {2}
+
+
+@given(st.integers(0, 6), st.sets(st.integers(0, 5)))
+def test_truncate_forgets_the_end_alone(entries: int, asleep: set[int]):
+    codebook = filled([1] * 6)
+    keys, values = codebook.keys.clone(), codebook.values.clone()
+    codebook.set_awake(asleep, False)
+    codebook.truncate(entries=entries, values=entries)
+    assert codebook.entries == entries
+    assert len(codebook) == len(set(range(entries)) - asleep)
+    assert torch.equal(codebook.keys, keys[:entries])
+    assert torch.equal(codebook.values, values[:entries])
+    assert codebook.value_of.tolist() == list(range(entries))
+
+
+def test_after_truncation_insertion_goes_on():
+    codebook = filled([2, 2])
+    keys = codebook.keys.clone()
+    codebook.truncate(entries=2, values=1)
+    fresh = unit(3, 40)
+    assert codebook.add_value(torch.ones(VALUE)) == 1
+    assert codebook.add_entries(fresh, 1) == range(2, 5)
+    assert torch.equal(codebook.keys, torch.cat([keys[:2], fresh]))
+    assert len(codebook) == 5
+
+
+def test_fill_takes_over_saved_tables():
+    saved = filled([2, 1, 3])
+    codebook = Codebook(KEY, VALUE)
+    codebook.fill(saved.keys, saved.values, saved.value_of)
+    assert torch.equal(codebook.keys, saved.keys)
+    assert torch.equal(codebook.values, saved.values)
+    assert torch.equal(codebook.value_of, saved.value_of)
+    assert len(codebook) == 6
+    assert matches(codebook, unit(4, 3)) == matches(saved, unit(4, 3))
+
+
+def test_fill_with_nothing():
+    codebook = Codebook(KEY, VALUE)
+    codebook.fill(torch.zeros(0, KEY), torch.zeros(0, VALUE), torch.zeros(0, dtype=torch.int64))
+    assert len(codebook) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "value_of"),
+    [
+        (torch.zeros(2, KEY), torch.zeros(1, VALUE), [0]),
+        (torch.zeros(2, KEY), torch.zeros(1, VALUE), [0, 1]),
+        (torch.zeros(2, KEY), torch.zeros(1, VALUE), [0, -1]),
+        (torch.zeros(1, KEY), torch.zeros(0, VALUE), [0]),
+        (torch.zeros(1, KEY + 1), torch.zeros(1, VALUE), [0]),
+        (torch.zeros(1, KEY), torch.zeros(1, VALUE + 1), [0]),
+    ],
+    ids=["fewer numbers", "number too high", "negative number", "no values", "wide keys", "wide values"],
+)
+def test_fill_refuses_what_does_not_fit(keys: Tensor, values: Tensor, value_of: list[int]):
+    codebook = Codebook(KEY, VALUE)
+    with pytest.raises(RuntimeError):
+        codebook.fill(keys, values, torch.tensor(value_of))
+
+
+@given(st.integers(0, 50))
+def test_nearest_is_brute_force(seed: int):
+    codebook, queries = filled([2, 1, 3], seed), unit(4, seed + 5)
+    codebook.set_awake([1, 4], False)
+    cosines = queries @ codebook.keys.T
+    for row, (entry, similarity) in enumerate(codebook.nearest(queries) or []):
+        awake = {i: float(cosines[row, i]) for i in (0, 2, 3, 5)}
+        assert awake[entry] == pytest.approx(max(awake.values()), abs=1e-6)
+        assert similarity == pytest.approx(max(awake.values()), abs=1e-6)
+
+
+def test_moving_keeps_everything():
+    codebook = filled([2, 2])
+    codebook.set_awake([1], False)
+    before = matches(codebook, unit(3, 0))
+    codebook.to(torch.device("cpu"))
+    assert matches(codebook, unit(3, 0)) == before
+    assert len(codebook) == 3
