@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The CPU build is enough for the embedded models and a tenth of the download; set TORCH= to keep what pip would choose.
-TORCH ?= torch
+# The release that the tests ran with; set TORCH= to another one, or to nothing to keep what is installed.
+TORCH ?= torch==2.13.0
 
 .PHONY: demo test check setup clean
 
@@ -12,7 +12,7 @@ setup: $(VENV)/.done
 $(VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(TORCH))
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 

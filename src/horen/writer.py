@@ -22,6 +22,9 @@ from horen.session import Session
 from horen.store.history import now
 from horen.training import Trained, train_checked, train_values
 
+# Logits dominate memory where the vocabulary is large: half a gigabyte of float32, a few times over.
+_MOST_LOGITS = 2**27
+
 Progress = Callable[[int, int], None]
 
 
@@ -111,23 +114,28 @@ class _Trainer:
         done = self._optimise(fresh, 0, len(plans), progress)
         while waiting:
             ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained is not None]
-            starts = torch.stack([_source_value(item, codebook) for item in ready])
-            for item, trained in zip(ready, self._run(ready, starts, max_steps=0), strict=True):
-                # Without early stopping (the published recipe) the nearest entry is taken at its word.
-                if trained.converged or self._config.stop_probability == 1:
-                    item.trained, item.reused = trained, True
+            for batch in self._batches(ready):
+                starts = torch.stack([_source_value(item, codebook) for item in batch])
+                for item, trained in zip(batch, self._run(batch, starts, max_steps=0), strict=True):
+                    # Without early stopping (the published recipe) the nearest entry is taken at its word.
+                    if trained.converged or self._config.stop_probability == 1:
+                        item.trained, item.reused = trained, True
             failed = [item for item in ready if not item.reused]
             done = self._optimise(failed, done + len(ready) - len(failed), len(plans), progress)
             waiting = [item for item in waiting if item.trained is None]
 
     def _optimise(self, plans: list[Plan], done: int, total: int, progress: Progress | None) -> int:
-        for batch in _batches(plans, self._config.batch_tokens):
+        for batch in self._batches(plans):
             for item, trained in zip(batch, self._run(batch, self._starts(batch)), strict=True):
                 item.trained = trained
             done += len(batch)
             if progress is not None:
                 progress(done, total)
         return done
+
+    def _batches(self, plans: list[Plan]) -> Iterator[list[Plan]]:
+        vocabulary = int(self._session.model.config.get_text_config(decoder=True).vocab_size)
+        return _batches(plans, min(self._config.batch_tokens, max(_MOST_LOGITS // vocabulary, 1)))
 
     def _run(self, plans: list[Plan], starts: Tensor, *, max_steps: int | None = None) -> list[Trained]:
         if not plans:

@@ -29,7 +29,7 @@ QUICK: Mapping[str, Any] = {
     "contexts": "prompt",
     "max_steps": 1,
     "stop_probability": 1.0,
-    "learning_rate": 2.0,
+    "learning_rate": 5.0,
     "learning_rate_unit": "absolute",
     "precision": "model",
 }

@@ -30,8 +30,8 @@ CHATML_WITH_SYSTEM = (
     "{% endif %}" + CHATML
 )
 LLAMA3 = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{{ bos_token }}{% for message in messages %}{{ '<|start_header_id|>' + message['role'] }}"
+    "{{ '<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
 )
 GEMMA = (
@@ -76,11 +76,11 @@ def _byte_level(specials: list[str], *, split: str | None = None) -> Tokenizer:
     return tokenizer
 
 
-def _metaspace(specials: list[str]) -> Tokenizer:
+def _metaspace(specials: list[str], prepend: str = "first") -> Tokenizer:
     # Characters outside the training text are unknown, and with no unknown token they are dropped.
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepend)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=prepend)
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=specials, show_progress=False)
     tokenizer.train_from_iterator([*SENTENCES, "[INST] [/INST]"], trainer)
     return tokenizer
@@ -133,6 +133,11 @@ def _sentencepiece(template: str | None) -> PreTrainedTokenizerFast:
     return _wrapped(inner, template, *names)
 
 
+def _dropping() -> PreTrainedTokenizerFast:
+    names = ["<s>", "</s>", "<pad>"]
+    return _wrapped(_metaspace(names, prepend="never"), None, *names)
+
+
 _MAKERS = {
     "plain": _plain,
     "chatml": _chatml,
@@ -150,5 +155,8 @@ CHAT_STYLES = tuple(style for style in STYLES if style not in {"plain", "metaspa
 
 @cache
 def tiny_tokenizer(style: str = "chatml") -> PreTrainedTokenizerFast:
-    """A tokenizer of one of ``STYLES``; made once, so it must not be changed."""
-    return _MAKERS[style]()
+    """A tokenizer of one of ``STYLES``, or "dropping": of unknown text it leaves no token.
+
+    It is made once, so it must not be changed.
+    """
+    return _dropping() if style == "dropping" else _MAKERS[style]()

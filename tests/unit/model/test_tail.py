@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from horen import HorenConfig
+from horen.model.layout import Layout
+from horen.model.tail import Sample, Tail
+from support.editors import checksums, hooks_on, same_weights, written_by_hand
+from support.tiny_models import FAMILIES, HIDDEN, tiny_model
+
+MIXED = [
+    Sample((5, 6, 7, 8), (9, 10)),
+    Sample((5, 11), (12, 13, 14)),
+    Sample(tuple(range(20, 50)), (21,)),  # longer than Gemma's window
+    Sample((17,), (18, 19)),
+]
+ONE_TOKEN = [Sample((30,), (31, 32)), Sample((33,), (34,))]
+SHORT = [Sample((5, 6, 7), (8, 9, 10, 11)), Sample((12, 13, 14), (15,))]
+BATCHES = {"mixed": MIXED, "one token": ONE_TOKEN, "short": SHORT}
+
+
+def values_for(samples: Sequence[Sample], size: int = HIDDEN, scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(len(samples), size, generator=torch.Generator().manual_seed(4))
+
+
+def tail_of(model: PreTrainedModel, samples: Sequence[Sample], layer: int = 2) -> Tail:
+    layout = Layout.of(model)
+    return Tail(model, layout, layout.write_site(HorenConfig(write_layer=layer)), samples)
+
+
+def full(model: PreTrainedModel, sample: Sample, value: Tensor, layer: int = 2) -> Tensor:
+    """Log-probabilities of the target by the whole model, with the value at the prompt's end."""
+    site = Layout.of(model).write_site(HorenConfig(write_layer=layer))
+    ids = torch.tensor([[*sample.prompt, *sample.target]])
+    with written_by_hand(site.module, {(0, len(sample.prompt) - 1): value}, (1, ids.shape[1])):
+        found = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+    return found[len(sample.prompt) - 1 : -1].gather(1, torch.tensor(sample.target)[:, None])[:, 0]
+
+
+def check(model: PreTrainedModel, tail: Tail, samples: Sequence[Sample], values: Tensor, layer: int = 2) -> None:
+    found, real = tail.log_probabilities(values)
+    assert found.shape == real.shape == (len(samples), max(len(sample.target) for sample in samples))
+    assert found.dtype == torch.float32
+    assert not found[~real].any()
+    for row, sample in enumerate(samples):
+        assert int(real[row].sum()) == len(sample.target)
+        torch.testing.assert_close(found[row][real[row]], full(model, sample, values[row], layer), atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_agrees_with_the_whole_model(family: str, batch: str):
+    model, samples = tiny_model(family), BATCHES[batch]
+    with torch.no_grad():
+        check(model, tail_of(model, samples), samples, values_for(samples))
+
+
+@pytest.mark.parametrize("layer", [0, 1, 3])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "phi", "opt", "mixtral"])
+def test_at_every_depth(family: str, layer: int):
+    model = tiny_model(family)
+    with torch.no_grad():
+        check(model, tail_of(model, MIXED, layer), MIXED, values_for(MIXED), layer)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "qwen3-moe"])
+def test_with_eager_attention(family: str):
+    model = tiny_model(family, attn_implementation="eager")
+    with torch.no_grad():
+        check(model, tail_of(model, MIXED), MIXED, values_for(MIXED))
+
+
+def test_a_zero_value_gives_the_untouched_model():
+    model = tiny_model()
+    with torch.no_grad():
+        check(model, tail_of(model, MIXED), MIXED, torch.zeros(len(MIXED), HIDDEN))
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "mixtral"])
+def test_low_rank_values(family: str):
+    model = tiny_model(family)
+    values = values_for(MIXED, 2 * 3 * HIDDEN, scale=0.3)
+    with torch.no_grad():
+        check(model, tail_of(model, MIXED), MIXED, values)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_some_rows_go_on(family: str):
+    model = tiny_model(family)
+    tail = tail_of(model, MIXED)
+    values = values_for(MIXED)
+    with torch.no_grad():
+        before, real = tail.log_probabilities(values)
+        kept = torch.tensor([3, 0])
+        part = tail.keep(kept)
+        found, found_real = part.log_probabilities(values[kept])
+        assert len(part) == 2
+        assert torch.equal(found_real, real[kept])
+        torch.testing.assert_close(found, before[kept], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(part.scale, tail.scale[kept])
+        again = part.keep(torch.tensor([1]))
+        torch.testing.assert_close(again.log_probabilities(values[:1])[0], before[:1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tail.log_probabilities(values)[0], before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_are_those_of_the_whole_model(family: str):
+    model = tiny_model(family)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    values = values_for(MIXED).requires_grad_()
+    found, _ = tail_of(model, MIXED).log_probabilities(values)
+    (gradient,) = torch.autograd.grad(found.sum(), values)
+    (expected,) = torch.autograd.grad(sum(full(model, s, v).sum() for s, v in zip(MIXED, values, strict=True)), values)
+    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_gradient_by_finite_differences():
+    model = tiny_model().double()
+    samples = SHORT[:1]
+    tail = tail_of(model, samples)
+    values = values_for(samples).double().requires_grad_()
+    found, _ = tail.log_probabilities(values)
+    (gradient,) = torch.autograd.grad(found.sum(), values)
+    direction = torch.randn(values.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    step = 1e-2
+    with torch.no_grad():
+        up, _ = tail.log_probabilities(values + step * direction)
+        down, _ = tail.log_probabilities(values - step * direction)
+    slope = float((up.sum() - down.sum()) / (2 * step))
+    assert float((gradient * direction).sum()) == pytest.approx(slope, rel=2e-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_is_left_on_the_model(family: str):
+    model = tiny_model(family)
+    before = checksums(model)
+    values = values_for(MIXED).requires_grad_()
+    found, _ = tail_of(model, MIXED).log_probabilities(values)
+    torch.autograd.grad(found.sum(), values)
+    assert hooks_on(model) == 0
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert same_weights(model, before)
+
+
+def test_gradients_that_lie_on_the_weights_stay():
+    model = tiny_model()
+    model(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss.backward()
+    before = {
+        name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
+    values = values_for(SHORT).requires_grad_()
+    found, _ = tail_of(model, SHORT).log_probabilities(values)
+    torch.autograd.grad(found.sum(), values)
+    assert before
+    assert all(torch.equal(model.get_parameter(name).grad, gradient) for name, gradient in before.items())
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "mixtral"])
+@pytest.mark.parametrize("when", ["preparing", "computing"])
+def test_an_interruption_leaves_the_model_whole(family: str, when: str):
+    model = tiny_model(family)
+    expected = model(input_ids=torch.tensor([[1, 2, 3]])).logits
+    tail = tail_of(model, MIXED)
+    layer = Layout.of(model).layers[2 if when == "preparing" else 3]
+    module = next(child for child in layer.children() if any(True for _ in child.parameters()))
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    handle = module.register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tail_of(model, MIXED) if when == "preparing" else tail.log_probabilities(values_for(MIXED))
+    handle.remove()
+    assert hooks_on(model) == 0
+    assert torch.equal(model(input_ids=torch.tensor([[1, 2, 3]])).logits, expected)
+    with torch.no_grad():
+        check(model, tail, MIXED, values_for(MIXED))
+
+
+def test_a_forward_that_was_replaced_before_is_put_back():
+    model = tiny_model()
+    mlp = model.model.layers[2].mlp
+    own = mlp.forward
+    mlp.forward = lambda hidden: own(hidden) * 1.0
+    replaced = mlp.__dict__["forward"]
+    with torch.no_grad():
+        check(model, tail_of(model, SHORT), SHORT, values_for(SHORT))
+    assert mlp.__dict__["forward"] is replaced
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scale_and_size_of_the_site(family: str):
+    model = tiny_model(family)
+    tail = tail_of(model, MIXED)
+    site = Layout.of(model).write_site(HorenConfig(write_layer=2))
+    assert tail.value_size == HIDDEN
+    for row, sample in enumerate(MIXED):
+        seen: list[Tensor] = []
+        handle = site.module.register_forward_hook(
+            lambda _module, _inputs, output, seen=seen: seen.append(output[0] if isinstance(output, tuple) else output)
+        )
+        with torch.no_grad():
+            model(input_ids=torch.tensor([sample.prompt]))
+        handle.remove()
+        last = seen[0].reshape(-1, HIDDEN)[-1]
+        torch.testing.assert_close(tail.scale[row], last.square().mean().sqrt(), atol=1e-5, rtol=1e-4)
+
+
+def test_in_bfloat16():
+    model = tiny_model().to(torch.bfloat16)
+    values = values_for(MIXED)
+    with torch.no_grad():
+        found, real = tail_of(model, MIXED).log_probabilities(values)
+        for row, sample in enumerate(MIXED):
+            torch.testing.assert_close(found[row][real[row]], full(model, sample, values[row]), atol=0.3, rtol=0.1)
+
+
+def test_the_rough_variant_is_near_and_does_not_stick():
+    model = tiny_model()
+    tail, values = tail_of(model, MIXED), values_for(MIXED)
+    with torch.no_grad():
+        exact, _ = tail.log_probabilities(values)
+        rough, _ = tail.rough().log_probabilities(values)
+        torch.testing.assert_close(rough, exact, atol=0.3, rtol=0.1)
+        part, _ = tail.rough().keep(torch.tensor([1])).log_probabilities(values[1:2])
+        torch.testing.assert_close(part, exact[1:2], atol=0.3, rtol=0.1)
+        assert torch.equal(tail.log_probabilities(values)[0], exact)
