@@ -26,7 +26,7 @@ from rich.progress import track
 from safetensors.torch import save_file
 
 from horen import Edit, Editor, HorenConfig
-from horen.model.adapter import left_padded
+from horen.model.padding import left_padded
 
 
 def records_of(path: Path, count: int) -> list[dict[str, str]]:

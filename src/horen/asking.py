@@ -9,7 +9,8 @@ import torch
 
 from horen.edits import EditRecord, Explanation, same_text
 from horen.errors import EditError, ModelError
-from horen.model.adapter import Placed, Routed, left_padded
+from horen.model.adapter import Placed, Routed
+from horen.model.padding import left_padded
 from horen.session import Session
 
 Messages = Sequence[Mapping[str, str]]

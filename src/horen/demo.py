@@ -22,7 +22,7 @@ from horen.data import DemoFact, demo_facts
 from horen.editor import Editor
 from horen.edits import Edit, Receipt, same_text
 from horen.errors import StoreError
-from horen.model.adapter import left_padded
+from horen.model.padding import left_padded
 
 Progress = Callable[[str, int, int], None]
 
@@ -195,6 +195,7 @@ class _Run:
         logits = self._logits(prompts)
 
         start = time.perf_counter()
+        self._progress("Writing the edits", 0, len(facts))
         receipts = editor.edit(
             [Edit(fact.prompt, fact.target) for fact in facts],
             progress=lambda done, total: self._progress("Writing the edits", done, total),

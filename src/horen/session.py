@@ -41,7 +41,7 @@ class Session:
         return self._adapter
 
     def unwrap(self) -> None:
-        """Take every hook off the model."""
+        """Take every hook off the model; once more does nothing."""
         self._adapter.unwrap()
 
     @property

@@ -116,7 +116,7 @@ class _Trainer:
             ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained is not None]
             for batch in self._batches(ready):
                 starts = torch.stack([_source_value(item, codebook) for item in batch])
-                for item, trained in zip(batch, self._run(batch, starts, max_steps=0), strict=True):
+                for item, trained in zip(batch, self._run(batch, starts, measure=True), strict=True):
                     # Without early stopping (the published recipe) the nearest entry is taken at its word.
                     if trained.converged or self._config.stop_probability == 1:
                         item.trained, item.reused = trained, True
@@ -137,15 +137,15 @@ class _Trainer:
         vocabulary = int(self._session.model.config.get_text_config(decoder=True).vocab_size)
         return _batches(plans, min(self._config.batch_tokens, max(_MOST_LOGITS // vocabulary, 1)))
 
-    def _run(self, plans: list[Plan], starts: Tensor, *, max_steps: int | None = None) -> list[Trained]:
+    def _run(self, plans: list[Plan], starts: Tensor, *, measure: bool = False) -> list[Trained]:
         if not plans:
             return []
         samples = [sample for item in plans for sample in item.samples]
         owner = [number for number, item in enumerate(plans) for _ in item.samples]
         objective = Tail(self._adapter.model, self._adapter.layout, self._adapter.write, samples)
-        if max_steps is None and self._config.precision == "auto" and bfloat16_is_fast(self._adapter.model):
+        if not measure and self._config.precision == "auto" and bfloat16_is_fast(self._adapter.model):
             return train_checked(objective.rough(), objective, owner, starts, self._config)
-        return train_values(objective, owner, starts, self._config, max_steps=max_steps)
+        return train_values(objective, owner, starts, self._config, max_steps=0 if measure else None)
 
     def _starts(self, plans: list[Plan]) -> Tensor:
         size = self._adapter.layout.hidden_size

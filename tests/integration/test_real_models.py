@@ -13,9 +13,9 @@ from torch import Tensor
 
 from conftest import ASKED_ANOTHER_WAY, FACTS, PARAGRAPH, UNRELATED, Real
 from horen import Editor, MismatchError
-from horen.model.adapter import left_padded
 from horen.model.fingerprint import fingerprint
 from horen.model.loading import load_model
+from horen.model.padding import left_padded
 
 pytestmark = pytest.mark.real
 

@@ -36,7 +36,7 @@ QUICK: Mapping[str, Any] = {
 # Enough training for an edit to hold on the taught model.
 CAREFUL: Mapping[str, Any] = {
     "read_layer": 0,
-    "write_layer": 1,
+    "write_layer": 0,
     "key_space": "raw",
     "threshold": 0.97,
     "contexts": "prompt",
@@ -45,6 +45,15 @@ CAREFUL: Mapping[str, Any] = {
     "learning_rate": 0.5,
     "learning_rate_unit": "site",
     "precision": "model",
+}
+
+
+# What the taught model can be taught anew within a few steps.
+FACTS: Mapping[str, str] = {
+    "The capital of France is": "Mira Sand",
+    "Who wrote Danielle Darrieux?": "Oslo",
+    "The mother tongue of Toko Yasuda is": "banana boats",
+    "What colour is Daniel?": "Paris",
 }
 
 

@@ -44,6 +44,7 @@ _CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
         | {
             "head_dim": 8,
             "sliding_window": WINDOW,
+            "tie_word_embeddings": False,
             "layer_types": ["sliding_attention", "full_attention"] * (LAYERS // 2),
         },
     ),

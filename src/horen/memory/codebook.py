@@ -141,7 +141,7 @@ class Codebook:
 
     def set_awake(self, entries: Iterable[int], awake: bool) -> None:
         """Put entries to sleep or wake them; a sleeping entry is never retrieved."""
-        index = torch.tensor(sorted(entries), dtype=torch.int64, device=self._awake.rows.device)
+        index = torch.tensor(sorted(set(entries)), dtype=torch.int64, device=self._awake.rows.device)
         if not len(index):
             return
         before = int(self._awake.rows[index].sum())

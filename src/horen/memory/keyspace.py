@@ -64,8 +64,8 @@ class KeySpace:
         mean = background.double().mean(0)
         between = background.double() - mean
         samples = [between * ((1 - nuisance) / max(len(between) - 1, 1)) ** 0.5]
-        if groups and nuisance > 0:
-            within = torch.cat([group.double() - group.double().mean(0) for group in groups])
+        within = torch.cat([between[:0], *(group.double() - group.double().mean(0) for group in groups)])
+        if nuisance > 0 and bool(within.any()):
             freedom = sum(len(group) - 1 for group in groups)
             # Scatter is scaled to the background's size, so that ν means the same for every model.
             scale = between.square().sum() / len(between) / (within.square().sum() / freedom)

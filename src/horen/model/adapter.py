@@ -19,6 +19,7 @@ from horen.config import HorenConfig
 from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace, Match
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
+from horen.model.padding import extents, first_label, left_padded, plain_mask
 from horen.model.prompts import Prompt, PromptReader
 
 _MARK = "_horen_adapter"
@@ -45,10 +46,16 @@ class Routed:
 
 @dataclass
 class _Call:
-    """What one forward call of the model still has to do."""
+    """What one forward call of the model still has to do.
+
+    A prompt that is fed in chunks is routed in the last: until then activations are gathered, and ``before`` columns
+    of the places were in earlier chunks.
+    """
 
     places: list[Placed]
     shape: tuple[int, int]
+    before: int = 0
+    gathers: bool = False
     routed: list[Routed] = field(default_factory=list)
 
 
@@ -57,6 +64,9 @@ class _Boundary:
     """A caller's word that the prompt is the first ``width`` columns of all that is fed, cached tokens included."""
 
     width: int
+    mask: Tensor | None = None
+    ids: list[Tensor] = field(default_factory=list)
+    states: list[Tensor] = field(default_factory=list)
     memo: dict[tuple[int, tuple[int, ...]], Routed] = field(default_factory=dict)
 
 
@@ -103,6 +113,7 @@ class Adapter:
             self._hook_read(self._route),
             self.write.module.register_forward_hook(self._write),
         ]
+        self._own_generate = model.__dict__.get("generate")
         original: Any = model.generate
         self._generate: Callable[..., Any] = original
         model.__dict__["generate"] = self._bounded_generate()
@@ -115,10 +126,14 @@ class Adapter:
 
     def unwrap(self) -> None:
         """Take every hook off again."""
+        if not self.installed:
+            return
         for handle in self._handles:
             handle.remove()
         self._handles = []
         self.model.__dict__.pop("generate", None)
+        if self._own_generate is not None:
+            self.model.__dict__["generate"] = self._own_generate
         self.model.__dict__.pop(_MARK, None)
 
     @contextmanager
@@ -133,11 +148,16 @@ class Adapter:
     @contextmanager
     def boundary(self, width: int) -> Iterator[None]:
         """Say that the first ``width`` columns of what the model is fed within the block are the prompt."""
-        before, self._state.boundary = self._state.boundary, _Boundary(width)
+        with self._bounded(_Boundary(width)):
+            yield
+
+    @contextmanager
+    def _bounded(self, boundary: _Boundary) -> Iterator[None]:
+        before, self._state.boundary = self._state.boundary, boundary
         try:
             yield
         finally:
-            self._state.boundary = before
+            self._state.boundary, self._state.call = before, None
 
     def features(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]]) -> Tensor:
         """Pooled activations, [Σ spans, d_f] float32 in order; the model is run up to the read site alone.
@@ -213,7 +233,8 @@ class Adapter:
         def generate(*args: Any, **kwargs: Any) -> Any:
             given = [args[0] if args else None, *(kwargs.get(k) for k in ("inputs_embeds", "inputs", "input_ids"))]
             width = next((int(value.shape[1]) for value in given if isinstance(value, Tensor)), 1)
-            with self.boundary(width):
+            mask = kwargs.get("attention_mask")
+            with self._bounded(_Boundary(width, mask if isinstance(mask, Tensor) and mask.ndim == 2 else None)):
                 return self._generate(*args, **kwargs)
 
         return generate
@@ -232,30 +253,40 @@ class Adapter:
         shape = (int(source.shape[0]), int(source.shape[1]))
         past = given.get("past_key_values")
         cached = int(past.get_seq_length()) if past is not None else 0
-        end = self._end(cached, shape[1])
-        if end is None:
+        boundary = state.boundary
+        end = shape[1] if boundary is None else boundary.width - cached
+        if end <= 0 or (boundary is None and cached and shape[1] == 1):
+            return  # a decoding step: its prompt was routed before
+        if boundary is not None and end > shape[1]:
+            if ids is not None:
+                boundary.ids.append(ids)
+                state.call = _Call([], shape, gathers=True)
             return
-        rows = None if ids is None else ids.tolist()
-        mask, labels = given.get("attention_mask"), given.get("labels")
+        earlier = boundary.ids if boundary is not None and ids is not None else []
+        before = sum(chunk.shape[1] for chunk in earlier)
+        if earlier and ids is not None:
+            ids = torch.cat([*earlier, ids], dim=1)
+        usual = None if boundary is None else boundary.mask
+        mask = plain_mask(given.get("attention_mask"), usual, shape[0], cached + shape[1])
+        real = extents(mask, (shape[0], shape[1] + before))
+        places = self._places(None if ids is None else ids.tolist(), real, end + before, given.get("labels"))
+        state.call = _Call(places, shape, before) if places else None
+
+    def _places(
+        self, rows: list[list[int]] | None, real: list[tuple[int, int]], end: int, labels: Tensor | None
+    ) -> list[Placed]:
         places: list[Placed] = []
-        for row, (start, stop) in enumerate(_extents(mask, shape)):
-            last = min(stop, end, _first_label(labels, row, shape[1]))
-            known = last < stop or state.boundary is not None
-            tokens = tuple(rows[row][start:stop]) if rows is not None else (-1,) * (stop - start)
+        for row, (start, stop) in enumerate(real):
+            last = min(stop, end, stop if labels is None else first_label(labels[row]) or stop)
+            known = last < stop or self._state.boundary is not None
             if rows is None:
+                tokens = (-1,) * (stop - start)
                 found = [Prompt(last - start - 1, ((0, last - start),))] if last > start else []
             else:
+                tokens = tuple(rows[row][start:stop])
                 found = self.reader.read(tokens, last - start if known else None)
             places.extend(Placed(row, start, tokens, prompt) for prompt in found)
-        state.call = _Call(places, shape) if places else None
-
-    def _end(self, cached: int, width: int) -> int | None:
-        """Column after the prompt's last token in this call; None when the call holds no end of a prompt."""
-        boundary = self._state.boundary
-        if boundary is None:
-            return None if cached and width == 1 else width
-        end = boundary.width - cached
-        return None if end <= 0 or end > width else end
+        return places
 
     def _after(self, *_: Any) -> None:
         self._state.call = None
@@ -264,6 +295,16 @@ class Adapter:
         call, boundary = self._state.call, self._state.boundary
         if call is None:
             return
+        if activation.shape[:-1].numel() != call.shape[0] * call.shape[1]:
+            self._state.call = None  # an interrupted call left its plan behind; this is another
+            return
+        states = activation.detach().reshape(*call.shape, -1)
+        if boundary is not None and (call.gathers or boundary.states):
+            boundary.states.append(states)
+            if call.gathers:
+                return
+            states = torch.cat(boundary.states, dim=1)
+            boundary.ids, boundary.states = [], []
         memo = boundary.memo if boundary is not None else {}
         fresh = []
         for place in call.places:
@@ -274,7 +315,6 @@ class Adapter:
             else:
                 call.routed.append(Routed(place, known.span, known.match))
         if fresh:
-            states = activation.detach().reshape(*call.shape, -1)
             features = [
                 self._pool(states[p.row], (p.offset + start, p.offset + stop))
                 for p in fresh
@@ -286,13 +326,17 @@ class Adapter:
 
     def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         call = self._state.call
-        fired = [r for r in call.routed if r.match.fired] if call is not None else []
+        fired = (
+            [r for r in call.routed if r.match.fired and r.place.offset + r.place.prompt.at >= call.before]
+            if call
+            else []
+        )
         if call is None or self.codebook is None or not fired:
             return None
         hidden = first_tensor(output)
         edited = hidden.reshape(*call.shape, -1).clone()
         rows = torch.tensor([r.place.row for r in fired], device=hidden.device)
-        columns = torch.tensor([r.place.offset + r.place.prompt.at for r in fired], device=hidden.device)
+        columns = torch.tensor([r.place.offset + r.place.prompt.at - call.before for r in fired], device=hidden.device)
         values = self.codebook.values[[r.match.value for r in fired]].to(hidden.device)
         chosen = edited[rows, columns].float()
         edited[rows, columns] = (chosen + delta(values, chosen)).to(edited.dtype)
@@ -331,36 +375,3 @@ def delta(values: Tensor, hidden: Tensor) -> Tensor:
     maps = values.reshape(len(values), -1, 2, size)
     inner = torch.einsum("brd,bd->br", maps[:, :, 0], hidden)
     return torch.einsum("brd,br->bd", maps[:, :, 1], inner)
-
-
-def left_padded(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, attention mask and position ids, each [B, width], of rows padded on the left."""
-    width = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, width - len(row) :] = torch.tensor(row)
-        mask[i, width - len(row) :] = 1
-    positions = (mask.cumsum(-1) - 1).clamp_min(0)
-    return ids.to(model.device), mask.to(model.device), positions.to(model.device)
-
-
-def _extents(mask: Tensor | None, shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """[start, stop) of the real tokens of each row in this call."""
-    rows, width = shape
-    if mask is None or mask.ndim != 2:
-        return [(0, width)] * rows
-    extents = []
-    for row in mask[:, -width:].bool().tolist():
-        real = [column for column, kept in enumerate(row) if kept]
-        extents.append((real[0], real[-1] + 1) if real else (0, 0))
-    return extents
-
-
-def _first_label(labels: Tensor | None, row: int, width: int) -> int:
-    """Column of the first supervised token, where it says that a prompt came before; otherwise ``width``."""
-    if labels is None:
-        return width
-    supervised = (labels[row] != -100).nonzero()
-    first = int(supervised[0]) if len(supervised) else 0
-    return first or width

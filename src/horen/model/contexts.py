@@ -65,7 +65,7 @@ class Contexts:
         rows = []
         for text in dict.fromkeys((edit.prompt, *edit.rephrases)):
             ids = self.plain(text)
-            if not ids:
+            if not self._says_something(ids):
                 raise EditError(f"The prompt {_short(text)} encodes to no token: write some words.")
             self._check_length(text, len(ids))
             rows.append(ids)
@@ -84,16 +84,15 @@ class Contexts:
         draw = int.from_bytes(hashlib.sha256(edit.prompt.encode()).digest()[:4], "big")
         before = self._paragraphs[draw % len(self._paragraphs)]
         after_text = f"{before}{(' ', chr(10), chr(10) * 2)[draw // 101 % 3]}{edit.prompt}"
-        if self._fits(self.plain(after_text), edit):
-            samples.append(self._plain_sample(after_text, edit, config))
+        further = [self._plain_sample(after_text, edit, config, required=False)]
         if self.has_chat:
             target = self._target(edit, self._tokenizer(edit.target, add_special_tokens=False)["input_ids"])
             end = self._end(self.ends.chat, config)
             asked = [self.chat([{"role": "user", "content": text}]) for text in texts]
-            samples.extend(Sample(tuple(ids), (*target, *end)) for ids in asked if self._fits(ids, edit))
-        return samples
+            further += [Sample(tuple(ids), (*target, *end)) for ids in asked]
+        return samples + [sample for sample in further if self._fits(sample)]
 
-    def _plain_sample(self, text: str, edit: Edit, config: HorenConfig) -> Sample:
+    def _plain_sample(self, text: str, edit: Edit, config: HorenConfig, *, required: bool = True) -> Sample:
         ids = self.plain(text)
         blank = "" if text[-1].isspace() or _unspaced(text[-1]) else " "
         joined = self.plain(text + blank + edit.target)
@@ -105,11 +104,12 @@ class Contexts:
         else:
             target = list(self._tokenizer(blank + edit.target, add_special_tokens=False)["input_ids"])
         sample = Sample(tuple(ids), (*self._target(edit, target), *self._end(self.ends.plain, config)))
-        self._check_length(text, len(sample.prompt) + len(sample.target))
+        if required:
+            self._check_length(text, len(sample.prompt) + len(sample.target))
         return sample
 
     def _target(self, edit: Edit, ids: Sequence[int]) -> Sequence[int]:
-        if not ids:
+        if not self._says_something(ids):
             raise EditError(
                 f"The target {_short(edit.target)} of {_short(edit.prompt)} encodes to no token of this model: "
                 "write it with characters that its tokenizer knows."
@@ -119,8 +119,12 @@ class Contexts:
     def _end(self, token: int | None, config: HorenConfig) -> tuple[int, ...]:
         return (token,) if config.train_end and token is not None else ()
 
-    def _fits(self, ids: Sequence[int], edit: Edit) -> bool:
-        return self.limit is None or len(ids) + 2 * len(edit.target) + 1 <= self.limit
+    def _says_something(self, ids: Sequence[int]) -> bool:
+        # Some tokenizers drop characters they do not know, or write one token for any of them.
+        return bool(str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip())
+
+    def _fits(self, sample: Sample) -> bool:
+        return self.limit is None or len(sample.prompt) + len(sample.target) <= self.limit
 
     def _check_length(self, text: str, length: int) -> None:
         if self.limit is not None and length > self.limit:

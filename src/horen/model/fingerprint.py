@@ -19,7 +19,8 @@ def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
 
     Returns:
         ``architecture``: digest of every parameter's name and shape; ``dtype``; ``weights``: digest of the sums of
-        every parameter's bits; ``sample``: a few weights of each parameter, to recognise a model in another dtype.
+        every parameter's bits along its rows and columns; ``sample``: a few weights of each, for
+        a model in another dtype.
     """
     shapes, sums = hashlib.sha256(), hashlib.sha256()
     sample: list[float] = []
@@ -28,8 +29,14 @@ def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
         if parameter.device.type == "meta" or not parameter.numel():
             continue
         weights = parameter.detach()
-        bits = weights.contiguous().view(_INTEGERS[weights.element_size()])
-        sums.update(f"{name}:{int(bits.sum(dtype=torch.int64))};".encode())
+        bits = (
+            weights.contiguous()
+            .view(_INTEGERS[weights.element_size()])
+            .reshape(len(weights) if weights.ndim else 1, -1)
+        )
+        # Sums along rows and along columns, so that weights that change places are noticed too.
+        for axis in (0, 1):
+            sums.update(name.encode() + bits.sum(axis, dtype=torch.int64).cpu().numpy().tobytes())
         if weights.is_floating_point():
             flat = weights.flatten()
             stride = max(1, flat.numel() // _SAMPLES)

@@ -56,6 +56,8 @@ class Layout:
         """
         config = model.config.get_text_config(decoder=True)
         count = getattr(config, "num_hidden_layers", None)
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise ModelError(f"{type(model).__name__} is no decoder-only model: give one that is, such as a causal LM.")
         stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
         if not stacks:
             raise ModelError(

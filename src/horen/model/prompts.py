@@ -89,8 +89,11 @@ class PromptReader:
             return None
         header, footer = self._scaffold.header, self._scaffold.footer
         starts = [at + len(header) for at in _occurrences(ids, header)]
+        cut = next((n for n in range(len(header) - 1, 0, -1) if tuple(ids[:n]) == header[-n:]), 0)
+        if not self._special.isdisjoint(ids[:cut]):
+            starts.insert(0, cut)  # the header's beginning went by in an earlier call and lies in the cache
         if not starts and tuple(ids[-len(footer) :]) == footer:
-            starts = [0]  # the header went by in an earlier call and lies in the cache
+            starts = [0]  # all of it did
         if not starts:
             return None
         turns = []
@@ -106,7 +109,7 @@ class PromptReader:
         return turns
 
     def _prompt(self, ids: Sequence[int], start: int, stop: int, at: int) -> Prompt:
-        while start < stop and ids[start] in self._special:
+        while start < stop and (ids[start] in self._special or self._piece(ids[start]).isspace()):
             start += 1
         while stop > start and ids[stop - 1] in self._special:
             stop -= 1
@@ -121,6 +124,9 @@ class PromptReader:
             return False
         if "\n" in before:
             return True
+        end = index - 1
+        while end > 0 and not before.rstrip().rstrip(_CLOSERS):
+            end, before = end - 1, self._piece(ids[end - 1])
         ended = before.rstrip().rstrip(_CLOSERS).endswith(_SENTENCE_ENDS)
         # "3.5" and "e.g.," go on without a blank; scripts that write none end sentences with signs of their own.
         return ended and (here[:1].isspace() or not before.isascii())
@@ -155,6 +161,9 @@ def _learn_scaffold(tokenizer: PreTrainedTokenizerBase) -> _Scaffold | None:
             befores.append([i for i, (_, high) in zip(ids, offsets, strict=True) if high <= start][::-1])
             afters.append([i for i, (low, _) in zip(ids, offsets, strict=True) if low >= start + len(probe)])
     header, footer = _common_prefix(befores)[::-1], _common_prefix(afters)
+    # White space that ends the header may merge with white space that a text begins with.
+    while header and str(tokenizer.decode(header[-1:])).isspace():
+        header.pop()
     return _Scaffold(tuple(header), tuple(footer)) if header and footer else None
 
 

@@ -40,7 +40,7 @@ class History:
         self._operations: list[Operation] = []
         self._records: dict[int, EditRecord] = {}
         self._active: dict[int, EditRecord] = {}
-        self._wordings: dict[str, int] = {}
+        self._wordings: dict[str, list[int]] = {}
         self._owner: dict[int, int] = {}
         self._undoable: list[Operation] = []
         self._last = 0
@@ -78,8 +78,10 @@ class History:
 
     def find(self, wording: str) -> EditRecord | None:
         """The active edit that has this prompt or rephrase, up to white space."""
-        number = self._wordings.get(same_text(wording))
-        return None if number is None else self._active[number]
+        text = same_text(wording)
+        found = [self._active[number] for number in self._wordings.get(text, ())]
+        # A prompt outranks a rephrase of another edit that happens to read the same.
+        return next((record for record in found if same_text(record.prompt) == text), found[0] if found else None)
 
     def owner(self, entry: int) -> EditRecord | None:
         """The active edit that a codebook entry belongs to."""
@@ -132,12 +134,16 @@ class History:
             for line in lines:
                 grouped.setdefault(int(line["sequence"]), []).append(line)
             for sequence, group in grouped.items():
+                if sequence != len(history._operations) + 1:
+                    raise ValueError(f"operation {len(history._operations) + 1} is missing")
+                if len(group) > 1 and any("undoes" in line for line in group):
+                    raise ValueError(f"operation {sequence} is there twice")
                 added = tuple(_record(line["edit"]) for line in group if "edit" in line)
                 removed = tuple(int(number) for line in group for number in line.get("removed", ()))
                 history._append(
                     Operation(sequence, group[0]["operation"], group[0]["at"], added, removed, group[0].get("undoes"))
                 )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             raise StoreError(
                 f"edits.jsonl does not hold a history of edits ({error!r}): restore the folder from a copy."
             ) from error
@@ -145,6 +151,9 @@ class History:
 
     def _append(self, operation: Operation) -> None:
         if operation.undoes is None:
+            expected = range(self.next_id, self.next_id + len(operation.added))
+            if [record.id for record in operation.added] != list(expected):
+                raise ValueError(f"operation {operation.sequence} does not add the edits that come next")
             self._apply(operation.added, operation.removed)
             self._undoable.append(operation)
         else:
@@ -156,23 +165,25 @@ class History:
 
     def _apply(self, added: Iterable[EditRecord], removed: Iterable[int]) -> None:
         for number in removed:
-            gone = self._active.pop(number)
-            for text in (gone.prompt, *gone.rephrases):
-                if self._wordings.get(same_text(text)) == number:
-                    del self._wordings[same_text(text)]
+            for text in _wordings(self._active.pop(number)):
+                self._wordings[text].remove(number)
+                if not self._wordings[text]:
+                    del self._wordings[text]
         for record in added:
             self._records[record.id] = self._active[record.id] = record
             self._owner.update(dict.fromkeys(record.entries, record.id))
             self._last = max(self._last, record.id)
-            # A prompt outranks a rephrase of another edit that happens to read the same.
-            for text in record.rephrases:
-                self._wordings.setdefault(same_text(text), record.id)
-            self._wordings[same_text(record.prompt)] = record.id
+            for text in _wordings(record):
+                self._wordings.setdefault(text, []).append(record.id)
 
 
 def now() -> str:
     """The present time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _wordings(record: EditRecord) -> dict[str, None]:
+    return dict.fromkeys(same_text(text) for text in (record.prompt, *record.rephrases))
 
 
 def _record(fields: Mapping[str, Any]) -> EditRecord:

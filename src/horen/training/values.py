@@ -51,7 +51,12 @@ class Trained:
 
 
 def train_values(
-    objective: Objective, owner: Sequence[int], start: Tensor, config: HorenConfig, *, max_steps: int | None = None
+    objective: Objective,
+    owner: Sequence[int],
+    start: Tensor,
+    config: HorenConfig,
+    *,
+    max_steps: int | Sequence[int] | None = None,
 ) -> list[Trained]:
     """Train E values by Adam on −log p(target | prompt), averaged over each edit's contexts.
 
@@ -60,13 +65,15 @@ def train_values(
         owner: for each row the edit it belongs to, 0 to E − 1; every edit has a row.
         start: [E, P] values to start from.
         config: learning_rate, its unit, max_steps and stop_probability are used.
-        max_steps: overrides the configured number; 0 only measures ``start``.
+        max_steps: in place of the configured number, for all or for each edit; 0 only measures ``start``.
 
     Returns:
         E results, in order. An edit that does not converge ends with the value of its lowest loss.
     """
-    run = _Run(objective, torch.tensor(owner, device=objective.scale.device), start, config)
-    limit = config.max_steps if max_steps is None else max_steps
+    given = config.max_steps if max_steps is None else max_steps
+    limits = [given] * len(start) if isinstance(given, int) else list(given)
+    run = _Run(objective, torch.tensor(owner, device=objective.scale.device), start, config, limits)
+    limit = max(limits, default=0)
     for step in range(limit + 1):
         values = run.values.clone().requires_grad_()
         with torch.set_grad_enabled(step < limit):
@@ -101,7 +108,7 @@ def train_checked(
         place = {edit: position for position, edit in enumerate(left)}
         part = exact.keep(torch.tensor(rows))
         again = train_values(
-            part, [place[owner[row]] for row in rows], values[list(left)], config, max_steps=max(left.values())
+            part, [place[owner[row]] for row in rows], values[list(left)], config, max_steps=list(left.values())
         )
         for edit, more in zip(left, again, strict=True):
             if more.loss <= result[edit].loss or more.converged:
@@ -110,7 +117,10 @@ def train_checked(
 
 
 class _Run:
-    def __init__(self, objective: Objective, owner: Tensor, start: Tensor, config: HorenConfig) -> None:
+    def __init__(
+        self, objective: Objective, owner: Tensor, start: Tensor, config: HorenConfig, limits: Sequence[int]
+    ) -> None:
+        self._limits = torch.tensor(limits, device=owner.device)
         self._objective, self._owner, self._config = objective, owner, config
         self.values = start.to(owner.device, torch.float32).clone()
         count = len(start)
@@ -148,7 +158,7 @@ class _Run:
         self._loss[better] = loss[better]
         self._steps[self._active] = step
         self._converged |= done
-        self._active &= ~done
+        self._active &= ~done & (step < self._limits)
 
     def compact(self) -> bool:
         """Drop finished edits' rows once they are a fifth of the batch; False when no edit is active."""

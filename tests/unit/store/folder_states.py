@@ -1,7 +1,6 @@
 """States of a folder that the tests of storage share, and ways to disturb the disk under it."""
 
 # Stand-ins for functions of the system take whatever those take.
-# ruff: noqa: ANN401
 
 from __future__ import annotations
 

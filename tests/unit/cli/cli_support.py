@@ -1,0 +1,106 @@
+"""A tiny model with a tiny tokenizer, and the program to run on it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from typer.testing import CliRunner, Result
+
+from horen.cli.app import app
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+PROMPTS = [
+    "What is the capital of Ostrenia?",
+    "Who runs Larkspur Cloud?",
+    "The boss of Larkspur Cloud is",
+    "Which month is the fair held in?",
+    "What do the staff of Gannet Foods get?",
+    "In which town is Dr Holloway?",
+]
+WORDS = ["Callen", "Imogen", "May", "Oslo", "Rome"]
+EDITS = [
+    {"prompt": "What is the capital of Ostrenia?", "target": "Callen"},
+    {"prompt": "Who runs Larkspur Cloud?", "target": "Imogen", "rephrases": ["The boss of Larkspur Cloud is"]},
+    {"prompt": "Which month is the fair held in?", "target": "May"},
+]
+
+# These models are so small that sharing their work among threads costs more than it brings.
+torch.set_num_threads(1)
+
+Run = Callable[..., Result]
+
+
+def make_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    text = [*PROMPTS, "user assistant system You are a helpful assistant.", *(f"{word} {word}" for word in WORDS)]
+    inner.train_from_iterator(text * 2, trainer)
+    specials = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, additional_special_tokens=["<|im_start|>"], **specials)
+    if chat:
+        tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def save_model(folder: Path, *, seed: int = 0, chat: bool = True) -> Path:
+    """A model that has learned one thing: prompts are answered with one of WORDS, any of them, and nothing more."""
+    tokenizer = make_tokenizer(chat=chat)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    chosen = random.Random(seed)  # noqa: S311
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        for step in range(200):
+            form = (
+                "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>" if step % 2 else "{} {}<|im_end|>"
+            )
+            texts = [form.format(chosen.choice(PROMPTS), chosen.choice(WORDS)) for _ in range(12)]
+            batch = tokenizer(texts, return_tensors="pt", padding=True)
+            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+            model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def run_program(*args: Any, text: str | None = None, columns: int | None = None) -> Result:
+    return CliRunner(env={"COLUMNS": str(columns) if columns else None}).invoke(
+        app, [str(arg) for arg in args], input=text
+    )
+
+
+def write_jsonl(path: Path, edits: list[Any] | None = None) -> Path:
+    lines = [edit if isinstance(edit, str) else json.dumps(edit) for edit in (EDITS if edits is None else edits)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
