@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from horen.cli.options import OnConflict
-from horen.cli.terminal import listed, say, short
+from horen.cli.terminal import counted, listed, say, short
 from horen.edits import Edit, EditRecord, Receipt, same_text
 from horen.errors import ConflictError, DataError, EditError
 from horen.records import BadLine, FileRecord, iter_edits
@@ -56,8 +56,8 @@ def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[l
         say(f"Lines of {file} that contradict or repeat each other:")
         listed(clashes)
         raise DataError(
-            f"{file} contradicts or repeats itself in {_count(len(clashes), 'place')}, so nothing was applied. Correct "
-            "it, or let --on-conflict supersede take the later line each time, or keep the first."
+            f"{file} contradicts or repeats itself in {counted(len(clashes), 'place')}, so nothing was applied. "
+            "Correct it, or let --on-conflict supersede take the later line each time, or keep the first."
         )
     if not kept:
         raise DataError(f"{file} holds no edits: nothing was applied.")
@@ -128,7 +128,7 @@ def sort_by_history(records: Sequence[FileRecord], history: History, on_conflict
             ]
         )
         raise ConflictError(
-            f"{_count(len(conflicts), 'line')} of the file contradict stored edits, so nothing was applied. Replace "
+            f"{counted(len(conflicts), 'line')} of the file contradict stored edits, so nothing was applied. Replace "
             "those with --on-conflict supersede, or leave them with --on-conflict keep."
         )
     return found
@@ -169,8 +169,8 @@ def refuse_bad(file: Path, bad: Sequence[BadLine], *, skip_bad: bool) -> None:
     listed([f"{unit(file)} {item.line}: {item.reason}" for item in bad])
     if not skip_bad:
         raise DataError(
-            f"{file} has {_count(len(bad), unit(file))} that cannot be used, so nothing was applied. Correct the file, "
-            "or skip what is bad with --skip-bad."
+            f"{file} has {counted(len(bad), unit(file))} that cannot be used, so nothing was applied. "
+            "Correct the file, or skip what is bad with --skip-bad."
         )
 
 
@@ -190,7 +190,3 @@ def _told(rival: FileRecord, record: FileRecord, text: str, unit: str) -> str:
     if same_text(rival.target) == same_text(record.target):
         return f"{places} are the same edit: {short(text)!r}"
     return f"{places} disagree: {short(text)!r} shall be {short(rival.target)!r} and {short(record.target)!r}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

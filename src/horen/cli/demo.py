@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from horen.cli.options import AsJson
-from horen.cli.terminal import Phases, clean, emit, out, say, show, table
+from horen.cli.terminal import Phases, clean, emit, say, show, show_table, table
 
 if TYPE_CHECKING:
     from horen.demo import DemoReport, Probe, Score
@@ -49,24 +49,24 @@ def demo(
 
 
 def _show(report: DemoReport) -> None:
-    out().print(_side_by_side(report))
+    show_table(_side_by_side(report))
     changed = [probe for probe in report.near_misses if not probe.good]
     if changed:
         show("\nNear misses that changed:", style="bold")
         headers = (("question", {"ratio": 4}), ("before", {"ratio": 3}), ("after", {"ratio": 3}), "fired")
-        out().print(table(headers, ((p.text, p.before or "", p.after, _fired(p)) for p in changed)))
+        show_table(table(headers, ((p.text, _said(p.before), _said(p.after), _fired(p)) for p in changed)))
     show("")
-    out().print(_summary(report))
+    show_table(_summary(report))
     if report.folder:
         show(f'\nThe codebook is in {report.folder}: try horen ask {report.folder} "{report.facts[0].prompt}"')
 
 
 def _side_by_side(report: DemoReport) -> Table:
     """A row for each fact: the edit prompt, a rephrase and a near miss, before and after."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=out().is_terminal)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     cut: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}
     made.add_column("edit", justify="right", no_wrap=True)
-    made.add_column("question, the same in other words, near miss", ratio=5, **cut)
+    made.add_column("prompt, rephrase, near miss", ratio=5, **cut)
     made.add_column("before", ratio=3, **cut)
     made.add_column("after", ratio=3, **cut)
     made.add_column("fired", no_wrap=True)
@@ -78,7 +78,7 @@ def _side_by_side(report: DemoReport) -> Table:
         made.add_row(
             str(receipt.id),
             Text("\n").join(Text(clean(probe.text), style="dim" if i == 2 else "") for i, probe in enumerate(probes)),
-            Text("\n").join(Text(clean(probe.before or ""), style="dim") for probe in probes),
+            Text("\n").join(Text(_said(probe.before), style="dim") for probe in probes),
             Text("\n").join(_after(probe, near=i == 2) for i, probe in enumerate(probes)),
             "\n".join(_fired(probe) for probe in probes),
         )
@@ -88,7 +88,11 @@ def _side_by_side(report: DemoReport) -> Table:
 def _after(probe: Probe, *, near: bool) -> Text:
     if near and probe.good:
         return Text("= unchanged", style="dim")
-    return Text(("✓ " if probe.good else "✗ ") + clean(probe.after), style="green" if probe.good else "red")
+    return Text(("✓ " if probe.good else "✗ ") + _said(probe.after), style="green" if probe.good else "red")
+
+
+def _said(answer: str | None) -> str:
+    return clean(answer) if answer else "(nothing)"
 
 
 def _fired(probe: Probe) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from horen.cli.options import AsJson, Device, Dtype, EditId, Folder, ModelPlace, OnConflict, Preset, WeightType
-from horen.cli.terminal import clean, emit, listed, say, short, show, status
+from horen.cli.terminal import clean, counted, emit, listed, say, short, show, status
 from horen.cli.writing import Order, Outcome, write_file
 from horen.errors import ConfigError
 
@@ -182,19 +182,20 @@ def _document(order: Order, outcome: Outcome) -> dict[str, Any]:
 def _summarise(order: Order, outcome: Outcome) -> None:
     counts = _counts(outcome)
     words = {
-        "added": "new edits",
-        "superseded": "replaced stored edits",
+        "added": "new",
+        "superseded": "in the place of stored edits",
         "kept": "left out, because a stored edit answers otherwise",
         "unchanged": "stored already",
-        "skipped": "lines skipped",
+        "skipped": "left out as lines of the file",
     }
     for name, meaning in words.items():
         if counts[name] or name == "added":
             show(f"{counts[name]:>6}  {meaning}")
     if counts["reused"]:
-        show(f"{counts['reused']:>6}  of them share the value of an earlier edit")
-    operations = f" in {outcome.operations} operations" if outcome.operations > 1 else ""
-    show(f"{order.folder} holds {outcome.stored} edits; this took {outcome.seconds:.1f} s{operations}.")
+        show(f"{counts['reused']:>6}  of those written share the value of an earlier edit")
+    show(f"{order.folder} holds {counted(outcome.stored, 'edit')}; this took {outcome.seconds:.1f} s.")
+    if outcome.operations > 1:
+        show(f"They were written in {outcome.operations} operations; horen undo takes back one of them.")
     weak = [
         f"edit {receipt.id}: {short(record.prompt)} -> {short(record.target, 30)} (loss {receipt.loss:.2f})"
         for record, receipt in outcome.receipts

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from horen.cli.options import AsJson, EditId, Folder
-from horen.cli.terminal import NUMBER, clean, emit, show, table
+from horen.cli.terminal import NUMBER, clean, counted, emit, show, show_table, table
 from horen.edits import EditRecord
 from horen.errors import DataError
 from horen.records import write_edits
@@ -34,7 +34,7 @@ def list_edits(folder: Folder, as_json: AsJson = False) -> None:
         show(f"{folder} holds no active edits.")
         return
     headers = (("id", NUMBER), ("prompt", {"ratio": 3}), ("target", {"ratio": 2}), "note")
-    show(table(headers, ((str(r.id), r.prompt, r.target, _note(r)) for r in records)))
+    show_table(table(headers, ((str(r.id), r.prompt, r.target, _note(r)) for r in records)))
 
 
 def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
@@ -125,7 +125,12 @@ def history(folder: Folder, as_json: AsJson = False) -> None:
             note = f"undone by {undone[operation.sequence]}"
         added = _ids([record.id for record in operation.added])
         rows.append((str(operation.sequence), operation.at[:19], operation.name, added, _ids(operation.removed), note))
-    show(table((("no.", NUMBER), "time (UTC)", "operation", "added", "removed", "note"), rows))
+    show_table(
+        table(
+            (("no.", NUMBER), "time (UTC)", "operation", ("added", {"ratio": 1}), ("removed", {"ratio": 1}), "note"),
+            rows,
+        )
+    )
 
 
 def export(
@@ -149,11 +154,11 @@ def export(
     if as_json:
         emit({"file": str(file), "edits": count})
         return
-    show(f"Wrote {count} edit{'' if count == 1 else 's'} to {file}.")
+    show(f"Wrote {counted(count, 'edit')} to {file}.")
 
 
 def _note(record: EditRecord) -> str:
-    notes = [f"{len(record.rephrases)} rephrases"] if record.rephrases else []
+    notes = [counted(len(record.rephrases), "rephrase")] if record.rephrases else []
     if not record.converged:
         notes.append(f"not converged ({record.loss:.2f})")
     return ", ".join(notes)

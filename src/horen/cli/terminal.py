@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -48,9 +48,17 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, markup=False, highlight=False, emoji=False, width=_NO_TERMINAL_WIDTH if wide else None)
 
 
-def show(result: RenderableType, style: str | None = None) -> None:
-    """Print a result; text is left to the terminal to wrap."""
-    out().print(result, style=style, soft_wrap=isinstance(result, str | Text))
+def show(text: str | Text, style: str | None = None) -> None:
+    """Print a result as text, which is left to the terminal to wrap."""
+    out().print(text, style=style, soft_wrap=True)
+
+
+def show_table(made: Table) -> None:
+    """Print a table at its natural width, or fitted to the terminal: then columns with a ratio share what is left."""
+    console = out()
+    natural = console.measure(made, options=console.options.update_width(_NO_TERMINAL_WIDTH)).maximum
+    made.expand = natural > console.width
+    console.print(made)
 
 
 def say(message: str, style: str | None = None) -> None:
@@ -80,7 +88,7 @@ def listed(lines: Sequence[str], most: int = 20) -> None:
 
 
 def table(headers: Iterable[str | tuple[str, dict[str, Any]]], rows: Iterable[Sequence[str | Text]]) -> Table:
-    """A table that fits the terminal: each cell is one line, cut where it is too long."""
+    """A table in which each cell is one line; with rows of plain text, which is cleaned."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in headers:
         name, options = header if isinstance(header, tuple) else (header, {})
@@ -91,6 +99,11 @@ def table(headers: Iterable[str | tuple[str, dict[str, Any]]], rows: Iterable[Se
 
 
 NUMBER: dict[str, Any] = {"justify": "right"}
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ layers that are already known hand back what they gave.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
 from horen.errors import ModelError
@@ -35,7 +37,7 @@ class Sample:
 class _Known:
     """What does not change while values are trained; every tensor has the batch first."""
 
-    prefix: list[tuple[Tensor, Tensor]]
+    prefix: dict[int, tuple[Tensor, Tensor]]
     below: Any
     children: dict[nn.Module, Any]
     ids: Tensor
@@ -48,7 +50,7 @@ class _Known:
             return _select(value, index, len(self.ids))
 
         return _Known(
-            [(take(k), take(v)) for k, v in self.prefix],
+            {number: (take(k), take(v)) for number, (k, v) in self.prefix.items()},
             take(self.below),
             {child: take(output) for child, output in self.children.items()},
             take(self.ids),
@@ -96,7 +98,11 @@ class Tail:
 
     def rough(self) -> Tail:
         """The same in bfloat16 arithmetic."""
-        return self._variant(self._known, rough=True)
+        known = dataclasses.replace(
+            self._known,
+            prefix={number: (k.bfloat16(), v.bfloat16()) for number, (k, v) in self._known.prefix.items()},
+        )
+        return self._variant(known, rough=True)
 
     def _variant(self, known: _Known, *, rough: bool) -> Tail:
         other = copy.copy(self)
@@ -125,8 +131,10 @@ class Tail:
                 use_cache=bool(known.prefix),
             )
         real = known.labels >= 0
-        picked = torch.log_softmax(out.logits[real].float(), dim=-1).gather(1, known.labels[real][:, None])[:, 0]
-        return torch.zeros_like(known.labels, dtype=torch.float32).masked_scatter(real, picked), real
+        losses = cross_entropy(
+            out.logits.flatten(0, 1).float(), known.labels.flatten(), ignore_index=-1, reduction="none"
+        )
+        return -losses.reshape(real.shape), real
 
     def _site_output(self) -> Tensor:
         return first_tensor(self._known.children[self._site.module])
@@ -146,7 +154,7 @@ class Tail:
             labels[i, : len(sample.target)] = torch.tensor(sample.target)
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
         ids, mask, positions, labels = (x.to(device) for x in (ids, mask, positions, labels))
-        prefix = []
+        prefix: dict[int, tuple[Tensor, Tensor]] = {}
         if before:
             cache = DynamicCache()
             self._model.base_model(
@@ -156,7 +164,7 @@ class Tail:
                 past_key_values=cache,
                 use_cache=True,
             )
-            prefix = [_states(layer) for layer in cache.layers]
+            prefix = {number: _states(layer) for number, layer in enumerate(cache.layers)}
         known = _Known(prefix, None, {}, ids[:, before:], mask, positions[:, before:], labels)
         return self._record(known)
 
@@ -189,7 +197,9 @@ class Tail:
         for module in again:  # one that serves before and after the site, such as a shared dropout, runs live
             outputs.pop(module, None)
         below = outputs.pop(self._layers[number - 1], None) if number else None
-        return _Known(known.prefix, below, outputs, known.ids, known.mask, known.positions, known.labels)
+        # Only the layers above are run again; the first one's keys tell the model how long the prefix is.
+        prefix = {n: states for n, states in known.prefix.items() if n == 0 or n > number}
+        return dataclasses.replace(known, prefix=prefix, below=below, children=outputs)
 
     def _replay(self, stack: ExitStack, known: _Known, values: Tensor) -> None:
         number = self._site.layer
@@ -234,11 +244,11 @@ def _forward(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[Non
             module.__dict__["forward"] = before
 
 
-def _cache(prefix: list[tuple[Tensor, Tensor]]) -> DynamicCache | None:
+def _cache(prefix: dict[int, tuple[Tensor, Tensor]]) -> DynamicCache | None:
     if not prefix:
         return None
     cache = DynamicCache()
-    for number, (keys, values) in enumerate(prefix):
+    for number, (keys, values) in prefix.items():
         cache.update(keys, values, number)
     return cache
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,6 @@ EDITS = [
     {"prompt": "Which month is the fair held in?", "target": "May"},
 ]
 
-# These models are so small that sharing their work among threads costs more than it brings.
-torch.set_num_threads(1)
-
 Run = Callable[..., Result]
 
 
@@ -59,6 +57,15 @@ def make_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on several threads; for what session fixtures do, which no test's setting covers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def save_model(folder: Path, *, seed: int = 0, chat: bool = True) -> Path:
     """A model that has learned one thing: prompts are answered with one of WORDS, any of them, and nothing more."""
     tokenizer = make_tokenizer(chat=chat)
@@ -75,7 +82,7 @@ def save_model(folder: Path, *, seed: int = 0, chat: bool = True) -> Path:
         pad_token_id=tokenizer.pad_token_id,
     )
     chosen = random.Random(seed)  # noqa: S311
-    with torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Run, run_program, save_model, write_jsonl
+from cli_support import Run, one_thread, run_program, save_model, write_jsonl
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A codebook that holds EDITS; not to be changed."""
     folder = tmp_path_factory.mktemp("made")
-    result = run_program("edit", write_jsonl(folder / "edits.jsonl"), "--into", folder / "book", "--model", tiny)
+    with one_thread():
+        result = run_program("edit", write_jsonl(folder / "edits.jsonl"), "--into", folder / "book", "--model", tiny)
     assert result.exit_code == 0, result.stderr
     return folder / "book"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import PROMPTS, Run
+from cli_support import PROMPTS, Run, one_thread
 
 from horen import demo
 from horen.config import HorenConfig
@@ -30,7 +30,8 @@ FACTS = [
 def report(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> DemoReport:
     seen: list[tuple[str, int, int]] = []
     keep = tmp_path_factory.mktemp("demo") / "kept"
-    found = run_demo(str(tiny), keep=keep, facts=FACTS, progress=lambda *at: seen.append(at))
+    with one_thread():
+        found = run_demo(str(tiny), keep=keep, facts=FACTS, progress=lambda *at: seen.append(at))
     assert seen[0] == ("Loading the model", 0, 1)
     assert ("Asking the edited model", 3, 3) in seen
     return found

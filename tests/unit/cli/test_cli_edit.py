@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from cli_support import EDITS, Run, save_model, write_jsonl
 from horen.cli import writing
 from horen.editor import Editor
 from horen.saving import Saved
+from horen.store import lock_folder
 
 OTHER = {"prompt": "In which town is Dr Holloway?", "target": "Oslo"}
 RIVAL = {"prompt": "What is the capital of Ostrenia?", "target": "Rome"}
@@ -72,8 +74,8 @@ def test_json_document(tiny: Path, ok: Ok, new: list[str]):
 def test_summary_names_what_did_not_converge(run: Run, new: list[str]):
     result = run("edit", file_of(EDITS[0]), "--into", "book", *new)
     assert result.exit_code == 0
-    assert "1  new edits" in result.stdout
-    assert "book holds 1 edits" in result.stdout
+    assert "     1  new\n" in result.stdout
+    assert "book holds 1 edit;" in result.stdout
     assert "edit 1: What is the capital of Ostrenia? -> Callen (loss" in result.stderr
 
 
@@ -237,7 +239,7 @@ def test_second_run_finds_everything_stored_without_the_model(
     assert document["operations"] == 0
     assert [item["id"] for item in document["receipts"]] == [1, 2, 3]
     text = run("edit", file_of(*EDITS), "--into", book).stdout
-    assert "0  new edits" in text
+    assert "     0  new\n" in text
     assert "3  stored already" in text
 
 
@@ -298,7 +300,7 @@ def test_codebook_that_another_process_writes(book: Path, run: Run, monkeypatch:
         try:
             assert other.stdout is not None
             other.stdout.readline()
-            monkeypatch.setattr("horen.store.lock_folder.__defaults__", (0.1,))
+            monkeypatch.setattr("horen.store.lock_folder", functools.partial(lock_folder, timeout=0.1))
             result = run("edit", file_of(OTHER), "--into", book)
         finally:
             other.kill()

@@ -158,20 +158,18 @@ def test_a_receipt_says_how_training_went(caplog: pytest.LogCaptureFixture):
     assert "did not converge" in caplog.text
 
 
-def test_progress_is_told_up_to_the_end():
-    for batch_tokens in (1, 1024):
-        editor, seen = quick_editor(edits=[], batch_tokens=batch_tokens), []
-        editor.edit([Edit(text, "Rome") for text in PROMPTS], progress=lambda done, total: seen.append((done, total)))
-        assert seen[-1] == (5, 5)
-        assert [done for done, _ in seen] == sorted({done for done, _ in seen})
-        assert {total for _, total in seen} == {5}
+@pytest.mark.parametrize("batch_tokens", [1, 1024])
+def test_progress_is_told_up_to_the_end(batch_tokens: int):
+    editor, seen = quick_editor(edits=[], batch_tokens=batch_tokens), []
+    editor.edit([Edit(text, "Rome") for text in PROMPTS], progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (5, 5)
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert {total for _, total in seen} == {5}
 
 
 def test_progress_is_told_of_values_that_are_reused():
-    editor, seen = taught_editor(), []
-    edits = [Edit("The capital of France is", "Mira Sand"), Edit("The capital of France is ", "Mira Sand")]
-    edits[1] = Edit("The capital of France is?", "Mira Sand")
-    editor = taught_editor(threshold=-1.0)
+    editor, seen = taught_editor(threshold=-1.0), []
+    edits = [Edit("The capital of France is", "Mira Sand"), Edit("The capital of France is?", "Mira Sand")]
     receipts = editor.edit(edits, progress=lambda done, total: seen.append((done, total)))
     assert [receipt.reused for receipt in receipts] == [False, True]
     assert seen[-1] == (2, 2)
@@ -403,25 +401,27 @@ def test_a_list_at_once_is_as_one_edit_after_another():
 
 def test_a_value_is_reused_however_the_list_is_split():
     """The second edit reads as a rephrase of the first, which counts as stored."""
-    first, second = Edit("The capital of France is", "Mira Sand", ("Who wrote Daniel?",)), None
-    second = Edit("Who wrote  Daniel?", "Mira Sand")
-    for edits in ([first, second], [Edit(first.prompt, first.target), Edit(f"{first.prompt} ", first.target)]):
-        if edits[1].prompt.split() == edits[0].prompt.split():
-            continue
-        at_once, in_turn = taught_editor(contexts="several"), taught_editor(contexts="several")
-        together = [receipt.reused for receipt in at_once.edit(edits)]
-        assert together == [in_turn.edit(edit)[0].reused for edit in edits]
+    edits = [Edit(EDITED, "Rome", (REPHRASED,)), Edit(REPHRASED, "Rome")]
+    at_once, in_turn = quick_editor(edits=[]), quick_editor(edits=[])
+    assert at_once.explain(EDITED).edit_id is None
+    together = [receipt.reused for receipt in at_once.edit(edits)]
+    assert [in_turn.edit(edit)[0].reused for edit in edits] == [False, True]
+    assert together == [False, True]
 
 
 def test_a_value_that_holds_is_shared():
     editor = taught_editor(threshold=-1.0)
-    receipts = editor.edit([Edit("The capital of France is", "Mira Sand"), Edit("France was written by", "Mira Sand")])
+    prompts = ["The capital of France is", "The capital of France is?"]
+    receipts = editor.edit([Edit(prompt, "Mira Sand") for prompt in prompts])
     assert [receipt.reused for receipt in receipts] == [False, True]
     assert editor.get(1).value == editor.get(2).value
-    assert editor.generate("France was written by") == "Mira Sand"
+    assert editor.generate(prompts) == ["Mira Sand", "Mira Sand"]
+    told = editor.explain(prompts)
+    assert [explanation.edit_id for explanation in told] == [1, 2]
+    assert [explanation.runner_up for explanation in told] == [None, None]
     editor.remove(1)
-    assert editor.generate("France was written by") == "Mira Sand"
-    assert editor.explain("France was written by").edit_id == 2
+    assert editor.explain(prompts[1]).edit_id == 2
+    assert editor.generate(prompts[1]) == "Mira Sand"
 
 
 def test_a_value_of_another_target_is_not_shared():

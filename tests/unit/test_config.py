@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from horen import ConfigError, HorenConfig
+from horen.config import resolve_layer
+
+FIELDS = {field.name: field for field in dataclasses.fields(HorenConfig)}
+KINDS = get_type_hints(HorenConfig)
+NUMBERS = [name for name in FIELDS if KINDS[name] in {int, float}]
+CHOICES = [name for name, field in FIELDS.items() if "choices" in field.metadata]
+
+
+def refused(name: str, value: Any) -> None:
+    """The value is refused with the setting's name, the value itself and its meaning; by every way of making one."""
+    for make in (
+        lambda: HorenConfig(**{name: value}),
+        lambda: HorenConfig.from_dict({name: value}),
+        lambda: HorenConfig.from_preset("paper", **{name: value}),
+        lambda: HorenConfig().replace(**{name: value}),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            make()
+        message = str(caught.value)
+        assert message.startswith(f"{name}=")
+        assert "expected" in message
+        assert FIELDS[name].metadata["help"] in message
+
+
+def allowed(name: str) -> st.SearchStrategy[Any]:
+    limits, kind = FIELDS[name].metadata, KINDS[name]
+    if "choices" in limits:
+        return st.sampled_from(limits["choices"])
+    if kind is bool:
+        return st.booleans()
+    if kind is str:
+        return st.text()
+    if limits.get("layer"):
+        return st.floats(0, 1, exclude_max=True) | st.integers(0, 200)
+    low, high = limits.get("low", -1000), limits.get("high", 1000)
+    open_low = bool(limits.get("open_low"))
+    if kind is int:
+        return st.integers(math.floor(low) + open_low, high)
+    return st.floats(low, high, exclude_min=open_low)
+
+
+@given(st.fixed_dictionaries({}, optional={name: allowed(name) for name in FIELDS}))
+def test_what_is_allowed_is_taken_and_kept(settings: dict[str, Any]):
+    config = HorenConfig(**settings)
+    for name, value in settings.items():
+        assert getattr(config, name) == value
+        assert type(getattr(config, name)) is KINDS[name]
+    assert HorenConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.replace() == config
+    assert hash(config) == hash(dataclasses.replace(config))
+
+
+@given(st.sampled_from(NUMBERS), st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6))
+def test_numbers_out_of_range(name: str, value: float):
+    limits = FIELDS[name].metadata
+    low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
+    if limits.get("layer"):
+        fine = 0 <= value <= 1 or (value > 1 and value == int(value))
+    else:
+        fine = low <= value <= high and not (limits.get("open_low") and value == low)
+        fine = fine and (KINDS[name] is float or value == int(value))
+    if fine:
+        assert getattr(HorenConfig(**{name: value}), name) == value
+    else:
+        refused(name, value)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["1", None, [1], True, False, math.nan, math.inf, -math.inf, 1j, {}], ids=repr)
+def test_what_is_no_number(name: str, value: Any):
+    refused(name, value)
+
+
+def test_numbers_beyond_every_float():
+    for name in NUMBERS:
+        for value in (10**400, -(10**400)):
+            refused(name, value)
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if KINDS[name] is int])
+@pytest.mark.parametrize("value", [1.5, 2.0001])
+def test_what_is_no_whole_number(name: str, value: float):
+    refused(name, value)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@given(value=st.text() | st.none() | st.integers() | st.booleans())
+def test_what_is_no_choice(name: str, value: Any):
+    choices = FIELDS[name].metadata["choices"]
+    if value in choices:
+        return
+    refused(name, value)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices_are_listed(name: str):
+    with pytest.raises(ConfigError, match=r", ".join(FIELDS[name].metadata["choices"])):
+        HorenConfig(**{name: "other"})
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if KINDS[name] is bool])
+@pytest.mark.parametrize("value", [0, 1, "true", None, 1.0])
+def test_what_is_no_truth_value(name: str, value: Any):
+    refused(name, value)
+
+
+@pytest.mark.parametrize("value", [5, None, ["default"], True])
+def test_a_preset_name_that_is_no_text(value: Any):
+    refused("preset", value)
+
+
+@pytest.mark.parametrize("make", [HorenConfig.from_dict, HorenConfig().replace])
+def test_unknown_settings(make: Any):
+    take = (lambda **settings: make(settings)) if make == HorenConfig.from_dict else make
+    with pytest.raises(ConfigError, match=r"Unknown setting 'treshold': did you mean 'threshold'\?"):
+        take(treshold=0.5)
+    with pytest.raises(ConfigError, match=r"Unknown setting 'zzz': the settings are .*threshold"):
+        take(zzz=1)
+
+
+def test_presets():
+    assert HorenConfig.from_preset("default") == HorenConfig()
+    assert HorenConfig.from_preset("paper") == HorenConfig.paper()
+    assert HorenConfig.from_preset("paper", threshold=0.3) == HorenConfig.paper(threshold=0.3)
+    assert HorenConfig.paper().preset == "paper"
+    assert HorenConfig.paper().replace(threshold=0.3).preset == "paper"
+    with pytest.raises(ConfigError, match=r"Unknown preset 'papper': use 'default' or 'paper'"):
+        HorenConfig.from_preset("papper")
+    with pytest.raises(ConfigError, match="treshold"):
+        HorenConfig.from_preset("paper", treshold=1)
+
+
+def test_settings_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        HorenConfig().threshold = 0.1  # type: ignore[misc]
+
+
+def test_every_setting_has_a_meaning():
+    assert all(field.metadata["help"].strip() for field in FIELDS.values())
+
+
+@given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
+def test_every_depth_names_a_layer(count: int, depth: float):
+    assert 0 <= resolve_layer(depth, count, "read_layer") < count
