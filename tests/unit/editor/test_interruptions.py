@@ -179,8 +179,8 @@ def test_an_interruption_anywhere_leaves_all_or_nothing(name: str):
     done = quick_editor()
     calls = count_of_calls(lambda: action(done))
     after = Snapshot(done)
-    # Every call of a short action, some forty of a long one, its last steps all among them.
-    numbers = sorted({*range(1, calls + 1, max(1, calls // 30)), *range(max(1, calls - 12), calls + 1)})
+    # Every call of a short action, some thirty of a long one, its last steps all among them.
+    numbers = sorted({*range(1, calls + 1, max(1, calls // 20)), *range(max(1, calls - 12), calls + 1)})
     for number in numbers:
         editor = quick_editor()
         before = Snapshot(editor)

@@ -92,7 +92,7 @@ REFUSED: dict[str, tuple[Callable[[Editor], Any], type[HorenError], str]] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def editor() -> Editor:
     made = Editor(tiny_model(max_position_embeddings=64), tiny_tokenizer(), HorenConfig(**QUICK))
     made.edit(Edit(EDITED, "Rome", (REPHRASED,)))
