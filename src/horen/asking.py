@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from horen.edits import EditRecord, Explanation, same_text
+from horen.edits import EditRecord, Explanation, check_encodable, same_text
 from horen.errors import EditError, ModelError
 from horen.model.adapter import Placed, Routed
 from horen.model.padding import left_padded
@@ -33,6 +33,9 @@ def converse(session: Session, messages: Messages, max_new_tokens: int, options:
     for message in messages:
         if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
             raise EditError(f"The message {message!r} has no role and content: write {{'role': …, 'content': …}}.")
+        if not isinstance(message["content"], str) or not message["content"].strip():
+            raise EditError(f"The message {message!r} is empty: write a content of at least one word.")
+        check_encodable(message["content"], "message")
     row = _rendered(session, messages)
     _check_room(session, str(messages[-1]["content"]), row, max_new_tokens)
     return _answers(session, [row], max_new_tokens, options)[0]
@@ -88,6 +91,9 @@ def _encode(session: Session, text: str, *, chat: bool, room: int) -> list[int]:
         raise EditError(f"A prompt must be text, not {type(text).__name__} ({text!r}).")
     if not same_text(text):
         raise EditError("The prompt is empty: write at least one word.")
+    check_encodable(text, "prompt")
+    if not session.contexts.says_something(session.contexts.plain(text)):
+        raise EditError(f"The prompt {text!r} encodes to no token: write it with characters that the tokenizer knows.")
     ids = _rendered(session, [{"role": "user", "content": text}]) if chat else session.contexts.plain(text)
     _check_room(session, text, ids, room)
     return ids
@@ -112,6 +118,8 @@ def _check_room(session: Session, text: str, ids: Sequence[int], room: int) -> N
 def _answers(
     session: Session, rows: Sequence[Sequence[int]], max_new_tokens: int, options: Mapping[str, Any]
 ) -> list[str]:
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise EditError(f"max_new_tokens={max_new_tokens!r} is not valid: ask for at least one new token.")
     model: Any = session.model
     tokenizer = session.tokenizer
     ends = session.contexts.ends.all

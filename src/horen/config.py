@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, get_type_hints
@@ -191,7 +192,7 @@ def _checked(item: dataclasses.Field[Any], kind: type, given: Any) -> Any:
         if "choices" in limits and given not in limits["choices"]:
             raise refuse("one of " + ", ".join(limits["choices"]))
         return given
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) <= sys.float_info.max:
         raise refuse("a number")
     if kind is int and given != int(given):
         raise refuse("a whole number")

@@ -44,6 +44,11 @@ class Editor:
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: HorenConfig | None = None
     ) -> None:
+        if not isinstance(model, PreTrainedModel):
+            raise ModelError(
+                f"The model is {type(model).__name__}, not a transformers model: pass one that was loaded, or use "
+                "Editor.from_pretrained(name)."
+            )
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(
                 f"{type(tokenizer).__name__} is no fast tokenizer, which is needed to tell the user's words from the "
@@ -114,6 +119,8 @@ class Editor:
             EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded.
             ConflictError: for a conflict, with ``on_conflict="error"``.
         """
+        if not isinstance(edits, Edit | Iterable) or isinstance(edits, str):
+            raise EditError(f"edits is {type(edits).__name__}: give Edit objects in a list.")
         given = [edits] if isinstance(edits, Edit) else list(edits)
         if on_conflict not in {"error", "supersede", "keep"}:
             raise EditError(f"on_conflict={on_conflict!r} is not valid: use 'error', 'supersede' or 'keep'.")
@@ -153,8 +160,12 @@ class Editor:
         wanted = [numbers] if isinstance(numbers, int) else list(dict.fromkeys(numbers))
         records = [history.get(number) for number in wanted]
         if records:
-            self._switch(records, awake=False)
-            history.record("remove", removed=wanted)
+            operation = history.record("remove", removed=wanted)
+            try:
+                self._settle(operation)
+            except BaseException:
+                self._settle(operation)
+                raise
         return records
 
     def undo(self) -> Undone:
@@ -166,8 +177,11 @@ class Editor:
             EditError: when there is nothing left to undo.
         """
         operation, undone = self._session.history.undo()
-        self._switch([self._session.history.get(number) for number in operation.removed], awake=True)
-        self._switch(operation.added, awake=False)
+        try:
+            self._settle(operation)
+        except BaseException:
+            self._settle(operation)
+            raise
         return undone
 
     def edits(self) -> list[EditRecord]:
@@ -215,7 +229,7 @@ class Editor:
             EditError: for an empty prompt or one that does not fit the model's context.
             ModelError: with ``chat``, when the tokenizer has no chat template.
         """
-        texts = [prompts] if isinstance(prompts, str) else prompts
+        texts = _texts(prompts)
         self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
         answers = asking.generate(self._session, texts, chat=chat, max_new_tokens=max_new_tokens, options=options)
         return answers[0] if isinstance(prompts, str) else answers
@@ -246,7 +260,7 @@ class Editor:
         Raises:
             EditError: for an empty text or one that does not fit the model's context.
         """
-        found = asking.explain(self._session, [texts] if isinstance(texts, str) else texts, chat=chat)
+        found = asking.explain(self._session, _texts(texts), chat=chat)
         return found[0] if isinstance(texts, str) else found
 
     @contextmanager
@@ -316,7 +330,14 @@ class Editor:
             raise
         return editor
 
-    def _switch(self, records: Iterable[EditRecord], *, awake: bool) -> None:
-        entries = [entry for record in records for entry in record.entries]
-        if entries:
-            self._session.codebook().set_awake(entries, awake)
+    def _settle(self, operation: Operation) -> None:
+        """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
+        history = self._session.history
+        for number in (*(record.id for record in operation.added), *operation.removed):
+            self._session.codebook().set_awake(history.entries(number), history.is_active(number))
+
+
+def _texts(given: str | Sequence[str]) -> Sequence[str]:
+    if not isinstance(given, str | Sequence):
+        raise EditError(f"Prompts must be text or a list of texts, not {type(given).__name__} ({given!r}).")
+    return [given] if isinstance(given, str) else given

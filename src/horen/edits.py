@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,16 @@ from horen.errors import EditError
 
 OnConflict = Literal["error", "supersede", "keep"]
 Action = Literal["added", "superseded", "kept", "unchanged"]
+
+
+def check_encodable(text: str, name: str) -> None:
+    """Raise EditError for text that no encoding can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise EditError(
+            f"The {name} {text!r} holds half a character (a lone surrogate) at position {error.start}: write it anew."
+        ) from error
 
 
 def same_text(text: str) -> str:
@@ -31,8 +41,9 @@ class Edit:
     rephrases: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.rephrases, str):
-            raise EditError(f"rephrases={self.rephrases!r} is one text: give a list of texts.")
+        kind = "one text" if isinstance(self.rephrases, str) else "no list"
+        if isinstance(self.rephrases, str) or not isinstance(self.rephrases, Iterable):
+            raise EditError(f"rephrases={self.rephrases!r} is {kind}: give a list of texts.")
         object.__setattr__(self, "rephrases", tuple(self.rephrases))
         for name, text in (
             ("prompt", self.prompt),
@@ -44,6 +55,7 @@ class Edit:
             if not text.strip():
                 where = f" of the edit for {self.prompt!r}" if name != "prompt" and self.prompt else ""
                 raise EditError(f"The {name}{where} is empty: write at least one word.")
+            check_encodable(text, name)
 
 
 @dataclass(frozen=True)

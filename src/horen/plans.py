@@ -49,9 +49,13 @@ class Plan:
 def check_list(edits: Sequence[Edit]) -> None:
     """Raise EditError when a list repeats or contradicts itself."""
     seen: dict[str, int] = {}
+    prompts: dict[str, int] = {}
     for number, edit in enumerate(edits):
         if not isinstance(edit, Edit):
             raise EditError(f"Item {number + 1} of the list is {type(edit).__name__}, not an Edit: give Edit objects.")
+        same = prompts.setdefault(same_text(edit.prompt), number)
+        if same != number and same_text(edits[same].target) == same_text(edit.target):
+            raise EditError(f"Edits {same + 1} and {number + 1} of the list are the same: {edit.prompt!r}. Keep one.")
         for text in dict.fromkeys(same_text(text) for text in (edit.prompt, *edit.rephrases)):
             earlier = seen.setdefault(text, number)
             if earlier == number:
@@ -63,8 +67,6 @@ def check_list(edits: Sequence[Edit]) -> None:
                     f"{places.capitalize()} contradict each other: {text!r} shall be {other.target!r} and "
                     f"{edit.target!r}. Keep one of them."
                 )
-            if same_text(other.prompt) == same_text(edit.prompt):
-                raise EditError(f"{places.capitalize()} are the same: {text!r}. Keep one of them.")
 
 
 def plan(edits: Sequence[Edit], history: History, on_conflict: OnConflict) -> list[Plan]:
@@ -73,12 +75,15 @@ def plan(edits: Sequence[Edit], history: History, on_conflict: OnConflict) -> li
     Raises:
         ConflictError: when a stored edit disagrees and ``on_conflict`` is "error".
     """
-    return [_plan_one(edit, history, on_conflict) for edit in edits]
+    plans = [_plan_one(edit, history, on_conflict) for edit in edits]
+    gone = {number for item in plans if item.written for number in item.stored}
+    # What was to stay is replaced by another edit of the list, so its own words are written anew.
+    return [item if item.written or item.stored[0] not in gone else Plan(item.edit) for item in plans]
 
 
 def _plan_one(edit: Edit, history: History, on_conflict: OnConflict) -> Plan:
     texts = (edit.prompt, *edit.rephrases)
-    stored = {record.id: record for text in texts if (record := history.find(text)) is not None}
+    stored = {record.id: record for text in texts for record in history.find_all(text)}
     against = [record for record in stored.values() if same_text(record.target) != same_text(edit.target)]
     if against and on_conflict == "keep":
         return Plan(edit, "kept", (against[0].id,))

@@ -57,7 +57,12 @@ class Saved:
         # Only what has a model at hand imports transformers: the changes below that need none stay quick.
         from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
 
-        differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(session.model))
+        try:
+            differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(session.model))
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.path} records no fingerprint of its model: restore the folder from a copy."
+            ) from error
         if differs:
             raise MismatchError(
                 f"{self.path} was made for another model ({self.source or 'of unknown source'}; {differs}): load it "
@@ -69,6 +74,7 @@ class Saved:
             space = KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"))
             codebook = _codebook(tensors["keys"], tensors["values"], tensors["value_of"])
             awake = {entry for record in self.history.active() for entry in record.entries}
+            self._check_sizes(session, space, codebook)
             codebook.set_awake(set(range(codebook.entries)) - awake, False)
         except (KeyError, IndexError, RuntimeError) as error:
             raise StoreError(
@@ -76,6 +82,18 @@ class Saved:
             ) from error
         session.history, session.source = self.history, self.source
         session.install(space, codebook)
+
+    def _check_sizes(self, session: Session, space: KeySpace, codebook: Codebook) -> None:
+        rows = [entry for operation in self.history.operations for r in operation.added for entry in r.entries]
+        fits = {
+            "the history names entries that are not there": max(rows, default=-1) < codebook.entries,
+            "keys are not as long as the key space says": codebook.keys.shape[1] == space.dimension,
+            "values are not of the size of the model's": codebook.values.shape[1] == session.value_size,
+            "features are not of the size of the model's": len(space.mean) == session.feature_size,
+        }
+        for problem, holds in fits.items():
+            if not holds:
+                raise RuntimeError(problem)
 
     def change(self, action: Callable[[History], Any]) -> None:
         """Change the history without loading the model, and write the folder again."""

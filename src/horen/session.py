@@ -59,8 +59,8 @@ class Session:
                 if self.config.key_space == "whitened":
                     space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
                 else:
-                    space = KeySpace.identity(read_feature_size(self.model, adapter.read)).to(self.model.device)
-            self.install(space, Codebook(space.dimension, self._value_size(), device=space.mean.device))
+                    space = KeySpace.identity(self.feature_size).to(self.model.device)
+            self.install(space, Codebook(space.dimension, self.value_size, device=space.mean.device))
         assert adapter.codebook is not None  # noqa: S101
         return adapter.codebook
 
@@ -68,6 +68,13 @@ class Session:
         """Let the adapter use a key space and a codebook."""
         self._adapter.key_space, self._adapter.codebook = space, codebook
 
-    def _value_size(self) -> int:
+    @property
+    def feature_size(self) -> int:
+        """Length d_f of a feature of this model."""
+        return read_feature_size(self.model, self._adapter.read)
+
+    @property
+    def value_size(self) -> int:
+        """Length P of a value of this model."""
         size = self._adapter.layout.hidden_size
         return size if self.config.value == "vector" else 2 * self.config.lora_rank * size

@@ -92,7 +92,9 @@ class _Trainer:
         threshold = self._config.threshold
         queries = torch.stack([_first(item) for item in plans])
         stored = codebook.nearest(queries)
-        among = queries @ queries.T
+        wordings = torch.cat([item.keys for item in plans if item.keys is not None])
+        author = [number for number, item in enumerate(plans) for _ in item.rows]
+        among = queries @ wordings.T
         for number, item in enumerate(plans):
             best, source = threshold, None
             if stored is not None:
@@ -100,9 +102,10 @@ class _Trainer:
                 record = self._session.history.owner(entry)
                 if similarity > best and record is not None:
                     best, source = similarity, record
-            earlier = int(among[number, :number].argmax()) if number else None
-            if earlier is not None and float(among[number, earlier]) > best:
-                target, found = plans[earlier].edit.target, plans[earlier]
+            nearest = int(among[number, : author.index(number)].argmax()) if number else None
+            if nearest is not None and float(among[number, nearest]) > best:
+                found = plans[author[nearest]]
+                target = found.edit.target
                 item.source = found if same_text(target) == same_text(item.edit.target) else None
             elif source is not None and same_text(source.target) == same_text(item.edit.target):
                 item.source = source.value
@@ -121,7 +124,10 @@ class _Trainer:
                     if trained.converged or self._config.stop_probability == 1:
                         item.trained, item.reused = trained, True
             failed = [item for item in ready if not item.reused]
-            done = self._optimise(failed, done + len(ready) - len(failed), len(plans), progress)
+            done += len(ready) - len(failed)
+            if progress is not None and len(failed) < len(ready):
+                progress(done, len(plans))
+            done = self._optimise(failed, done, len(plans), progress)
             waiting = [item for item in waiting if item.trained is None]
 
     def _optimise(self, plans: list[Plan], done: int, total: int, progress: Progress | None) -> int:
@@ -174,8 +180,9 @@ def _commit(session: Session, name: str, plans: list[Plan], codebook: Codebook) 
         codebook.set_awake((entry for record in replaced for entry in record.entries), False)
         history.record(name, added, gone)
     except BaseException:
-        codebook.truncate(entries=entries, values=values)
-        codebook.set_awake((entry for record in replaced for entry in record.entries), True)
+        if not (added and history.is_active(added[-1].id)):
+            codebook.truncate(entries=entries, values=values)
+            codebook.set_awake((entry for record in replaced for entry in record.entries), True)
         raise
 
 

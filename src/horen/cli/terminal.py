@@ -12,7 +12,16 @@ from typing import Any, Self, TextIO
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -129,6 +138,7 @@ class _Rate(ProgressColumn):
 def edit_bar(total: int) -> Iterator[Callable[[int], None]]:
     """A bar of edits on standard error; gives the function that sets how many are done."""
     columns = (
+        SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -158,6 +168,7 @@ class Phases:
         self._console = err()
         self._live = self._console.is_terminal
         self._bars = Progress(
+            SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),

@@ -84,6 +84,8 @@ class Codebook:
         self._value_of = _Table((), torch.int64, device)
         self._awake = _Table((), torch.bool, device)
         self._awake_count = 0
+        #: Changes whenever what can be retrieved does.
+        self.revision = 0
 
     def __len__(self) -> int:
         """Number of awake entries."""
@@ -116,6 +118,7 @@ class Codebook:
 
     def add_entries(self, keys: Tensor, value: int) -> range:
         """Store [n, d_k] unit keys that share one value; returns the entries' numbers."""
+        self.revision += 1
         first = self.entries
         self._keys.append(keys)
         self._value_of.append(torch.full((len(keys),), value))
@@ -144,12 +147,14 @@ class Codebook:
         index = torch.tensor(sorted(set(entries)), dtype=torch.int64, device=self._awake.rows.device)
         if not len(index):
             return
+        self.revision += 1
         before = int(self._awake.rows[index].sum())
         self._awake.rows[index] = awake
         self._awake_count += (len(index) if awake else 0) - before
 
     def truncate(self, *, entries: int, values: int) -> None:
         """Forget every entry and value numbered from the given counts on: the way back from a failed insertion."""
+        self.revision += 1
         self._awake_count -= int(self._awake.rows[entries:].sum())
         for table in (self._keys, self._value_of, self._awake):
             table.truncate(entries)

@@ -67,6 +67,7 @@ class _Boundary:
     mask: Tensor | None = None
     ids: list[Tensor] = field(default_factory=list)
     states: list[Tensor] = field(default_factory=list)
+    revision: int = -1
     memo: dict[tuple[int, tuple[int, ...]], Routed] = field(default_factory=dict)
 
 
@@ -305,7 +306,10 @@ class Adapter:
                 return
             states = torch.cat(boundary.states, dim=1)
             boundary.ids, boundary.states = [], []
-        memo = boundary.memo if boundary is not None else {}
+        memo = {} if boundary is None or self.codebook is None else boundary.memo
+        if boundary is not None and self.codebook is not None and boundary.revision != self.codebook.revision:
+            memo.clear()
+            boundary.revision = self.codebook.revision
         fresh = []
         for place in call.places:
             # Without a cache the same prompt comes by at every step: its route is settled at the first.

@@ -65,7 +65,7 @@ class Contexts:
         rows = []
         for text in dict.fromkeys((edit.prompt, *edit.rephrases)):
             ids = self.plain(text)
-            if not self._says_something(ids):
+            if not self.says_something(ids):
                 raise EditError(f"The prompt {_short(text)} encodes to no token: write some words.")
             self._check_length(text, len(ids))
             rows.append(ids)
@@ -109,7 +109,7 @@ class Contexts:
         return sample
 
     def _target(self, edit: Edit, ids: Sequence[int]) -> Sequence[int]:
-        if not self._says_something(ids):
+        if not self.says_something(ids):
             raise EditError(
                 f"The target {_short(edit.target)} of {_short(edit.prompt)} encodes to no token of this model: "
                 "write it with characters that its tokenizer knows."
@@ -119,7 +119,8 @@ class Contexts:
     def _end(self, token: int | None, config: HorenConfig) -> tuple[int, ...]:
         return (token,) if config.train_end and token is not None else ()
 
-    def _says_something(self, ids: Sequence[int]) -> bool:
+    def says_something(self, ids: Sequence[int]) -> bool:
+        """Whether token ids hold any text."""
         # Some tokenizers drop characters they do not know, or write one token for any of them.
         return bool(str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip())
 

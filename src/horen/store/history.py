@@ -78,10 +78,13 @@ class History:
 
     def find(self, wording: str) -> EditRecord | None:
         """The active edit that has this prompt or rephrase, up to white space."""
+        return next(iter(self.find_all(wording)), None)
+
+    def find_all(self, wording: str) -> list[EditRecord]:
+        """Every active edit that has this wording; one whose prompt it is outranks one whose rephrase it is."""
         text = same_text(wording)
         found = [self._active[number] for number in self._wordings.get(text, ())]
-        # A prompt outranks a rephrase of another edit that happens to read the same.
-        return next((record for record in found if same_text(record.prompt) == text), found[0] if found else None)
+        return sorted(found, key=lambda record: same_text(record.prompt) != text)
 
     def owner(self, entry: int) -> EditRecord | None:
         """The active edit that a codebook entry belongs to."""
@@ -103,8 +106,9 @@ class History:
         if not self._undoable:
             raise EditError("There is nothing to undo: no operation is left in the history.")
         target = self._undoable[-1]
+        undone = Undone(target.name, tuple(record.id for record in target.added), target.removed)
         self._append(Operation(len(self._operations) + 1, "undo", now(), undoes=target.sequence))
-        return target, Undone(target.name, tuple(record.id for record in target.added), target.removed)
+        return target, undone
 
     def to_lines(self) -> list[dict[str, Any]]:
         """One JSON object for each edit added and each other operation; lines of one operation share ``sequence``."""
@@ -149,7 +153,28 @@ class History:
             ) from error
         return history
 
+    def entries(self, number: int) -> tuple[int, ...]:
+        """Codebook entries of an edit, active or not."""
+        return self._records[number].entries
+
+    def is_active(self, number: int) -> bool:
+        """Whether an edit of this id is active."""
+        return number in self._active
+
     def _append(self, operation: Operation) -> None:
+        try:
+            self._advance(operation)
+            self._operations.append(operation)
+        except BaseException:
+            # What was half done is dropped: the operations so far say what is true.
+            again = History()
+            for earlier in self._operations:
+                again._advance(earlier)
+                again._operations.append(earlier)
+            self.__dict__ = again.__dict__
+            raise
+
+    def _advance(self, operation: Operation) -> None:
         if operation.undoes is None:
             expected = range(self.next_id, self.next_id + len(operation.added))
             if [record.id for record in operation.added] != list(expected):
@@ -161,7 +186,6 @@ class History:
             if target.sequence != operation.undoes:
                 raise ValueError(f"operation {operation.sequence} undoes {operation.undoes} out of order")
             self._apply([self._records[number] for number in target.removed], [record.id for record in target.added])
-        self._operations.append(operation)
 
     def _apply(self, added: Iterable[EditRecord], removed: Iterable[int]) -> None:
         for number in removed:
