@@ -286,6 +286,7 @@ def bfloat16_is_fast(model: PreTrainedModel) -> bool:
     if model.dtype != torch.float32:
         return False
     if model.device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)() if model.device.type == "cpu" else {}
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known: Any = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities = known() if model.device.type == "cpu" else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
