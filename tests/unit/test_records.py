@@ -348,7 +348,7 @@ def test_an_existing_file_is_kept_unless_allowed(tmp_path: Path):
 )
 def test_what_cannot_be_written(tmp_path: Path, name: str, rephrases: list[str], message: str):
     with pytest.raises(DataError, match=message):
-        write_edits(tmp_path / name, [Edit("a", "b"), Edit("c", "d", rephrases)])
+        write_edits(tmp_path / name, [FileRecord(1, "a", "b", ()), FileRecord(2, "c", "d", tuple(rephrases))])
     assert list(tmp_path.iterdir()) == []
 
 
