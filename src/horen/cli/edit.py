@@ -203,4 +203,4 @@ def _summarise(order: Order, outcome: Outcome) -> None:
     ]
     if weak:
         say(f"{len(weak)} did not converge; ask to see if they hold:")
-        listed(weak)
+        listed(weak, 10)
