@@ -6,7 +6,6 @@ Everything is told from structure (module tree, shapes, signatures), so no famil
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -181,8 +180,4 @@ def _projection_out(module: nn.Module) -> int | None:
 
 def _is_stacked(module: nn.Module) -> bool:
     """Whether a module holds the weights of several experts in one tensor."""
-    return any(parameter.ndim >= 3 for parameter in _own(module))
-
-
-def _own(module: nn.Module) -> Iterator[nn.Parameter]:
-    return module.parameters(recurse=False)
+    return any(parameter.ndim >= 3 for parameter in module.parameters(recurse=False))
