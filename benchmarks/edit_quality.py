@@ -77,7 +77,7 @@ def paragraphs_of(path: Path | None) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Edit, ask in every way, undo; returns all that was measured."""
+    """Edit, ask in every way, undo; returns all that was measured and leaves in the file what is known so far."""
     records = records_of(arguments.data, arguments.edits)
     changes = dict(pair.split("=", 1) for pair in arguments.set)
     config = HorenConfig.from_preset(arguments.preset, **{k: json.loads(v) for k, v in changes.items()})
@@ -98,6 +98,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "reused": sum(r.reused for r in receipts),
         "loss": sum(r.loss for r in receipts) / len(receipts),
     }
+    write(arguments.out, result)
     paragraphs = paragraphs_of(arguments.corpus)
     led = [f"{paragraphs[i % len(paragraphs)]} {text}" for i, text in enumerate(prompts)]
     asked = {"prompt": (prompts, False), "rephrase": (rephrases, False), "after_paragraph": (led, False)}
@@ -124,6 +125,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             for t, a, g, e in rows
             if normalised(a) != normalised(g)
         ][:30]
+        write(arguments.out, result)
     after = tokens(editor, unrelated, arguments.budget, arguments.batch)
     fired = [e.fired for e in editor.explain(unrelated)]
     chat_fired = [e.fired for e in editor.explain(unrelated, chat=True)] if editor.tokenizer.chat_template else []
@@ -132,10 +134,37 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "fired": sum(fired) / len(fired),
         "fired_in_chat": sum(chat_fired) / max(len(chat_fired), 1),
     }
+    result["failures"] = failures
+    write(arguments.out, result)
+    if arguments.singly:
+        result["one_at_a_time"] = one_at_a_time(records[: arguments.singly], config, arguments)
     if arguments.checks:
         result["checks"] = checks(editor, prompts, unrelated, arguments)
-    result["failures"] = failures
     return result
+
+
+def one_at_a_time(
+    records: list[dict[str, str]], config: HorenConfig, arguments: argparse.Namespace
+) -> dict[str, float]:
+    """Share of prompts, rephrases and unrelated prompts that one list and single edits route to the same edit."""
+    found = []
+    edits = [Edit(record["src"], record["alt"]) for record in records]
+    texts = [record[name] for record in records for name in ("src", "rephrase", "loc")]
+    for lists in ([edits], [[edit] for edit in edits]):
+        editor = Editor.from_pretrained(arguments.model, config, device=arguments.device)
+        for part in track(lists, description="in one list" if len(lists) == 1 else "one at a time"):
+            editor.edit(part, on_conflict="supersede")
+        asked = editor.explain(texts)
+        if editor.tokenizer.chat_template:
+            asked += editor.explain(texts, chat=True)
+        found.append([(answer.edit_id, answer.fired) for answer in asked])
+    together, singly = found
+    return {"prompts": len(singly), "same": sum(a == b for a, b in zip(together, singly, strict=True)) / len(singly)}
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Put a result, whole or not, into its file."""
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False))
 
 
 def checks(editor: Editor, prompts: list[str], unrelated: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -224,10 +253,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--budget", type=int, default=24, help="most new tokens of an answer")
     parser.add_argument("--checks", action="store_true")
+    parser.add_argument("--singly", type=int, default=0, metavar="N", help="compare one list of N edits with N calls")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     result = run(arguments)
-    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False))
+    write(arguments.out, result)
     sys.stdout.write(json.dumps({k: v for k, v in result.items() if k != "failures"}, indent=1) + "\n")
 
 

@@ -72,8 +72,8 @@ class DemoReport:
         facts: what was taught.
         receipts: one for each fact.
         prompts: the edit prompts.
-        rephrases: the same questions in other words; only the first of each fact was asked before too.
-        chat: the edit prompts asked in chat; empty when the model has no chat template.
+        rephrases: the same questions in other words.
+        chat: the edit prompts asked in chat, before too; empty when the model has no chat template.
         near_misses: questions that resemble a fact and must be answered as before.
         undone_logits: facts whose next-token logits after undo are those from before the edits, bit for bit.
         undone_answers: facts whose answer after undo is that from before.
@@ -176,7 +176,7 @@ class _Run:
         self._editor = Editor.from_pretrained(model, config)
         self._loaded = time.perf_counter()
         self._progress("Measuring how the model reads", 0, 1)
-        self._editor._session.codebook()
+        self._editor.prepare()
         self._prepared = time.perf_counter()
         sizes = (len(self._editor.tokenizer(f" {fact.target}")["input_ids"]) for fact in facts)
         # A target and its end, with a little room in which an answer that does not stop shows.
@@ -185,12 +185,11 @@ class _Run:
     def report(self, place: Path, *, kept: bool) -> DemoReport:
         editor, facts = self._editor, self._facts
         prompts = [fact.prompt for fact in facts]
-        first = [fact.rephrases[0] for fact in facts]
         near = [text for fact in facts for text in fact.near_misses]
 
         before = "Asking the untouched model"
         answers = self._ask(editor, prompts, before)
-        first_answers = self._ask(editor, first, before)
+        chat_answers = self._ask(editor, prompts, before, chat=True) if editor.tokenizer.chat_template else None
         near_answers = self._ask(editor, near, before)
         logits = self._logits(prompts)
 
@@ -204,11 +203,11 @@ class _Run:
 
         after = "Asking the edited model"
         asked = self._probes([[text] for text in prompts], answers, after)
-        rephrases = self._probes([list(fact.rephrases) for fact in facts], None, after, first=first_answers)
+        rephrases = self._probes([list(fact.rephrases) for fact in facts], None, after)
         near_misses = self._probes([list(fact.near_misses) for fact in facts], near_answers, after, same=True)
         chat: tuple[Probe, ...] = ()
-        if editor.tokenizer.chat_template:
-            chat = self._probes([[text] for text in prompts], None, "Asking in chat", chat=True)
+        if chat_answers is not None:
+            chat = self._probes([[text] for text in prompts], chat_answers, "Asking in chat", chat=True)
         editor.save(place)
 
         editor.undo()
@@ -245,7 +244,6 @@ class _Run:
         before: list[str] | None,
         phase: str,
         *,
-        first: list[str] | None = None,
         same: bool = False,
         chat: bool = False,
     ) -> tuple[Probe, ...]:
@@ -255,17 +253,16 @@ class _Run:
             texts: for each fact.
             before: earlier answers to all of them, in order.
             phase: for the progress.
-            first: earlier answers to the first text of each fact, where that is all there is.
             same: whether an answer is good when it stayed the same, rather than when it is the target.
             chat: ask in chat.
         """
-        flat = [(number, index, text) for number, group in enumerate(texts) for index, text in enumerate(group)]
-        asked = [text for _, _, text in flat]
+        flat = [(number, text) for number, group in enumerate(texts) for text in group]
+        asked = [text for _, text in flat]
         answers = self._ask(self._editor, asked, phase, chat=chat)
         routes = self._editor.explain(asked, chat=chat)
         probes = []
-        for i, (number, index, text) in enumerate(flat):
-            old = before[i] if before is not None else first[number] if first is not None and index == 0 else None
+        for i, (number, text) in enumerate(flat):
+            old = None if before is None else before[i]
             good = answers[i] == old if same else normalised(answers[i]) == normalised(self._facts[number].target)
             fired = routes[i].edit_id if routes[i].fired else None
             probes.append(Probe(number, text, old, answers[i], fired, routes[i].similarity, good))

@@ -16,6 +16,7 @@ from horen.asking import Messages
 from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, Explanation, OnConflict, Receipt, Undone
 from horen.errors import ConfigError, EditError, ModelError
+from horen.model.embedded import full_name
 from horen.model.loading import load_model
 from horen.plans import check_list, plan
 from horen.session import Session
@@ -82,7 +83,7 @@ class Editor:
         """
         model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress)
         editor = cls(model, tokenizer, config)
-        editor._session.source = name
+        editor._session.source = full_name(name)
         return editor
 
     @property
@@ -130,6 +131,19 @@ class Editor:
             if not receipt.converged and receipt.action in {"added", "superseded"}:
                 _log.warning("Edit %d (%r) did not converge: loss %.3f.", receipt.id, edit.prompt, receipt.loss)
         return receipts
+
+    def prepare(self) -> None:
+        """Measure how the model reads, which the first edit otherwise does: seconds, once for each codebook."""
+        self._session.codebook()
+
+    def check(self, edit: Edit) -> None:
+        """Raise what :meth:`edit` would raise for an edit that this model cannot take, and change nothing.
+
+        Raises:
+            EditError: when its prompt or target encodes to nothing, or is longer than the model's context.
+        """
+        self._session.contexts.wordings(edit)
+        self._session.contexts.samples(edit, self.config)
 
     def supersede(self, number: int, target: str, rephrases: Sequence[str] | None = None) -> Receipt:
         """Replace edit ``number`` by one with the same prompt and another target, as one operation.

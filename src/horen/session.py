@@ -10,6 +10,7 @@ from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
+from horen.model.embedded import full_name
 from horen.model.fitting import fit_key_space
 from horen.model.layout import read_feature_size
 from horen.model.prompts import PromptReader
@@ -23,7 +24,8 @@ class Session:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
-        self.source: str | None = getattr(model.config, "_name_or_path", "") or None
+        name = getattr(model.config, "_name_or_path", "")
+        self.source: str | None = full_name(name) if name else None
         self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()

@@ -142,13 +142,11 @@ def check_encodable(
     Raises:
         DataError: when there are some and they are not to be skipped; all are said before.
     """
-    contexts = editor._session.contexts
     fine: list[FileRecord] = []
     bad: list[BadLine] = []
     for record in records:
         try:
-            contexts.wordings(as_edit(record))
-            contexts.samples(as_edit(record), editor.config)
+            editor.check(as_edit(record))
         except EditError as error:
             bad.append(BadLine(record.line, str(error).rstrip(".")))
         else:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from horen.cli.options import AsJson
 from horen.cli.terminal import Phases, clean, emit, say, show, show_table, table
+from horen.model.embedded import full_name
 
 if TYPE_CHECKING:
     from horen.demo import DemoReport, Probe, Score
@@ -32,7 +33,7 @@ def demo(
     not seen, the prompts in chat, and near misses that must not change; the edits are undone, and reloaded from disk.
     Takes a few minutes on two cores. The exit code is 1 when fewer than 90 % of the prompts are answered right.
     """
-    from horen.cli.opening import full_name, make_ready  # noqa: PLC0415
+    from horen.cli.opening import make_ready  # noqa: PLC0415
 
     make_ready(model)
     with Phases() as phases:
@@ -62,23 +63,24 @@ def _show(report: DemoReport) -> None:
 
 
 def _side_by_side(report: DemoReport) -> Table:
-    """A row for each fact: the edit prompt, a rephrase and a near miss, before and after."""
+    """A row for each fact: the edit prompt (in chat, where there is one), a rephrase and a near miss."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     cut: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}
     made.add_column("edit", justify="right", no_wrap=True)
-    made.add_column("prompt, rephrase, near miss", ratio=5, **cut)
+    asked = "prompt in chat" if report.chat else "prompt"
+    made.add_column(f"{asked}, rephrase, near miss", ratio=5, **cut)
     made.add_column("before", ratio=3, **cut)
     made.add_column("after", ratio=3, **cut)
     made.add_column("fired", no_wrap=True)
     for number, receipt in enumerate(report.receipts):
         probes = [
             next(probe for probe in group if probe.fact == number)
-            for group in (report.prompts, report.rephrases, report.near_misses)
+            for group in (report.chat or report.prompts, report.rephrases, report.near_misses)
         ]
         made.add_row(
             str(receipt.id),
             Text("\n").join(Text(clean(probe.text), style="dim" if i == 2 else "") for i, probe in enumerate(probes)),
-            Text("\n").join(Text(_said(probe.before), style="dim") for probe in probes),
+            Text("\n").join(Text("" if probe.before is None else _said(probe.before), style="dim") for probe in probes),
             Text("\n").join(_after(probe, near=i == 2) for i, probe in enumerate(probes)),
             "\n".join(_fired(probe) for probe in probes),
         )

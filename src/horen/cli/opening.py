@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horen.cli.terminal import status
 from horen.config import HorenConfig
 from horen.errors import ModelError
-from horen.model.embedded import EMBEDDED, fetch, is_cached
+from horen.model.embedded import EMBEDDED, fetch, full_name, is_cached
 
 if TYPE_CHECKING:
     from horen.editor import Editor
     from horen.saving import Saved
-
-
-def full_name(model: str) -> str:
-    """A model's name that holds wherever the command runs: a folder's full path, other names as they are."""
-    folder = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises on unknown users
-    return str(folder.resolve()) if model not in EMBEDDED and folder.is_dir() else model
 
 
 def make_ready(model: str) -> None:
@@ -42,7 +35,7 @@ def new_editor(model: str, config: HorenConfig, dtype: str, device: str | None) 
         _check_device(device)
         editor = Editor.from_pretrained(full_name(model), config, dtype=dtype, device=device)
     with status("Measuring how the model reads (once for each codebook) …"):
-        editor._session.codebook()
+        editor.prepare()
     return editor
 
 

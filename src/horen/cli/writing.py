@@ -134,6 +134,8 @@ def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
 
 
 def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Outcome) -> Outcome:
+    from horen.saving import Saved  # noqa: PLC0415
+
     with status("Checking the edits …"):
         pending, skipped = check_encodable(order.file, records, editor, skip_bad=order.skip_bad)
     outcome.skipped.extend(skipped)
@@ -156,11 +158,12 @@ def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Out
                 keeper.save_when_due()
     except KeyboardInterrupt:
         outcome.interrupted = True
-        # The batch that was running is in the history or is not; what is in it counts as done.
-        rest = sort_by_history(pending[len(done) :], editor._session.history, OnConflict.supersede)
-        done.extend(rest.settled)
     finally:
         keeper.save_rest()
+    if outcome.interrupted and editor.edits():
+        # The batch that was running is in the folder or is not; what is in it counts as done.
+        rest = sort_by_history(pending[len(done) :], Saved.read(order.folder).history, OnConflict.supersede)
+        done.extend(rest.settled)
     outcome.receipts.extend(done)
     outcome.remaining = len(pending) - len(done)
     outcome.operations = len(editor.history()) - before

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.config import HorenConfig
 from horen.edits import Edit
 from horen.errors import EditError
+from horen.model.prompts import rendered_chat
 from horen.model.tail import Sample
 
 # Scripts that put no blank between words: there a target follows its prompt directly.
@@ -34,6 +36,11 @@ class Contexts:
         model: for its context length and its end tokens.
         tokenizer: of the same model.
         paragraphs: unrelated text to put before a prompt in training.
+
+    Attributes:
+        limit: tokens that the model's context holds, None where it does not say.
+        ends: token ids that end an answer.
+        has_chat: whether the tokenizer carries a chat template that takes a user's message.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paragraphs: Sequence[str]) -> None:
@@ -41,19 +48,23 @@ class Contexts:
         self._paragraphs = paragraphs
         self.limit: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         self.ends = _ends(model, tokenizer)
-
-    @property
-    def has_chat(self) -> bool:
-        """Whether the tokenizer carries a chat template."""
-        return bool(self._tokenizer.chat_template)
+        self.has_chat = rendered_chat(tokenizer, [{"role": "user", "content": "Hello"}]) is not None
 
     def plain(self, text: str) -> list[int]:
         """Token ids of plain text, with what the tokenizer puts before every text."""
         return list(self._tokenizer(text)["input_ids"])
 
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Token ids of a conversation up to where the answer begins."""
-        encoded: Any = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)
+        """Token ids of a conversation up to where the answer begins.
+
+        Raises:
+            EditError: when the template refuses it, such as one without a user's message.
+        """
+        encoded: Any
+        try:
+            encoded = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)
+        except TemplateError as error:
+            raise EditError(f"The chat template refuses this conversation ({error}): change its roles.") from error
         return list(encoded["input_ids"])
 
     def wordings(self, edit: Edit) -> list[list[int]]:
@@ -142,9 +153,9 @@ def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ends:
         known = [int(tokenizer.eos_token_id)]
     plain = known[0] if known else None
     chat = plain
-    if tokenizer.chat_template:
-        turn = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Goodbye"}]
-        rendered = str(tokenizer.apply_chat_template(turn, tokenize=False))
+    turn = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Goodbye"}]
+    rendered = rendered_chat(tokenizer, turn)
+    if rendered is not None:
         tail = rendered[rendered.rfind("Goodbye") + len("Goodbye") :]
         after = tokenizer(tail, add_special_tokens=False)["input_ids"]
         # What the template writes after an answer ends it in chat, if it is a token of its own.

@@ -108,6 +108,12 @@ def cache_dir() -> Path:
     return Path(os.path.expanduser(chosen)).absolute()  # noqa: PTH111 - Path.expanduser raises on unknown users
 
 
+def full_name(model: str) -> str:
+    """A model's name that holds wherever it is used: a folder's full path, other names as they are."""
+    folder = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises on unknown users
+    return str(folder.resolve()) if model not in EMBEDDED and folder.is_dir() else model
+
+
 def is_cached(name: str) -> bool:
     """Return whether the model lies in the cache, converted and whole. Raises ModelError on an unknown name."""
     return _is_whole(_lookup(name), _folder(name))

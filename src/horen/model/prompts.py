@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 # Of a long text also its last sentences are candidates, each alone a possible question after unrelated words.
@@ -51,7 +52,7 @@ class PromptReader:
         self._words_only = words_only
         self._special = frozenset(tokenizer.all_special_ids)
         self._pieces: dict[int, str] = {}
-        self._scaffold = _learn_scaffold(tokenizer) if tokenizer.chat_template else None
+        self._scaffold = _learn_scaffold(tokenizer)
 
     def read(self, ids: Sequence[int], end: int | None = None) -> list[Prompt]:
         """The prompts of one row without padding, in order.
@@ -150,11 +151,9 @@ def _learn_scaffold(tokenizer: PreTrainedTokenizerBase) -> _Scaffold | None:
     befores, afters = [], []
     for probe in _PROBES:
         for earlier in ([], [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]):
-            rendered = tokenizer.apply_chat_template(
-                [*earlier, {"role": "user", "content": probe}], tokenize=False, add_generation_prompt=True
-            )
-            start = str(rendered).rfind(probe)
-            if start < 0:
+            rendered = rendered_chat(tokenizer, [*earlier, {"role": "user", "content": probe}], answering=True)
+            start = -1 if rendered is None else rendered.rfind(probe)
+            if rendered is None or start < 0:
                 return None
             encoded = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
             offsets, ids = encoded["offset_mapping"], encoded["input_ids"]
@@ -165,6 +164,18 @@ def _learn_scaffold(tokenizer: PreTrainedTokenizerBase) -> _Scaffold | None:
     while header and str(tokenizer.decode(header[-1:])).isspace():
         header.pop()
     return _Scaffold(tuple(header), tuple(footer)) if header and footer else None
+
+
+def rendered_chat(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, answering: bool = False
+) -> str | None:
+    """A conversation as text, with ``answering`` up to where the answer begins; None where the tokenizer cannot."""
+    if not tokenizer.chat_template:
+        return None
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answering))
+    except TemplateError:
+        return None
 
 
 def _common_prefix(rows: list[list[int]]) -> list[int]:

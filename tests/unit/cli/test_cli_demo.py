@@ -55,7 +55,9 @@ def test_probes(report: DemoReport):
     assert [probe.edit_id for probe in report.prompts] == [1, 2, 3]
     assert all(probe.before is not None and probe.before != probe.after for probe in report.prompts)
     assert [probe.fact for probe in report.rephrases] == [0, 0, 1, 2]
-    assert [probe.before is None for probe in report.rephrases] == [False, True, False, False]
+    assert all(probe.before is None for probe in report.rephrases)
+    assert [probe.text for probe in report.chat] == [fact.prompt for fact in FACTS]
+    assert all(probe.before is not None for probe in report.chat)
     assert all(probe.good == (probe.before == probe.after) for probe in report.near_misses)
 
 
@@ -96,7 +98,10 @@ def shown(report: DemoReport, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 def test_tables(report: DemoReport, shown: Callable[..., None], run: Run, tiny: Path):
     near = dataclasses.replace(report.near_misses[1], before="Rome", after="Oslo", good=False)
-    shown(near_misses=(report.near_misses[0], near, *report.near_misses[2:]))
+    chat = [
+        dataclasses.replace(probe, after=fact.target, good=True) for probe, fact in zip(report.chat, FACTS, strict=True)
+    ]
+    shown(near_misses=(report.near_misses[0], near, *report.near_misses[2:]), chat=tuple(chat))
     result = run("demo", "--model", tiny)
     assert result.exit_code == 0
     text = result.stdout

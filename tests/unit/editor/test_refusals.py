@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,7 @@ REFUSED: dict[str, tuple[Callable[[Editor], Any], type[HorenError], str]] = {
     "explaining nothing": (lambda e: e.explain(""), EditError, "prompt is empty: write|text is empty: write"),
     "explaining what is no text": (lambda e: e.explain([None]), EditError, r"must be text, not NoneType"),
     "explaining a number": (lambda e: e.explain(5), EditError, r"text"),
+    "checking a long edit": (lambda e: e.check(Edit(OTHER, LONG)), EditError, r"'Seven green boats'.*64: shorten"),
     "explaining too much": (lambda e: e.explain(LONG), EditError, r"'Hello Hello.*…'.*64: shorten"),
     "an empty conversation": (lambda e: e.chat([]), EditError, r"empty: give at least one message"),
     "a message without content": (lambda e: e.chat([{"role": "user"}]), EditError, r"'role': 'user'.*write"),
@@ -184,3 +186,22 @@ def test_a_model_that_is_none(model: Any):
 def test_a_name_that_is_no_model():
     with pytest.raises(ModelError, match=r"'no/such/folder'.*give an embedded name"):
         Editor.from_pretrained("no/such/folder")
+
+
+def test_a_conversation_that_the_template_refuses():
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    template = "{% if messages|length > 2 %}{{ raise_exception('one message only') }}{% endif %}"
+    tokenizer.chat_template = template + tokenizer.chat_template
+    editor = Editor(tiny_model(), tokenizer, HorenConfig(**QUICK))
+    with pytest.raises(EditError, match=r"template refuses.*one message only.*change its roles"):
+        editor.chat([USER, {"role": "assistant", "content": "Hi"}, USER])
+    assert isinstance(editor.chat([USER], max_new_tokens=2), str)
+
+
+def test_a_template_that_renders_nothing_counts_as_none():
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = "{{ raise_exception('not for chat') }}"
+    editor = Editor(tiny_model(), tokenizer, HorenConfig(**QUICK))
+    editor.edit(Edit(OTHER, "Rome"))
+    with pytest.raises(ModelError, match=r"no chat template: ask it in plain text"):
+        editor.chat([USER])

@@ -420,3 +420,19 @@ def test_removing_what_is_not_there(tmp_path: Path):
     with pytest.raises(EditNotFoundError, match="9"):
         remove_from_folder(tmp_path / "book", [1, 9])
     assert {path.name: path.read_bytes() for path in (tmp_path / "book").iterdir()} == before
+
+
+def test_a_model_loaded_from_a_relative_folder_is_found_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    editor = Editor.from_pretrained("model", HorenConfig(**QUICK))
+    editor.edit(Edit(OTHER, "Rome"))
+    editor.save("facts")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert [record.target for record in Editor.load("../facts").edits()] == ["Rome"]
