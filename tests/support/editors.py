@@ -19,6 +19,7 @@ from support.tiny_tokenizers import tiny_tokenizer
 EDITED = "The capital of France is"
 REPHRASED = "France has its capital in"
 OTHER = "Seven green boats"
+PROMPTS = (EDITED, OTHER, REPHRASED, "Who wrote Hamlet?", "Hello")
 
 # One coarse step of training: a value that changes every answer, for tests that care where it goes, not what it says.
 QUICK: Mapping[str, Any] = {
@@ -89,6 +90,17 @@ def logits(model: PreTrainedModel, ids: Sequence[int], **inputs: Any) -> Tensor:
     """Logits of one row, [length, vocabulary]."""
     with torch.no_grad():
         return model(input_ids=torch.tensor([list(ids)]), **inputs).logits[0]
+
+
+def outputs(editor: Editor) -> list[Tensor]:
+    """Logits of ``PROMPTS``, in plain text and in chat."""
+    rows = [ids_of(text) for text in PROMPTS] + [chat_ids(text) for text in PROMPTS]
+    return [logits(editor.model, row) for row in rows]
+
+
+def same(one: Sequence[Tensor], two: Sequence[Tensor]) -> bool:
+    """Whether two lists of tensors are equal, bit for bit."""
+    return len(one) == len(two) and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def padded(rows: Sequence[Sequence[int]], *, left: bool, fill: int = 0) -> dict[str, Tensor]:

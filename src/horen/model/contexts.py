@@ -47,7 +47,7 @@ class Contexts:
         self._tokenizer = tokenizer
         self._paragraphs = paragraphs
         self.limit: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        self.ends = _ends(model, tokenizer)
+        self.ends = ends_of(model, tokenizer)
         self.has_chat = rendered_chat(tokenizer, [{"role": "user", "content": "Hello"}]) is not None
 
     def plain(self, text: str) -> list[int]:
@@ -146,7 +146,8 @@ class Contexts:
             )
 
 
-def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ends:
+def ends_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ends:
+    """The tokens that end an answer of this model."""
     given = model.generation_config.eos_token_id if model.generation_config is not None else None
     known = [given] if isinstance(given, int) else list(given or [])
     if not known and tokenizer.eos_token_id is not None:

@@ -1,4 +1,4 @@
-"""Writing files of edits from the command line: checks, conflicts, batches, interruption and going on."""
+"""Writing files of edits from the command line, and superseding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from horen.saving import Saved
 from horen.store import lock_folder
 
 OTHER = {"prompt": "In which town is Dr Holloway?", "target": "Oslo"}
+
+
 RIVAL = {"prompt": "What is the capital of Ostrenia?", "target": "Rome"}
+
 
 Ok = Callable[..., Any]
 
@@ -38,9 +41,6 @@ def file_of(*edits: Any, name: str = "edits.jsonl") -> Path:
 
 def stored(folder: Path) -> dict[str, str]:
     return {record.prompt: record.target for record in Saved.read(folder).history.active()}
-
-
-# --- a new codebook ----------------------------------------------------------------------------------------------
 
 
 def test_new_codebook_holds_the_edits_and_answers(made: Path, ok: Ok):
@@ -151,9 +151,6 @@ def test_preset_and_settings_reach_the_codebook(ok: Ok, tiny: Path):
     assert config.key_space == "raw"
 
 
-# --- the file ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["edits.csv", "edits.tsv", "edits.json"])
 def test_other_formats(name: str, ok: Ok, new: list[str]):
     comma = "\t" if name.endswith("tsv") else ","
@@ -225,9 +222,6 @@ def test_way_out_of_a_clash(choice: str, target: str, left_out: int, ok: Ok, new
     assert stored(Path("book"))[RIVAL["prompt"]] == target
     assert [item["line"] for item in document["skipped"]] == [left_out]
     assert "gives way to line" in document["skipped"][0]["reason"]
-
-
-# --- an old codebook ---------------------------------------------------------------------------------------------
 
 
 def test_second_run_finds_everything_stored_without_the_model(
@@ -306,114 +300,6 @@ def test_codebook_that_another_process_writes(book: Path, run: Run, monkeypatch:
             other.kill()
     assert result.exit_code == 1
     assert "is in use" in result.stderr
-
-
-# --- interruption ------------------------------------------------------------------------------------------------
-
-
-def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> None:
-    """Let Ctrl-C (or an error) arrive in the middle of the given batch."""
-    real, calls = Editor.edit, []
-
-    def edit(*args: Any, **kwargs: Any) -> Any:
-        calls.append(args)
-        if len(calls) == call:
-            raise error or KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(Editor, "edit", edit)
-
-
-def test_interruption_saves_what_is_done_and_a_second_run_continues(
-    run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch
-):
-    command = ["edit", file_of(*EDITS, OTHER), "--into", "book", "--batch", 1, *new]
-    with monkeypatch.context() as patch:
-        interrupt_at(3, patch)
-        result = run(*command, "--json")
-    assert result.exit_code == 130
-    assert "Interrupted: 2 of 4 edits are done and saved. The same command again continues." in result.stderr
-    document = json.loads(result.stdout)
-    assert document["interrupted"] is True
-    assert (document["counts"]["added"], document["counts"]["remaining"]) == (2, 2)
-    assert list(stored(Path("book"))) == [EDITS[0]["prompt"], EDITS[1]["prompt"]]
-
-    document = ok(*command)
-    assert [item["action"] for item in document["receipts"]] == ["unchanged", "unchanged", "added", "added"]
-    assert [item["id"] for item in document["receipts"]] == [1, 2, 3, 4]
-    assert len(stored(Path("book"))) == 4
-
-
-def test_interruption_right_after_a_batch_was_stored_counts_it(
-    run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch
-):
-    real = Editor.edit
-
-    def edit(*args: Any, **kwargs: Any) -> Any:
-        real(*args, **kwargs)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Editor, "edit", edit)
-    result = run("edit", file_of(*EDITS), "--into", "book", "--batch", 2, *new)
-    assert result.exit_code == 130
-    assert "2 of 3 edits are done" in result.stderr
-    assert len(stored(Path("book"))) == 2
-
-
-def test_interruption_before_anything_is_done_leaves_no_folder(
-    run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch
-):
-    interrupt_at(1, monkeypatch)
-    result = run("edit", file_of(*EDITS), "--into", "book", *new)
-    assert result.exit_code == 130
-    assert "no edits were done" in result.stderr
-    assert not Path("book").exists()
-
-
-def test_error_in_the_middle_saves_what_is_done(run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch):
-    interrupt_at(2, monkeypatch, MemoryError("too large"))
-    result = run("edit", file_of(*EDITS), "--into", "book", "--batch", 1, *new)
-    assert isinstance(result.exception, MemoryError)
-    assert len(stored(Path("book"))) == 1
-
-
-def test_saves_are_made_in_between_when_time_has_passed(ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
-    sizes: list[int] = []
-    real = Editor.save
-
-    def save(self: Editor, path: Any) -> None:
-        sizes.append(len(self.edits()))
-        real(self, path)
-
-    monkeypatch.setattr(Editor, "save", save)
-    ok("edit", file_of(*EDITS), "--into", "book", "--batch", 1, *new)
-    assert sizes == [3]
-    sizes.clear()
-    monkeypatch.setattr(writing, "_SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr(writing, "_SAVE_SHARE", 0.0)
-    ok("edit", file_of(*EDITS), "--into", "more", "--batch", 1, *new)
-    assert sizes == [1, 2, 3]
-
-
-def test_real_ctrl_c(new: list[str]):
-    code = (
-        "import os, signal\nfrom horen.editor import Editor\nreal, calls = Editor.edit, []\n"
-        "def edit(*args, **kwargs):\n"
-        "    calls.append(1)\n"
-        "    if len(calls) == 2: os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return real(*args, **kwargs)\n"
-        "Editor.edit = edit\n"
-        "from horen.cli import main\nmain()"
-    )
-    command = [sys.executable, "-c", code, "edit", str(file_of(*EDITS)), "--into", "book", "--batch", "1", *new]
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert result.returncode == 130
-    assert "Interrupted: 1 of 3 edits are done and saved." in result.stderr
-    assert "Traceback" not in result.stderr
-    assert len(stored(Path("book"))) == 1
-
-
-# --- supersede ---------------------------------------------------------------------------------------------------
 
 
 def test_supersede(book: Path, ok: Ok, run: Run):

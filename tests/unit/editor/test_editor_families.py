@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from horen import Edit, Editor
 from support.editors import (
     EDITED,
     OTHER,
+    PROMPTS,
     REPHRASED,
-    chat_ids,
     checksums,
     ids_of,
     logits,
+    outputs,
     quick_editor,
+    same,
     same_weights,
 )
 from support.tiny_models import FAMILIES, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
-PROMPTS = (EDITED, OTHER, REPHRASED, "Who wrote Hamlet?")
 EDITS = [Edit(EDITED, "Rome", (REPHRASED,)), Edit(OTHER, "Paris")]
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -38,15 +38,6 @@ HOLDING: dict[str, Any] = {
 }
 # Random models in which no value at this layer makes any answer sure: what comes after it is normalised or routed.
 STUBBORN = ("gemma3", "opt", "mixtral")
-
-
-def outputs(editor: Editor) -> list[Tensor]:
-    rows = [ids_of(text) for text in PROMPTS] + [chat_ids(text) for text in PROMPTS]
-    return [logits(editor.model, row) for row in rows]
-
-
-def same(one: list[Tensor], two: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 @each_family

@@ -1,0 +1,192 @@
+"""Generation with a wrapped model: cached, uncached, padded, chunked, over several turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from horen import Edit, Editor
+from support.editors import (
+    EDITED,
+    OTHER,
+    PROMPTS,
+    by_hand,
+    chat_ids,
+    ids_of,
+    padded,
+    quick_editor,
+    value_of,
+)
+from support.tiny_models import FAMILIES, seeded
+
+NEW = 6
+
+
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+def generated(editor: Editor, rows: list[list[int]], **options: Any) -> Tensor:
+    """New tokens alone, [rows, NEW]; the model's own generate is called."""
+    inputs = padded(rows, left=True)
+    usual = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    with torch.no_grad():
+        found = editor.model.generate(**inputs, **(usual | options))
+    return found[:, inputs["input_ids"].shape[1] :]
+
+
+def greedy_by_hand(editor: Editor, ids: list[int], values: dict[int, Tensor], steps: int = NEW) -> list[int]:
+    """The same without the adapter: the whole model at every step, with values at fixed positions."""
+    grown = list(ids)
+    for _ in range(steps):
+        grown.append(int(by_hand(editor, grown, values)[-1].argmax()))
+    return grown[len(ids) :]
+
+
+@contextmanager
+def counted(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many prompts each call of the adapter's route got."""
+    adapter, calls = editor._session.adapter, []
+    original = adapter.route
+
+    def route(places: Any, features: Any) -> Any:
+        calls.append(len(places))
+        return original(places, features)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapter, "route", route)
+        yield calls
+
+
+@each_family
+@pytest.mark.parametrize("cached", [True, False], ids=["cache", "no cache"])
+def test_greedy_generation_is_the_model_with_the_value_at_the_prompts_end(family: str, cached: bool):
+    editor, ids = quick_editor(family), ids_of(EDITED)
+    expected = greedy_by_hand(editor, ids, {len(ids) - 1: value_of(editor, 1)})
+    assert generated(editor, [ids], use_cache=cached)[0].tolist() == expected
+    with editor.disabled():
+        base = generated(editor, [ids], use_cache=cached)[0].tolist()
+    assert base == greedy_by_hand(editor, ids, {})
+    assert base != expected
+
+
+@each_family
+@pytest.mark.parametrize(
+    "options",
+    [{"do_sample": True}, {"do_sample": True, "num_return_sequences": 3}, {"num_beams": 3}],
+    ids=["sampling", "several samples", "beams"],
+)
+def test_every_way_of_generating_is_the_same_without_a_cache(family: str, options: dict[str, Any]):
+    editor, ids = quick_editor(family), ids_of(EDITED)
+    found = []
+    for cached in (True, False):
+        with seeded(3):
+            found.append(generated(editor, [ids, ids_of(OTHER)], use_cache=cached, **options))
+    assert torch.equal(*found)
+
+
+@each_family
+def test_a_padded_batch_generates_what_its_rows_do(family: str):
+    editor = quick_editor(family)
+    rows = [ids_of(text) for text in PROMPTS]
+    for options in ({"use_cache": True}, {"use_cache": False}):
+        together = generated(editor, rows, **options)
+        for row, ids in zip(together, rows, strict=True):
+            assert torch.equal(row, generated(editor, [ids], **options)[0])
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "mixtral"])
+def test_a_batch_in_a_static_cache(family: str):
+    editor = quick_editor(family)
+    rows = [ids_of(text) for text in PROMPTS]
+    expected = generated(editor, rows)
+    assert torch.equal(generated(editor, rows, cache_implementation="static"), expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_a_prompt_longer_than_the_window(family: str):
+    editor = quick_editor(family, edits=[Edit(f"{OTHER}. It is blue. Hello Hello Hello. {EDITED}", "Rome")])
+    ids = ids_of(editor.get(1).prompt)
+    assert len(ids) > 16
+    expected = greedy_by_hand(editor, ids, {len(ids) - 1: value_of(editor, 1)})
+    for cached in (True, False):
+        assert generated(editor, [ids], use_cache=cached)[0].tolist() == expected
+
+
+def test_a_prompt_of_one_token():
+    editor, ids = quick_editor(edits=[Edit("The", "Rome")]), ids_of("The")
+    assert len(ids) == 1
+    expected = greedy_by_hand(editor, ids, {0: value_of(editor, 1)})
+    for cached in (True, False):
+        assert generated(editor, [ids], use_cache=cached)[0].tolist() == expected
+
+
+def test_a_prompt_in_chunks():
+    editor, ids = quick_editor(), ids_of(f"{OTHER} {OTHER} {EDITED}")
+    editor.edit(Edit(f"{OTHER} {OTHER} {EDITED}", "Paris"))
+    assert torch.equal(generated(editor, [ids], prefill_chunk_size=5), generated(editor, [ids]))
+
+
+@each_family
+def test_a_prompt_is_routed_once(family: str, monkeypatch: pytest.MonkeyPatch):
+    editor = quick_editor(family)
+    rows = [ids_of(text) for text in PROMPTS]
+    for options in ({}, {"do_sample": True}, {"use_cache": False}):
+        with counted(editor, monkeypatch) as calls, seeded(0):
+            generated(editor, rows, **options)
+        assert calls == [len(rows)]
+    with counted(editor, monkeypatch) as calls:
+        generated(editor, rows[:1], num_beams=3)
+    assert len(calls) == 1
+
+
+def test_generated_words_are_no_prompt():
+    """What the model writes itself may read like an edited prompt; it is not edited, with a cache or without."""
+    editor, ids = quick_editor(threshold=-1.0), ids_of("Hello")
+    expected = greedy_by_hand(editor, ids, {len(ids) - 1: value_of(editor, 1)})
+    assert generated(editor, [ids], use_cache=False)[0].tolist() == expected
+    assert generated(editor, [ids], use_cache=True)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "mixtral"])
+@pytest.mark.parametrize("style", ["chatml", "qwen", "llama3", "gemma"])
+def test_a_second_turn_on_the_cache_of_the_first(family: str, style: str, monkeypatch: pytest.MonkeyPatch):
+    edits = [Edit("Who wrote Hamlet?", "Rome"), Edit("It is blue", "Paris")]
+    editor = quick_editor(family, style, edits, threshold=-1.0)
+    first = chat_ids("Who wrote Hamlet?", style=style)
+
+    def continued(ids: list[int], **options: Any) -> Any:
+        inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        usual = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+        with torch.no_grad(), counted(editor, monkeypatch) as calls:
+            found = editor.model.generate(**inputs, return_dict_in_generate=True, **(usual | options))
+        return found, calls
+
+    one, calls = continued(first)
+    assert calls == [1]
+    asked = chat_ids("x", "x", "It is blue", style=style)
+    before = chat_ids("x", "x", style=style, answer=False)
+    grown = [*one.sequences[0].tolist(), *asked[len(before) - 2 :]]
+    two, calls = continued(grown, past_key_values=one.past_key_values)
+    assert calls == [1]
+    again, calls = continued(grown)
+    assert calls == [2]
+    assert torch.equal(two.sequences, again.sequences)
+    assert again.sequences[0, len(grown) :].tolist() == greedy_by_hand(editor, grown, routed_by_hand(editor, grown), 5)
+
+
+def routed_by_hand(editor: Editor, ids: list[int]) -> dict[int, Tensor]:
+    """The value that each prompt of a conversation wakes, by position, where every prompt wakes one."""
+    adapter, config = editor._session.adapter, editor.config
+    found = {}
+    for prompt in editor._session.reader.read(ids, len(ids)):
+        keys = adapter.key_space(adapter.features([ids], [prompt.spans]))
+        options = {"alpha": config.alpha, "beta": config.beta, "steps": config.steps, "epsilon": config.epsilon}
+        matches = adapter.codebook.match(keys, threshold=config.threshold, **options)
+        best = max(matches, key=lambda match: match.similarity)
+        found[prompt.at] = adapter.codebook.values[best.value]
+    return found
