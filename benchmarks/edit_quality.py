@@ -29,13 +29,13 @@ from horen import Edit, Editor, HorenConfig
 from horen.model.padding import left_padded
 
 
-def records_of(path: Path, count: int) -> list[dict[str, str]]:
-    """The first ``count`` distinct prompts that have every field; the last record of a prompt counts."""
+def records_of(path: Path, count: int, skip: int) -> list[dict[str, str]]:
+    """``count`` distinct prompts that have every field, after ``skip``; the last record of a prompt counts."""
     usable: dict[str, dict[str, str]] = {}
     for record in json.loads(path.read_text()):
         if all(str(record.get(name) or "").strip() for name in ("src", "alt", "rephrase", "loc")):
             usable[" ".join(record["src"].split())] = record
-    return list(usable.values())[:count]
+    return list(usable.values())[skip : skip + count]
 
 
 def normalised(text: str) -> str:
@@ -78,7 +78,7 @@ def paragraphs_of(path: Path | None) -> list[str]:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Edit, ask in every way, undo; returns all that was measured and leaves in the file what is known so far."""
-    records = records_of(arguments.data, arguments.edits)
+    records = records_of(arguments.data, arguments.edits, arguments.skip)
     changes = dict(pair.split("=", 1) for pair in arguments.set)
     config = HorenConfig.from_preset(arguments.preset, **{k: json.loads(v) for k, v in changes.items()})
     editor = Editor.from_pretrained(arguments.model, config, device=arguments.device)
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             }
             for t, a, g, e in rows
             if normalised(a) != normalised(g)
-        ][:30]
+        ]
         write(arguments.out, result)
     after = tokens(editor, unrelated, arguments.budget, arguments.batch)
     fired = [e.fired for e in editor.explain(unrelated)]
@@ -136,10 +136,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     result["failures"] = failures
     write(arguments.out, result)
-    if arguments.singly:
-        result["one_at_a_time"] = one_at_a_time(records[: arguments.singly], config, arguments)
     if arguments.checks:
         result["checks"] = checks(editor, prompts, unrelated, arguments)
+        write(arguments.out, result)
+    if arguments.singly:
+        result["one_at_a_time"] = one_at_a_time(records[: arguments.singly], config, arguments)
     return result
 
 
@@ -245,6 +246,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, help="text file whose paragraphs go before prompts")
     parser.add_argument("--edits", type=int, default=1000)
+    parser.add_argument("--skip", type=int, default=0, help="usable records left out at the file's beginning")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, demo, edit, models, stored
+from horen.cli import ask, bench, demo, edit, models, stored
 from horen.cli.terminal import fail, say
 from horen.errors import HorenError
 
@@ -53,6 +53,7 @@ for _command, _name, _help in (
     (models.models, "models", None),
 ):
     app.command(_name, help=_help)(_command)
+app.add_typer(bench.bench, name="bench")
 
 
 def _version(asked: bool) -> None:

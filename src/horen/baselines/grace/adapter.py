@@ -1,0 +1,97 @@
+"""GRACE's adaptor: HoReN's hooks, with another way of finding an entry and of applying its value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from horen.baselines.grace.memory import Memory
+from horen.config import HorenConfig
+from horen.memory import Match
+from horen.model.adapter import Adapter, Placed, ReadOnly, Routed
+from horen.model.layout import first_tensor, with_first_tensor
+from horen.model.padding import left_padded
+from horen.model.prompts import PromptReader
+
+
+class GraceAdapter(Adapter):
+    """Wraps ``model`` so that its own ``forward`` and ``generate`` apply the entries of a memory.
+
+    A prompt is routed once, at its last token (scaffold included); how prompts, padding, caches and the boundary are
+    dealt with is :class:`horen.model.adapter.Adapter`'s.
+
+    Args:
+        model: a decoder-only transformers model.
+        reader: finds prompts in token ids; one that reads all tokens.
+        config: with read and write site in the adapted layer.
+
+    Raises:
+        ModelError: when the model is wrapped already or has no layers with an MLP.
+    """
+
+    def __init__(self, model: PreTrainedModel, reader: PromptReader, config: HorenConfig) -> None:
+        super().__init__(model, reader, config)
+        self.memory: Memory | None = None
+
+    def install(self, memory: Memory) -> None:
+        """Let the model answer with a memory from now on."""
+        self.memory, self.codebook = memory, memory.codebook
+
+    def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
+        """The nearest key to each prompt.
+
+        Args:
+            places: the prompts, each with one reading.
+            features: [B, d_k] queries, one for each prompt.
+
+        Returns:
+            Matches with ε − d as ``similarity``, fired unless it is negative, and −d as ``raw_similarity``.
+        """
+        if self.memory is None:
+            return []
+        if self.memory.codebook.keys.device != features.device:  # the model was moved since the last call
+            self.memory.codebook.to(features.device)
+        routed = []
+        for place, (number, distance) in zip(places, self.memory.nearest(features), strict=True):
+            margin = self.memory.ball(number).radius - distance
+            match = Match(number, number, margin, -distance, margin >= 0, None, None)
+            routed.append(Routed(place, place.prompt.spans[0], match))
+        return routed
+
+    def outputs(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """What the layer gives at the last token of each row of ids, [B, d_v] float32, without any value applied."""
+        ids, mask, positions = left_padded(rows, self.model)
+        taken: list[Tensor] = []
+
+        def take(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            taken.append(first_tensor(output).reshape(*ids.shape, -1)[:, -1].float())
+            raise ReadOnly
+
+        handle = self.write.module.register_forward_hook(take)
+        try:
+            with self.disabled(), torch.no_grad():
+                self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        except ReadOnly:
+            pass
+        finally:
+            handle.remove()
+        return taken[0]
+
+    def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        call = self._state.call
+        if call is None or self.memory is None:
+            return None
+        found = [(r, r.place.offset + r.place.prompt.at - call.before) for r in call.routed if r.match.fired]
+        found = [(route, column) for route, column in found if column >= 0]  # else in a chunk that went by
+        if not found:
+            return None
+        hidden = first_tensor(output)
+        edited = hidden.reshape(*call.shape, -1).clone()
+        values = self.memory.codebook.values[[route.match.value for route, _ in found]]
+        rows, columns = [route.place.row for route, _ in found], [column for _, column in found]
+        edited[rows, columns] = values.to(edited)
+        return with_first_tensor(output, edited.reshape(hidden.shape))

@@ -1,0 +1,89 @@
+"""The settings of GRACE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from horen.baselines.settings import Settings, setting
+from horen.config import HorenConfig
+
+
+@dataclass(frozen=True)
+class GraceConfig(Settings):
+    """Settings of GRACE (arXiv 2211.11031).
+
+    ``default`` is the published method, trained as HoReN's default preset trains: rates in units of the site, an early
+    stop, and the end token trained. Its 100 steps are the published number; HoReN's own budget is ``steps=50``.
+    ``paper`` is the published recipe for a decoder-only model: block 35 of 48, 100 steps of size 1 from U(0, 1),
+    without an early stop.
+    """
+
+    preset: str = setting("default", "name of the preset these settings started from")
+    layer: float = setting(0.83, "layer whose MLP is adapted: a depth or a number", layer=True)
+    eps_init: float = setting(1.0, "ε_init: deferral radius of a new entry, in units of the key space", low=0)
+    start: str = setting(
+        "uniform",
+        "where a value starts: uniform U(0, 1) as published (cold start), or the layer's own output (warm start)",
+        choices=("uniform", "output"),
+    )
+    steps: int = setting(100, "most optimisation steps an edit may take", low=1)
+    learning_rate: float = setting(1.0, "Adam's step for a value, in units of learning_rate_unit", low=0, open_low=True)
+    learning_rate_unit: str = setting(
+        "site",
+        "site: the root mean square of the layer's output; absolute: as is",
+        choices=("site", "absolute"),
+    )
+    stop_probability: float = setting(
+        0.9,
+        "an edit has converged when every target token has at least this probability; 1 never stops early",
+        low=0,
+        high=1,
+        open_low=True,
+    )
+    train_end: bool = setting(True, "train the end token after the target, so that the answer ends where it should")
+    precision: str = setting(
+        "auto",
+        "auto: optimise in bfloat16 where the machine is faster at it, and check every value in the model's own "
+        "arithmetic; model: the model's own throughout",
+        choices=("auto", "model"),
+    )
+    batch_tokens: int = setting(1024, "most target positions that are optimised at once", low=1)
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {
+            "default": {},
+            "paper": {
+                "preset": "paper",
+                "layer": 0.73,
+                "learning_rate_unit": "absolute",
+                "stop_probability": 1.0,
+                "train_end": False,
+                "precision": "model",
+            },
+        }
+    )
+
+    def sites(self, layer: int) -> HorenConfig:
+        """The same settings in the words of :class:`horen.HorenConfig`, with the layer as a number.
+
+        The adapted layer f is the MLP's down projection (the whole MLP where it has not one): its input at the
+        prompt's last token is the query, and its output there is what a value replaces.
+        """
+        return HorenConfig(
+            read_layer=layer,
+            read_site="auto",
+            read_share=0.0,
+            key_space="raw",
+            scope="all",
+            write_layer=layer,
+            learning_rate=self.learning_rate,
+            learning_rate_unit=self.learning_rate_unit,
+            max_steps=self.steps,
+            stop_probability=self.stop_probability,
+            contexts="prompt",
+            train_end=self.train_end,
+            precision=self.precision,
+        )

@@ -1,0 +1,207 @@
+"""Asking everything about the edits of a checkpoint; one row for each question, and scores are made of rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from horen.bench import scorer
+from horen.bench.method import Method
+from horen.bench.metrics.answers import containment, exact_match, token_f1
+from horen.bench.metrics.overlap import overlap
+from horen.bench.metrics.tokens import identical, kl_divergence, token_agreement
+from horen.bench.records import Record
+from horen.bench.scorer import Answer
+from horen.edits import same_text
+
+PROMPT, REPHRASE = "prompt", "rephrase"
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record whose edit is in force at a checkpoint.
+
+    Attributes:
+        record: of the data set.
+        position: its place in the stream, from 0.
+    """
+
+    record: Record
+    position: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question at a checkpoint and all that was measured on it.
+
+    Attributes:
+        number: of the record it belongs to.
+        position: of the record's edit in the stream, from 0.
+        kind: ``prompt``, ``rephrase``, a kind of negative or a kind of portability question.
+        text: what was asked.
+        answers: what counts as right; for a negative the untouched model's answer.
+        answer: what the model said.
+        cut: whether the budget ended the answer.
+        scores: by name, each in [0, 1] unless it is a divergence in nats.
+        nearest: the edit prompt to which a routing method sends the text.
+        score: how near that is.
+        fired: whether the edit was applied; None for a method that routes nothing.
+    """
+
+    number: int
+    position: int
+    kind: str
+    text: str
+    answers: tuple[str, ...]
+    answer: str
+    cut: bool
+    scores: dict[str, float] = field(default_factory=dict)
+    nearest: str | None = None
+    score: float | None = None
+    fired: bool | None = None
+
+    @property
+    def routed(self) -> bool:
+        """Whether the nearest edit is the record's own; meant for prompts and rephrases."""
+        return bool(self.scores.get("routed"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """What :meth:`to_dict` gave."""
+        known = {item.name: document[item.name] for item in fields(cls)}
+        return cls(**(known | {"answers": tuple(document["answers"])}))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a record: its kind, its text and the answers that count as right."""
+
+    stored: Stored
+    kind: str
+    text: str
+    answers: tuple[str, ...]
+
+
+def questions(stored: Sequence[Stored], edited: Collection[str]) -> list[Asked]:
+    """Everything that is asked about edits, in the records' order.
+
+    A negative that was itself edited, by another record, is none and is left out; ``edited`` holds all edit prompts as
+    :func:`horen.edits.same_text` has them.
+    """
+    asked = []
+    for item in stored:
+        record, right = item.record, (item.record.target,)
+        asked.append(Asked(item, PROMPT, record.prompt, right))
+        asked += [Asked(item, REPHRASE, text, right) for text in record.rephrases]
+        asked += [
+            Asked(item, negative.kind, negative.text, ())
+            for negative in record.negatives
+            if same_text(negative.text) not in edited
+        ]
+        asked += [Asked(item, question.kind, question.text, question.answers) for question in record.questions]
+    return asked
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks a method.
+
+    Attributes:
+        method: what is asked.
+        budget: most new tokens of an answer.
+        batch: rows run together.
+        unstructured: whether targets are paragraphs.
+        base: the untouched model's answers to negatives, by text; what is missing is asked and added.
+    """
+
+    method: Method
+    budget: int
+    batch: int
+    unstructured: bool
+    base: dict[str, Answer]
+
+    def rows(self, stored: Sequence[Stored], edited: Collection[str], progress: Progress) -> list[Row]:
+        """One row for each of :func:`questions` about the stored edits."""
+        asked = questions(stored, edited)
+        texts = list(dict.fromkeys(item.text for item in asked))
+        negatives = list(dict.fromkeys(item.text for item in asked if not item.answers))
+        self._ask_base(negatives, progress)
+        said = self._answers(texts, "asking", progress)
+        routes = self.method.routes(texts)
+        routed = dict(zip(texts, routes, strict=True)) if routes is not None else {}
+        forced = self._forced([item for item in asked if item.kind in {PROMPT, REPHRASE}])
+        moved = dict(zip(negatives, scorer.divergences(self.method, negatives, kl_divergence), strict=True))
+        rows = []
+        for item in asked:
+            answer, route = said[item.text], routed.get(item.text)
+            if item.answers:
+                scores = self._right(item, answer) | forced.get((item.text, item.answers[0]), {})
+            else:
+                before = self.base[item.text]
+                scores = {"identical": float(identical(answer.tokens, before.tokens)), "kl": moved[item.text]}
+            if route is not None and item.answers:
+                own = route.prompt is not None and same_text(route.prompt) == same_text(item.stored.record.prompt)
+                scores["routed"] = float(own)
+            rows.append(
+                Row(
+                    number=item.stored.record.number,
+                    position=item.stored.position,
+                    kind=item.kind,
+                    text=item.text,
+                    answers=item.answers or (self.base[item.text].text,),
+                    answer=answer.text,
+                    cut=answer.cut,
+                    scores=scores,
+                    nearest=None if route is None else route.prompt,
+                    score=None if route is None or route.prompt is None else route.score,
+                    fired=None if route is None else route.fired,
+                )
+            )
+        return rows
+
+    def _ask_base(self, negatives: Sequence[str], progress: Progress) -> None:
+        missing = [text for text in negatives if text not in self.base]
+        if missing:
+            with self.method.disabled():
+                self.base.update(self._answers(missing, "asking the untouched model", progress))
+
+    def _answers(self, texts: Sequence[str], phase: str, progress: Progress) -> dict[str, Answer]:
+        done = 0
+
+        def count(some: int) -> None:
+            nonlocal done
+            done += some
+            progress(phase, done, len(texts))
+
+        progress(phase, 0, len(texts))
+        found = scorer.answers(self.method, texts, budget=self.budget, batch=self.batch, progress=count)
+        return dict(zip(texts, found, strict=True))
+
+    def _right(self, item: Asked, answer: Answer) -> dict[str, float]:
+        scores = {
+            "exact": exact_match(answer.text, item.answers),
+            "contains": containment(answer.text, item.answers),
+            "f1": token_f1(answer.text, item.answers),
+        }
+        if item.kind in {PROMPT, REPHRASE}:
+            wanted = scorer.target_ids(self.method, item.answers[0])
+            scores["agreement"] = token_agreement(answer.tokens, wanted)
+            if self.unstructured:
+                scores |= asdict(overlap(answer.text, item.answers[0]))
+        return scores
+
+    def _forced(self, asked: Sequence[Asked]) -> dict[tuple[str, str], dict[str, float]]:
+        pairs = list(dict.fromkeys((item.text, item.answers[0]) for item in asked))
+        targets = [scorer.target_ids(self.method, target) for _, target in pairs]
+        found = scorer.forced(self.method, [text for text, _ in pairs], targets)
+        return {
+            pair: {"forced": sum(one.greedy) / len(one.greedy), "nll": -one.log_likelihood / len(one.greedy)}
+            for pair, one in zip(pairs, found, strict=True)
+        }

@@ -1,0 +1,107 @@
+"""What edits cost: floating-point operations, time at inference, and retention of what the model could do before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from horen.bench import scorer
+from horen.bench.method import Method
+from horen.bench.metrics.retention import perplexity
+from horen.errors import DataError
+from horen.model.contexts import ends_of
+from horen.model.padding import left_padded
+
+_WINDOW = 128  # tokens read, and as many scored
+_WINDOWS = 64
+_ROUNDS = 12
+_NEW = 16
+
+
+def counted(action: Callable[[], object]) -> int:
+    """Floating-point operations of an action, as PyTorch counts them: two for each multiplication with addition."""
+    with FlopCounterMode(display=False) as counter:
+        action()
+    return int(counter.get_total_flops())
+
+
+def inference_times(method: Method, prompts: Sequence[str]) -> dict[str, float]:
+    """Seconds that prefill and a decoding step take with and without the edits, in turn in one run; medians.
+
+    Args:
+        method: the edited model.
+        prompts: texts to ask one by one, as a user does.
+    """
+    measured: dict[str, list[float]] = {"prefill": [], "prefill_base": [], "decode": [], "decode_base": []}
+    for number in range(_ROUNDS):
+        prompt = prompts[number % len(prompts)]
+        for suffix in ("", "_base"):
+            if suffix:
+                with method.disabled():
+                    prefill, decode = _times(method, prompt)
+            else:
+                prefill, decode = _times(method, prompt)
+            if number > 1:  # the first rounds warm up
+                measured["prefill" + suffix].append(prefill)
+                measured["decode" + suffix].append(decode)
+    return {name: sorted(times)[len(times) // 2] for name, times in measured.items()}
+
+
+def text_perplexity(method: Method, path: Path) -> dict[str, float]:
+    """Perplexity of held-aside text, with and without the edits.
+
+    The text is cut into windows of 256 tokens: the first half is what a user wrote, the second half is scored, so an
+    edit that fires falsely on the first half shows.
+
+    Raises:
+        DataError: when the file cannot be read or is too short for one window.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({error}): give a UTF-8 file of plain text.") from error
+    ids = list(method.tokenizer(text, add_special_tokens=False)["input_ids"])
+    size = 2 * _WINDOW
+    starts = range(0, len(ids) - size + 1, size)
+    if not starts:
+        raise DataError(f"{path} has {len(ids)} tokens: give a text of at least {size}.")
+    step = max(len(starts) // _WINDOWS, 1)
+    windows = [ids[start : start + size] for start in starts[::step][:_WINDOWS]]
+    found = {"tokens": float(len(windows) * _WINDOW), "perplexity": _perplexity(method, windows)}
+    with method.disabled():
+        found["perplexity_base"] = _perplexity(method, windows)
+    return found
+
+
+def _perplexity(method: Method, windows: Sequence[list[int]]) -> float:
+    pairs = [(window[:_WINDOW], window[_WINDOW:]) for window in windows]
+    scored = scorer.forced_rows(method, [read for read, _ in pairs], [rest for _, rest in pairs], batch=4)
+    return perplexity(-sum(one.log_likelihood for one in scored), len(pairs) * _WINDOW)
+
+
+def _times(method: Method, prompt: str) -> tuple[float, float]:
+    model: Any = method.model
+    ids, mask, _ = left_padded(method.rows([prompt]), method.model)
+    ends = ends_of(method.model, method.tokenizer).all
+    settings = {"do_sample": False, "pad_token_id": ends[0] if ends else 0, "eos_token_id": None}
+    seconds = []
+    for new in (1, 1 + _NEW):
+        _synchronise(ids.device)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=new, **settings)
+        _synchronise(ids.device)
+        seconds.append(time.perf_counter() - start)
+    return seconds[0], (seconds[1] - seconds[0]) / _NEW
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,161 @@
+"""What a benchmark run does: its settings, its stream of edits, its checkpoints and its manifest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from horen.bench.asking import Stored
+from horen.bench.records import Dataset, Record
+from horen.edits import same_text
+from horen.errors import DataError
+
+CHECKPOINTS = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
+_PACKAGES = ("horen", "torch", "transformers", "scipy", "scikit-learn", "rouge-score", "sacrebleu")
+_BUDGET, _LONG_BUDGET = 24, 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of a run; two runs with equal plans measure the same thing.
+
+    Attributes:
+        dataset: name of the format.
+        path: of the data set, as given.
+        method: name of the editor.
+        model: an embedded name, a folder or a hub id.
+        preset: of the editor's settings.
+        settings: changes to them.
+        edits: length of the stream.
+        batch: edits applied in one call.
+        sample: most edits scored at a checkpoint; 0 scores all of them.
+        seeds: orders of the stream: seed 0 is the file's, others are shuffled.
+        budget: most new tokens of an answer; 0 takes 24, or 256 for unstructured targets.
+        text: file of held-aside text for retention, or None.
+        dtype: of the weights.
+        device: where the model runs.
+    """
+
+    dataset: str
+    path: str
+    method: str
+    model: str = "smollm2-135m-instruct"
+    preset: str = "default"
+    settings: dict[str, Any] = field(default_factory=dict)
+    edits: int = 1_000
+    batch: int = 1
+    sample: int = 0
+    seeds: int = 1
+    budget: int = 0
+    text: str | None = None
+    dtype: str = "auto"
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        low = {"edits": 1, "batch": 1, "sample": 0, "seeds": 1, "budget": 0}
+        for name, least in low.items():
+            given = getattr(self, name)
+            if given < least:
+                raise DataError(f"{name}={given} is not valid: give at least {least}.")
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Numbers of edits after which everything is asked: 1, 10, 100, … and the end of the stream."""
+        return (*(count for count in CHECKPOINTS if count < self.edits), self.edits)
+
+    def answer_budget(self, *, unstructured: bool) -> int:
+        """Most new tokens of an answer."""
+        return self.budget or (_LONG_BUDGET if unstructured else _BUDGET)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+def stream(records: Sequence[Record], count: int, seed: int) -> tuple[Record, ...]:
+    """The first ``count`` records, in the file's order for seed 0 and shuffled by the seed otherwise.
+
+    Every seed edits the same facts.
+    """
+    chosen = list(records[:count])
+    if seed:
+        random.Random(seed).shuffle(chosen)  # noqa: S311 - an order, not a secret
+    return tuple(chosen)
+
+
+def batches(edits: Sequence[Record], size: int, stops: Sequence[int], start: int = 0) -> Iterator[Sequence[Record]]:
+    """Batches of consecutive edits from ``start`` on; one ends at every stop, and no prompt is twice in one.
+
+    The latter keeps the stream strictly sequential: the later of two contradicting edits finds the earlier one stored.
+    """
+    batch: list[Record] = []
+    ends = set(stops)
+    for position in range(start, len(edits)):
+        record = edits[position]
+        if any(same_text(record.prompt) == same_text(other.prompt) for other in batch):
+            yield batch
+            batch = []
+        batch.append(record)
+        if len(batch) == size or position + 1 in ends:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def in_force(edits: Sequence[Record], count: int, sample: int, seed: int) -> list[Stored]:
+    """Records whose edits hold after ``count`` of the stream, by position: the latest for each prompt.
+
+    With ``sample`` so many of them are drawn, evenly by chance and by the seed alone.
+    """
+    latest: dict[str, Stored] = {}
+    for position, record in enumerate(edits[:count]):
+        latest[same_text(record.prompt)] = Stored(record, position)
+    held = sorted(latest.values(), key=lambda item: item.position)
+    if sample and len(held) > sample:
+        drawn = random.Random(f"{seed}/{count}").sample(held, sample)  # noqa: S311
+        held = sorted(drawn, key=lambda item: item.position)
+    return held
+
+
+def manifest(plan: Plan, dataset: Dataset) -> dict[str, Any]:
+    """What was run, on what data, with which packages, on which machine."""
+    return {
+        "plan": plan.to_dict(),
+        "dataset": {
+            "name": dataset.name,
+            "sha256": dataset.sha256,
+            "usable": len(dataset.records),
+            "rejected": len(dataset.rejected),
+            "first_rejected": [asdict(item) for item in dataset.rejected[:20]],
+            "unstructured": dataset.unstructured,
+        },
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "machine": _machine(plan.device),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine(device: str | None) -> dict[str, Any]:
+    import torch  # noqa: PLC0415 - listing what there is needs no torch
+
+    name = torch.cuda.get_device_name(device) if device is not None and device.startswith("cuda") else None
+    return {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device or "cpu",
+        "gpu": name,
+    }

