@@ -303,6 +303,25 @@ class Editor:
         """
         saving.save(self._session, path)
 
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Put a saved codebook of this model in the place of this editor's own.
+
+        Args:
+            path: a folder written by :meth:`save`.
+
+        Raises:
+            StoreError: when the folder is missing, truncated or altered; nothing has changed.
+            MismatchError: when it was made for another model, with other settings or by a newer version.
+        """
+        saved = saving.Saved.read(path)
+        saved.check_settings(self.config)
+        saved.restore(self._session)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that the codebook takes in memory; removed and superseded edits, which undo can wake, included."""
+        return self._session.codebook().nbytes if self.history() else 0
+
     @classmethod
     def load(
         cls,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen.baselines.settings import Settings
 from horen.baselines.states import read_state, write_state
 from horen.bench.method import Route
 from horen.edits import Edit, same_text
 from horen.errors import EditError
 from horen.model.contexts import Contexts
 from horen.plans import check_list
+from horen.settings import Settings
 
 
 class Untouched:

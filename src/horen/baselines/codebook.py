@@ -10,12 +10,10 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.baselines.base import Untouched, latest
-from horen.baselines.states import check_settings
 from horen.bench.method import Route
 from horen.config import HorenConfig
 from horen.editor import Editor
 from horen.edits import Edit
-from horen.saving import Saved
 
 
 class CodebookMethod(Untouched):
@@ -67,10 +65,7 @@ class CodebookMethod(Untouched):
 
     def stored_bytes(self) -> int:
         """Bytes of the codebook's keys, values and the value's number of each key, superseded ones included."""
-        if not self.editor.history():
-            return 0  # asking for the codebook would make the key space first
-        codebook = self.editor._session.codebook()
-        return sum(table.nbytes for table in (codebook.keys, codebook.values, codebook.value_of))
+        return self.editor.stored_bytes
 
     def save(self, folder: Path) -> None:
         """Write the editor's own folder; :meth:`horen.Editor.load` reads it too.
@@ -87,9 +82,7 @@ class CodebookMethod(Untouched):
             StoreError: when the folder is missing, truncated or altered.
             MismatchError: when it was made with other settings, for another model or by a newer version.
         """
-        saved = Saved.read(folder)
-        check_settings(folder, saved.config.to_dict(), self.editor.config.to_dict())
-        saved.restore(self.editor._session)
+        self.editor.restore(folder)
 
     def close(self) -> None:
         """Take every hook off the model; once more does nothing."""

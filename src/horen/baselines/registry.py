@@ -14,10 +14,10 @@ from horen.baselines.codebook import CodebookMethod
 from horen.baselines.encoder import load_encoder
 from horen.baselines.grace import Grace, GraceConfig
 from horen.baselines.retrieval import Encoder, Retrieval, RetrievalConfig
-from horen.baselines.settings import Settings, check_preset
 from horen.bench.method import Method
 from horen.config import HorenConfig
 from horen.errors import ConfigError
+from horen.settings import Settings
 
 #: What can be opened: name and description.
 METHODS: Mapping[str, str] = MappingProxyType(
@@ -63,7 +63,6 @@ def open_method(
         near = difflib.get_close_matches(name, METHODS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"the methods are {', '.join(METHODS)}."
         raise ConfigError(f"Unknown method {name!r}: {hint}")
-    check_preset(preset)
     changes = dict(settings or {})
     if name == "none":
         Settings.from_preset(preset, **changes)

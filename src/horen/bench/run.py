@@ -1,14 +1,13 @@
 """Running a plan: edits in order, everything asked at each checkpoint, all of it on disk, resumable.
 
 A run's folder holds ``manifest.json``, ``base.json`` (the untouched model's answers) and one folder for each seed with
-``checkpoint-N.jsonl`` (a row for each question), ``checkpoint-N.json`` (costs) and ``state`` (the editor, to resume).
+``checkpoint-N.jsonl`` (a row for each question), ``checkpoint-N.json`` (costs) and ``state`` (the editor).
 Scores are not stored: they are made of the rows.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -105,7 +104,6 @@ class _Seed:
             elif time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
                 self._save(done)
                 saved = time.monotonic()
-        shutil.rmtree(self._folder / "state", ignore_errors=True)
 
     def _edit(self, batch: Sequence[Record], done: int) -> None:
         edits = [Edit(record.prompt, record.target) for record in batch]

@@ -50,14 +50,14 @@ def run(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Apply a stream of edits and ask everything about them after 1, 10, 100, 1,000, … edits.
+    """Apply a stream of edits and ask everything about them.
 
-    Answers are generated freely and end where the model ends them; teacher-forced scores are columns of their own. All
+    Everything is asked after 1, 10, 100, 1,000, … edits and at the end. Answers are generated freely and end where the model ends them; teacher-forced scores are columns of their own. All
     answers stay in DIR, and Ctrl-C loses two minutes at most: the same command with --resume goes on.
 
     \b
     Example:
-      horen bench run --dataset zsre --path zsre_mend_eval.json --method horen --edits 100 --batch 50 --out runs/zsre
+      horen bench run --dataset zsre --path zsre.json --edits 100 --out runs/zsre
     """
     from horen.bench.plan import Plan  # noqa: PLC0415
     from horen.bench.results import read  # noqa: PLC0415
@@ -123,7 +123,10 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B", help="Folder of another one.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Show by how much A is ahead of B on the same records, with 95 % intervals by the paired bootstrap."""
+    """Show how far run A is ahead of run B.
+
+    They are compared on the records that both have, with 95 % intervals by the paired bootstrap.
+    """
     from horen.bench.results import compare as differ  # noqa: PLC0415
     from horen.bench.results import read  # noqa: PLC0415
 
@@ -142,7 +145,7 @@ def compare(
 
 @bench.command("datasets")
 def datasets(as_json: AsJson = False) -> None:
-    """List the data sets that can be read, and the editors that can be measured."""
+    """List the data sets and the editors."""
     from horen.baselines import METHODS  # noqa: PLC0415
     from horen.bench.datasets import FORMATS  # noqa: PLC0415
 

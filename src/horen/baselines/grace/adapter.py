@@ -13,7 +13,7 @@ from horen.baselines.grace.memory import Memory
 from horen.config import HorenConfig
 from horen.memory import Match
 from horen.model.adapter import Adapter, Placed, ReadOnly, Routed
-from horen.model.layout import first_tensor, with_first_tensor
+from horen.model.layout import first_tensor
 from horen.model.padding import left_padded
 from horen.model.prompts import PromptReader
 
@@ -81,17 +81,6 @@ class GraceAdapter(Adapter):
             handle.remove()
         return taken[0]
 
-    def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
-        call = self._state.call
-        if call is None or self.memory is None:
-            return None
-        found = [(r, r.place.offset + r.place.prompt.at - call.before) for r in call.routed if r.match.fired]
-        found = [(route, column) for route, column in found if column >= 0]  # else in a chunk that went by
-        if not found:
-            return None
-        hidden = first_tensor(output)
-        edited = hidden.reshape(*call.shape, -1).clone()
-        values = self.memory.codebook.values[[route.match.value for route, _ in found]]
-        rows, columns = [route.place.row for route, _ in found], [column for _, column in found]
-        edited[rows, columns] = values.to(edited)
-        return with_first_tensor(output, edited.reshape(hidden.shape))
+    def applied(self, values: Tensor, hidden: Tensor) -> Tensor:
+        """The values [n, d_v] themselves, in the place of the layer's outputs [n, d_v]."""
+        return values.to(hidden)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from horen.baselines.settings import Settings, setting
 from horen.config import HorenConfig
+from horen.settings import Settings, setting
 
 
 @dataclass(frozen=True)

