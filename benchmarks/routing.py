@@ -1,0 +1,130 @@
+"""Routing without training: which settings send rephrases to their own edit and leave negatives alone.
+
+    python benchmarks/routing.py --dataset zsre --data zsre_mend_eval.json --edits 1000 --preset paper \
+        --set alpha=0 --set alpha=0.5 --set beta=40 --set read_layer=0.1 --out routing.json
+
+Each --set is a variant of the preset by itself; the preset as it is comes first. Keys are made of the edit prompts as
+an edit makes them, and queries are matched as a prompt is; no value is trained, since none is needed to route.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+
+from horen import Editor, HorenConfig
+from horen.bench.datasets import load
+from horen.bench.metrics.routing import NegativeRoute, PositiveRoute, routing
+from horen.bench.records import Record
+from horen.cli.edit import parse_settings
+from horen.edits import same_text
+from horen.memory import Codebook, Match
+from horen.model.adapter import quiet
+
+_BATCH = 32
+
+
+class Router:
+    """An editor's way from texts to entries, with keys but no values."""
+
+    def __init__(self, editor: Editor) -> None:
+        self._session = editor._session
+        editor.prepare()
+
+    def features(self, texts: list[str], *, chat: bool = False) -> list[torch.Tensor]:
+        """[candidate readings, d_k] unit queries of each text."""
+        contexts, reader, adapter = self._session.contexts, self._session.reader, self._session.adapter
+        rows = [contexts.chat([{"role": "user", "content": t}]) if chat else contexts.plain(t) for t in texts]
+        spans = [list(reader.read(row, len(row))[-1].spans) for row in rows]
+        found: list[torch.Tensor] = []
+        with quiet(adapter):
+            for start in range(0, len(rows), _BATCH):
+                part = slice(start, start + _BATCH)
+                made = self._session.key_space(adapter.features(rows[part], spans[part]))
+                found += made.split([len(some) for some in spans[part]])
+        return found
+
+    def store(self, keys: torch.Tensor) -> Codebook:
+        """A codebook of these keys."""
+        codebook = Codebook(keys.shape[1], 1)
+        for key in keys:
+            codebook.add_entries(key[None], codebook.add_value(torch.zeros(1)))
+        return codebook
+
+
+def best(codebook: Codebook, queries: list[torch.Tensor], config: HorenConfig) -> list[Match]:
+    """The best match over each text's readings."""
+    found = []
+    for query in queries:
+        matches = codebook.match(
+            query,
+            threshold=config.threshold,
+            alpha=config.alpha,
+            beta=config.beta,
+            steps=config.steps,
+            epsilon=config.epsilon,
+        )
+        found.append(max(matches, key=lambda match: match.similarity))
+    return found
+
+
+def measured(router: Router, records: list[Record], config: HorenConfig, *, chat: bool) -> dict[str, Any]:
+    """Routing of the records' rephrases against every kind of negative."""
+    keys = torch.cat([rows[:1] for rows in router.features([record.prompt for record in records])])
+    codebook = router.store(keys)
+    edited = {same_text(record.prompt) for record in records}
+    rephrases = [(i, text) for i, record in enumerate(records) for text in record.rephrases[:1]]
+    negatives = [n for record in records for n in record.negatives if same_text(n.text) not in edited]
+    matches = best(codebook, router.features([text for _, text in rephrases], chat=chat), config)
+    positives = [
+        PositiveRoute(match.similarity, match.entry == i, match.fired)
+        for (i, _), match in zip(rephrases, matches, strict=True)
+    ]
+    others = best(codebook, router.features([n.text for n in negatives], chat=chat), config)
+    routes = [NegativeRoute(m.similarity, n.kind, m.fired) for n, m in zip(negatives, others, strict=True)]
+    found = routing(positives, routes).to_dict()
+    for kind in found["kinds"].values():
+        del kind["curve"]
+    return found
+
+
+def main() -> None:
+    """Parse, run, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="zsre")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--edits", type=int, default=1000)
+    parser.add_argument("--skip", type=int, default=0, help="usable records left out at the file's beginning")
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE[,NAME=VALUE]")
+    parser.add_argument("--chat", action="store_true", help="ask through the chat template")
+    parser.add_argument("--device")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    usable = load(arguments.dataset, arguments.data, limit=arguments.skip + arguments.edits).records
+    latest = {same_text(record.prompt): record for record in usable[arguments.skip :]}
+    results: dict[str, Any] = {}
+    for variant in track(["", *arguments.set], description="variants", disable=not sys.stderr.isatty()):
+        config = HorenConfig.from_preset(arguments.preset, **parse_settings(variant.split(",") if variant else []))
+        editor = Editor.from_pretrained(arguments.model, config, device=arguments.device)
+        found = measured(Router(editor), list(latest.values()), config, chat=arguments.chat)
+        results[variant or arguments.preset] = found
+        arguments.out.write_text(json.dumps({"arguments": vars(arguments), "results": results}, indent=1, default=str))
+        kinds = {
+            kind: {f"{p['rate']:g}": p["generalization"] for p in item["points"]} | {"fires": item["false_fire_rate"]}
+            for kind, item in found["kinds"].items()
+        }
+        line = {"variant": variant or arguments.preset, "top_1": found["top_1"], "found": found["right_fire_rate"]}
+        sys.stdout.write(json.dumps(line | kinds) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
