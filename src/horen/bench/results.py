@@ -92,6 +92,8 @@ def read(folder: Path) -> Result:
     Raises:
         DataError: when the folder holds no run, or nothing of it was scored yet.
     """
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"{folder} holds no run: give the folder that horen bench run --out was given.")
     manifest = _document(folder / MANIFEST)
     unstructured = bool(manifest["dataset"]["unstructured"])
     found = []
@@ -153,7 +155,5 @@ def _document(place: Path) -> dict[str, Any]:
     try:
         document = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{place} cannot be read ({error}): give the folder of a run, made by horen bench run --out."
-        ) from error
+        raise DataError(f"{place} cannot be read ({error}): restore it from a copy, or run the plan anew.") from error
     return dict(document)

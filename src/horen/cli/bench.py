@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from horen.cli.edit import parse_settings
 from horen.cli.opening import make_ready
 from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType
 from horen.cli.terminal import NUMBER, Phases, emit, say, show, show_table, table
+from horen.errors import ModelError
 from horen.model.embedded import full_name
 
 if TYPE_CHECKING:
@@ -21,7 +23,18 @@ bench = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Measure editors on streams of edits, and compare them."
 )
 
+_NEEDED = ("scipy", "rouge_score", "sacrebleu")
+
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of runs.", show_default=False)]
+
+
+@bench.callback()
+def _needs_extra() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"Benchmarks need packages that are not installed ({', '.join(missing)}): pip install 'horen[bench]'."
+        )
 
 
 @bench.command("run")

@@ -186,7 +186,7 @@ def test_runs_on_other_data_are_not_compared(plan: Plan, done: Path, tmp_path: P
 
 
 def test_what_is_no_run(tmp_path: Path):
-    with pytest.raises(DataError, match=r"manifest.json cannot be read.*folder of a run"):
+    with pytest.raises(DataError, match=r"holds no run: give the folder"):
         read(tmp_path)
 
 
@@ -228,3 +228,10 @@ def test_a_wrong_method_is_one_clear_line(plan: Plan, tmp_path: Path):
     assert result.exit_code == 1
     assert "Unknown method 'hroen': did you mean 'horen'?" in result.stderr
     assert len(result.stderr.strip().splitlines()) <= 2
+
+
+def test_benchmarks_without_their_packages(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("horen.cli.bench._NEEDED", ("scipy", "no_such_package"))
+    result = CliRunner().invoke(app, ["bench", "datasets"])
+    assert result.exit_code == 1
+    assert "(no_such_package): pip install 'horen[bench]'" in result.stderr
