@@ -17,6 +17,7 @@ from horen.errors import ModelError
 _SIZE = (4.2, 3.0)
 # Okabe & Ito's colours, which people with any colour vision tell apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+_DASHES = ("-", "--", "-.", ":")
 
 
 def write_page(results: Sequence[Result], place: Path) -> None:
@@ -55,10 +56,13 @@ def _curve(results: Sequence[Result], name: str) -> Markup:
         if not known:
             continue
         stops = [stop for stop, _ in known]
-        axes.plot(stops, [s["mean"] for _, s in known], marker="o", markersize=3, color=_colour(number))
+        axes.plot(stops, [s["mean"] for _, s in known], color=_colour(number), **_line(number))
         low, high = [s["minimum"] for _, s in known], [s["maximum"] for _, s in known]
         axes.fill_between(stops, low, high, alpha=0.15, color=_colour(number), linewidth=0)
     axes.set(xscale="log", xlabel="edits", ylabel=name, ylim=(-0.02, 1.02))
+    stops = sorted({stop for result in results for stop in result.stops})
+    axes.set_xticks(stops, [f"{stop:,}" for stop in stops])
+    axes.set_xticks([], minor=True)
     return _drawn(figure)
 
 
@@ -74,7 +78,7 @@ def _roc(results: Sequence[Result]) -> list[tuple[str, Markup]]:
     for kind, curves in found.items():
         figure, axes = _axes()
         for number, curve in curves:
-            axes.plot(curve["false_fires"], curve["found"], color=_colour(number))
+            axes.plot(curve["false_fires"], curve["found"], color=_colour(number), linestyle=_DASHES[number % 4])
         axes.set(xlabel=f"{kind} negatives that fire", ylabel="rephrases found", xlim=(-0.01, 1), ylim=(-0.02, 1.02))
         drawn.append((kind, _drawn(figure)))
     return drawn
@@ -90,6 +94,11 @@ def _axes() -> tuple[Any, Any]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     return figure, axes
+
+
+def _line(number: int) -> dict[str, Any]:
+    # Runs often coincide at 1.0: dashes and larger rings let the line beneath show.
+    return {"linestyle": _DASHES[number % 4], "marker": "o", "markersize": 3 + 1.5 * number, "markerfacecolor": "none"}
 
 
 def _colour(number: int) -> str:
