@@ -84,7 +84,7 @@ class _Seed:
         self._folder, self._base_file = out / f"seed-{seed}", out / BASE
         budget = plan.answer_budget(unstructured=dataset.unstructured)
         self._asker = Asker(method, budget, 32 if budget <= 64 else 8, dataset.unstructured, base)
-        self._spent = {"seconds": 0.0, "flops_of_first": 0.0}
+        self._spent = {"seconds": 0.0, "timed": 0, "flops_of_first": 0.0}
 
     def run(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -113,6 +113,7 @@ class _Seed:
         else:
             self._method.edit(edits)
             self._spent["seconds"] += time.perf_counter() - start
+            self._spent["timed"] += len(edits)
 
     def _check(self, count: int) -> None:
         held = in_force(self._edits, count, self._plan.sample, self._number)
@@ -124,7 +125,7 @@ class _Seed:
         costs: dict[str, Any] = {
             "edits": count,
             "scored": len(held),
-            "seconds_an_edit": self._spent["seconds"] / max(count - self._plan.batch, 1),
+            "seconds_an_edit": self._spent["seconds"] / self._spent["timed"] if self._spent["timed"] else None,
             "flops_of_first_edit": self._spent["flops_of_first"],
             "bytes_an_edit": self._method.stored_bytes() / max(count, 1),
             "inference": inference_times(self._method, [item.record.prompt for item in held]),
