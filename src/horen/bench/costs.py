@@ -19,8 +19,8 @@ from horen.model.padding import left_padded
 
 _WINDOW = 128  # tokens read, and as many scored
 _WINDOWS = 64
-_ROUNDS = 8
-_NEW = 8
+_ROUNDS = 6
+_NEW = 4
 
 
 def counted(action: Callable[[], object]) -> int:
