@@ -24,6 +24,8 @@ from horen.errors import ModelError
 from horen.model.adapter import delta
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 
+_PREFIX_ROWS = 32
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -154,19 +156,37 @@ class Tail:
             labels[i, : len(sample.target)] = torch.tensor(sample.target)
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
         ids, mask, positions, labels = (x.to(device) for x in (ids, mask, positions, labels))
-        prefix: dict[int, tuple[Tensor, Tensor]] = {}
-        if before:
+        prefix = self._prefix(ids[:, :before], mask[:, :before], positions[:, :before]) if before else {}
+        known = _Known(prefix, None, {}, ids[:, before:], mask, positions[:, before:], labels)
+        return self._record(known)
+
+    def _prefix(self, ids: Tensor, mask: Tensor, positions: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
+        """Keys and values of every layer, each [B, heads, S, d], for left-padded ids [B, S].
+
+        Rows of like length are run together: beside a prompt after a paragraph a plain one is mostly padding.
+        """
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        lengths = mask.sum(-1)
+        for rows in torch.split(lengths.argsort(descending=True), _PREFIX_ROWS):
+            width = int(lengths[rows].max())
+            if not width:
+                break
             cache = DynamicCache()
             self._model.base_model(
-                input_ids=ids[:, :before],
-                attention_mask=mask[:, :before],
-                position_ids=positions[:, :before],
+                input_ids=ids[rows, -width:],
+                attention_mask=mask[rows, -width:],
+                position_ids=positions[rows, -width:],
                 past_key_values=cache,
                 use_cache=True,
             )
-            prefix = {number: _states(layer) for number, layer in enumerate(cache.layers)}
-        known = _Known(prefix, None, {}, ids[:, before:], mask, positions[:, before:], labels)
-        return self._record(known)
+            for number, layer in enumerate(cache.layers):
+                given = _states(layer)
+                if number not in found:  # the longest rows come first, so theirs is the whole width
+                    keys, values = (states.new_zeros(len(ids), *states.shape[1:]) for states in given)
+                    found[number] = keys, values
+                for whole, part in zip(found[number], given, strict=True):
+                    whole[rows, :, -width:] = part
+        return found
 
     def _record(self, known: _Known) -> _Known:
         """Run the suffix up to the write site once and note what the layers hand on."""
