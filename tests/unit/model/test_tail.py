@@ -61,6 +61,16 @@ def test_it_agrees_with_the_whole_model(family: str, batch: str):
         check(model, tail_of(model, samples), samples, values_for(samples))
 
 
+@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_however_many_prompts_are_run_together(family: str, together: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("horen.model.tail._PREFIX_ROWS", together)
+    model = tiny_model(family)
+    with torch.no_grad():
+        for samples in BATCHES.values():
+            check(model, tail_of(model, samples), samples, values_for(samples))
+
+
 @pytest.mark.parametrize("layer", [0, 1, 3])
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "phi", "opt", "mixtral"])
 def test_at_every_depth(family: str, layer: int):
