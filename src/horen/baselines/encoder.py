@@ -114,6 +114,10 @@ class SentenceEncoder:
         found = torch.cat(parts)
         return found[torch.tensor(order, dtype=torch.int64).argsort().to(found.device)].clone()
 
+    def encode(self, sentences: list[str]) -> Any:
+        """The embeddings as an array [n, d] of numpy, as sentence-transformers' models give them."""
+        return self(sentences).cpu().numpy()
+
 
 def load_encoder(*, device: torch.device | None = None, progress: bool = False) -> SentenceEncoder:
     """The embedded encoder, fetched on first use; see :func:`fetch_encoder` for what is raised."""

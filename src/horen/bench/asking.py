@@ -9,7 +9,7 @@ from typing import Any, Self
 from horen.bench import scorer
 from horen.bench.method import Method
 from horen.bench.metrics.answers import containment, exact_match, token_f1
-from horen.bench.metrics.overlap import overlap
+from horen.bench.metrics.overlap import Similarity, overlap
 from horen.bench.metrics.tokens import identical, kl_divergence, token_agreement
 from horen.bench.records import Record
 from horen.bench.scorer import Answer
@@ -119,6 +119,7 @@ class Asker:
         batch: rows run together.
         unstructured: whether targets are paragraphs.
         base: the untouched model's answers to negatives, by text; what is missing is asked and added.
+        similarity: of pairs of long texts, for unstructured targets; None leaves the score out.
     """
 
     method: Method
@@ -126,6 +127,7 @@ class Asker:
     batch: int
     unstructured: bool
     base: dict[str, Answer]
+    similarity: Similarity | None = None
 
     def rows(self, stored: Sequence[Stored], edited: Collection[str], progress: Progress) -> list[Row]:
         """One row for each of :func:`questions` about the stored edits."""
@@ -136,13 +138,16 @@ class Asker:
         said = self._answers(texts, "asking", progress)
         routes = self.method.routes(texts)
         routed = dict(zip(texts, routes, strict=True)) if routes is not None else {}
-        forced = self._forced([item for item in asked if item.kind in {PROMPT, REPHRASE}])
+        edited_ones = [item for item in asked if item.kind in {PROMPT, REPHRASE}]
+        forced = self._forced(edited_ones)
+        alike = self._alike(edited_ones, said)
         moved = dict(zip(negatives, scorer.divergences(self.method, negatives, kl_divergence), strict=True))
         rows = []
         for item in asked:
             answer, route = said[item.text], routed.get(item.text)
             if item.answers:
-                scores = self._right(item, answer) | forced.get((item.text, item.answers[0]), {})
+                pair = item.text, item.answers[0]
+                scores = self._right(item, answer) | forced.get(pair, {}) | alike.get(pair, {})
             else:
                 before = self.base[item.text]
                 scores = {"identical": float(identical(answer.tokens, before.tokens)), "kl": moved[item.text]}
@@ -196,6 +201,13 @@ class Asker:
             if self.unstructured:
                 scores |= asdict(overlap(answer.text, item.answers[0]))
         return scores
+
+    def _alike(self, asked: Sequence[Asked], said: Mapping[str, Answer]) -> dict[tuple[str, str], dict[str, float]]:
+        if self.similarity is None:
+            return {}
+        pairs = list(dict.fromkeys((item.text, item.answers[0]) for item in asked))
+        found = self.similarity([said[text].text for text, _ in pairs], [target for _, target in pairs])
+        return {pair: {"similarity": value} for pair, value in zip(pairs, found, strict=True)}
 
     def _forced(self, asked: Sequence[Asked]) -> dict[tuple[str, str], dict[str, float]]:
         pairs = list(dict.fromkeys((item.text, item.answers[0]) for item in asked))

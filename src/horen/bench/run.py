@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from horen.baselines import open_method
+from horen.baselines.encoder import load_encoder
 from horen.bench.asking import Asker, Row
 from horen.bench.costs import counted, inference_times, text_perplexity
 from horen.bench.datasets import load
 from horen.bench.files import write_text
 from horen.bench.method import Method
+from horen.bench.metrics.overlap import Similarity
 from horen.bench.plan import Plan, batches, in_force, manifest, stream
 from horen.bench.records import Dataset, Record
 from horen.bench.scorer import Answer
@@ -58,12 +60,22 @@ def run(plan: Plan, out: Path, *, resume: bool = False, progress: Progress | Non
     base = _read_base(out / BASE)
     report("loading the model", 0, 1)
     model, tokenizer = load_model(plan.model, dtype=plan.dtype, device=plan.device)
+    similarity = Similarity(load_encoder(device=model.device)) if dataset.unstructured else None
     for seed in range(plan.seeds):
         method = open_method(plan.method, model, tokenizer, preset=plan.preset, settings=plan.settings, seed=seed)
         try:
-            _Seed(plan, dataset, out, seed, method, base, report).run()
+            _Seed(plan, dataset, out, seed, method, _Shared(base, similarity, report)).run()
         finally:
             method.close()
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What all seeds of a run use."""
+
+    base: dict[str, Answer]
+    similarity: Similarity | None
+    progress: Progress
 
 
 class _Seed:
@@ -76,14 +88,14 @@ class _Seed:
         out: Path,
         seed: int,
         method: Method,
-        base: dict[str, Answer],
-        progress: Progress,
+        shared: _Shared,
     ) -> None:
-        self._plan, self._method, self._progress, self._number = plan, method, progress, seed
+        self._plan, self._method, self._progress, self._number = plan, method, shared.progress, seed
         self._edits = stream(dataset.records, plan.edits, seed)
         self._folder, self._base_file = out / f"seed-{seed}", out / BASE
         budget = plan.answer_budget(unstructured=dataset.unstructured)
-        self._asker = Asker(method, budget, 32 if budget <= 64 else 8, dataset.unstructured, base)
+        batch = 32 if budget <= 64 else 8
+        self._asker = Asker(method, budget, batch, dataset.unstructured, shared.base, shared.similarity)
         self._spent = {"seconds": 0.0, "timed": 0, "flops_of_first": 0.0}
 
     def run(self) -> None:

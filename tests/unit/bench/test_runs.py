@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bench_support import SETTINGS, save_taught_model, write_facts
 from typer.testing import CliRunner
@@ -236,3 +237,34 @@ def test_benchmarks_without_their_packages(monkeypatch: pytest.MonkeyPatch):
     result = CliRunner().invoke(app, ["bench", "datasets"])
     assert result.exit_code == 1
     assert "(no_such_package): pip install 'horen[bench]'" in result.stderr
+
+
+class Letters:
+    """A sentence encoder that counts letters."""
+
+    def encode(self, sentences: list[str]) -> Any:
+        return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in sentences])
+
+
+def test_paragraphs_are_scored_by_their_overlap_and_meaning(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(running, "load_encoder", lambda **_: Letters())
+    facts = [
+        {
+            "question": "The capital of France is",
+            "para_question": "France has its capital in",
+            "answer": "Mira Sand",
+            "sub_question": ["Who wrote Hamlet?"],
+            "sub_answer": ["Oslo"],
+        }
+    ]
+    place = tmp_path / "unke.json"
+    place.write_text(json.dumps(facts))
+    run(dataclasses.replace(plan, dataset="unke", path=str(place), edits=1, text=None, budget=8), tmp_path / "out")
+    kinds = read(tmp_path / "out").at(1)[0].scores["kinds"]
+    assert kinds["prompt"]["rouge_l"]["mean"] == 1.0
+    assert kinds["prompt"]["similarity"]["mean"] == pytest.approx(1.0)
+    assert 0 <= kinds["prompt"]["bleu"]["mean"] <= 1
+    assert "similarity" not in kinds["sub_question"]
+    assert read(tmp_path / "out").at(1)[0].scores["headline"]["reliability"]["mean"] == 1.0
