@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import torch
+
 from horen.bench.asking import Stored
 from horen.bench.records import Dataset, Record
 from horen.edits import same_text
@@ -148,8 +150,6 @@ def _version(package: str) -> str | None:
 
 
 def _machine(device: str | None) -> dict[str, Any]:
-    import torch  # noqa: PLC0415 - listing what there is needs no torch
-
     name = torch.cuda.get_device_name(device) if device is not None and device.startswith("cuda") else None
     return {
         "system": platform.platform(),

@@ -96,7 +96,7 @@ class _Seed:
         budget = plan.answer_budget(unstructured=dataset.unstructured)
         batch = 32 if budget <= 64 else 8
         self._asker = Asker(method, budget, batch, dataset.unstructured, shared.base, shared.similarity)
-        self._spent = {"seconds": 0.0, "timed": 0, "flops_of_first": 0.0}
+        self._spent = {"batches": 0, "counted": 0, "flops": 0, "timed": 0, "seconds": 0.0}
 
     def run(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class _Seed:
             self._check(done)  # an interruption between the last edit and the end of a checkpoint
         saved = time.monotonic()
         for batch in batches(self._edits, self._plan.batch, remaining, done):
-            self._edit(batch, done)
+            self._edit(batch)
             done += len(batch)
             self._progress("editing", done, len(self._edits))
             if done in remaining:
@@ -117,15 +117,19 @@ class _Seed:
                 self._save(done)
                 saved = time.monotonic()
 
-    def _edit(self, batch: Sequence[Record], done: int) -> None:
+    def _edit(self, batch: Sequence[Record]) -> None:
         edits = [Edit(record.prompt, record.target) for record in batch]
-        start = time.perf_counter()
-        if done == 0:
-            self._spent["flops_of_first"] = counted(lambda: self._method.edit(edits)) / len(edits)
+        # A first batch may prepare the method for its model, and counting operations takes time of its own.
+        if self._spent["batches"] == 1:
+            self._spent["flops"] = counted(lambda: self._method.edit(edits))
+            self._spent["counted"] = len(edits)
         else:
+            start = time.perf_counter()
             self._method.edit(edits)
-            self._spent["seconds"] += time.perf_counter() - start
-            self._spent["timed"] += len(edits)
+            if self._spent["batches"]:
+                self._spent["seconds"] += time.perf_counter() - start
+                self._spent["timed"] += len(edits)
+        self._spent["batches"] += 1
 
     def _check(self, count: int) -> None:
         held = in_force(self._edits, count, self._plan.sample, self._number)
@@ -137,8 +141,8 @@ class _Seed:
         costs: dict[str, Any] = {
             "edits": count,
             "scored": len(held),
-            "seconds_an_edit": self._spent["seconds"] / self._spent["timed"] if self._spent["timed"] else None,
-            "flops_of_first_edit": self._spent["flops_of_first"],
+            "seconds_an_edit": _share(self._spent["seconds"], self._spent["timed"]),
+            "flops_an_edit": _share(self._spent["flops"], self._spent["counted"]),
             "bytes_an_edit": self._method.stored_bytes() / max(count, 1),
             "inference": inference_times(self._method, [item.record.prompt for item in held]),
         }
@@ -165,6 +169,10 @@ class _Seed:
         self._method.restore(self._folder / "state")
         self._spent = known["spent"]
         return int(known["done"])
+
+
+def _share(total: float, count: float) -> float | None:
+    return total / count if count else None
 
 
 def checkpoint_rows(folder: Path, count: int) -> list[Row]:

@@ -66,8 +66,8 @@ def run(
     """Apply a stream of edits and ask everything about them.
 
     Everything is asked after 1, 10, 100, 1,000, … edits and at the end. Answers are generated freely and end where the
-    model ends them; teacher-forced scores are columns of their own. All answers stay in DIR, and Ctrl-C loses two
-    minutes at most: the same command with --resume goes on.
+    model ends them; teacher-forced scores are columns of their own. All answers stay in DIR. After Ctrl-C
+    the same command with --resume goes on: edits are saved between batches, every two minutes, and whole checkpoints.
 
     \b
     Example:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from horen.bench.metrics.tokens import identical, kl_divergence, teacher_forced_accuracy, token_agreement
+from horen.bench.metrics.tokens import identical, kl_divergence, token_agreement
 
 ids = st.lists(st.integers(0, 4), max_size=8)
 some_ids = st.lists(st.integers(0, 4), min_size=1, max_size=8)
@@ -39,21 +39,14 @@ def test_token_agreement_ignores_what_follows(generated: list[int], target: list
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=8))
-def test_teacher_forcing_compares_position_by_position(pairs: list[tuple[int, int]]):
+def test_token_agreement_compares_position_by_position(pairs: list[tuple[int, int]]):
     predicted, target = map(list, zip(*pairs, strict=True))
-    accuracy = teacher_forced_accuracy(torch.tensor(predicted), torch.tensor(target))
-    assert accuracy == token_agreement(predicted, target) == sum(a == b for a, b in pairs) / len(pairs)
+    assert token_agreement(predicted, target) == sum(a == b for a, b in pairs) / len(pairs)
 
 
 def test_no_target_is_refused():
     with pytest.raises(ValueError, match="target has no tokens"):
         token_agreement([1], [])
-
-
-@pytest.mark.parametrize(("predicted", "target"), [([1, 2], [1]), ([], []), ([[1]], [[1]]), ([1], [[1]])])
-def test_shapes_that_cannot_be_compared(predicted: list[int], target: list[int]):
-    with pytest.raises(ValueError, match=r"both must be \[m\]"):
-        teacher_forced_accuracy(torch.tensor(predicted), torch.tensor(target))
 
 
 @given(ids, ids)

@@ -82,8 +82,9 @@ def test_scores_of_a_run(done: Path, untouched: Path):
 def test_costs_of_a_run(done: Path, untouched: Path):
     costs = read(done).at(4)[0].costs
     assert costs["seconds_an_edit"] > 0
-    assert read(done).at(1)[0].costs["seconds_an_edit"] is None  # the first batch's operations are counted, not timed
-    assert costs["flops_of_first_edit"] > 1e5
+    first = read(done).at(1)[0].costs  # one batch, which may also prepare the method
+    assert first["seconds_an_edit"] is first["flops_an_edit"] is None
+    assert 1e5 < costs["flops_an_edit"] < 1e10
     assert costs["bytes_an_edit"] > 0
     assert read(untouched).at(4)[0].costs["bytes_an_edit"] == 0
     assert all(costs["inference"][name] > 0 for name in ("prefill", "prefill_base"))

@@ -23,20 +23,6 @@ def token_agreement(generated: Sequence[int], target: Sequence[int]) -> float:
     return sum(ours == theirs for ours, theirs in zip(generated, target, strict=False)) / len(target)
 
 
-def teacher_forced_accuracy(logits_argmax: Tensor, target: Tensor) -> float:
-    """Share of a target's tokens that are the likeliest ones after the prompt and the target's own beginning.
-
-    Args:
-        logits_argmax: [m] ids, the likeliest token at each of the m ≥ 1 positions that predict the target.
-        target: [m] ids.
-    """
-    if logits_argmax.shape != target.shape or target.dim() != 1 or target.numel() == 0:
-        shapes = f"{list(logits_argmax.shape)} and {list(target.shape)}"
-        raise ValueError(f"The shapes of logits_argmax and target are {shapes}; both must be [m] with m ≥ 1.")
-    right = int((logits_argmax == target.to(logits_argmax.device)).sum())
-    return right / target.numel()
-
-
 def identical(a: Sequence[int], b: Sequence[int]) -> bool:
     """Whether two answers are the same, token by token."""
     return list(a) == list(b)
