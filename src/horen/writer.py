@@ -6,7 +6,6 @@ interruption leaves both as they were.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -20,10 +19,7 @@ from horen.model.tail import Tail, bfloat16_is_fast
 from horen.plans import Plan
 from horen.session import Session
 from horen.store.history import now
-from horen.training import Trained, train_checked, train_values
-
-# Logits dominate memory where the vocabulary is large: half a gigabyte of float32, a few times over.
-_MOST_LOGITS = 2**27
+from horen.training import Trained, packed, seeded, train_checked, train_values
 
 Progress = Callable[[int, int], None]
 
@@ -141,7 +137,9 @@ class _Trainer:
 
     def _batches(self, plans: list[Plan]) -> Iterator[list[Plan]]:
         vocabulary = int(self._session.model.config.get_text_config(decoder=True).vocab_size)
-        return _batches(plans, min(self._config.batch_tokens, max(_MOST_LOGITS // vocabulary, 1)))
+        lengths = [[len(sample.target) for sample in item.samples] for item in plans]
+        for batch in packed(lengths, self._config.batch_tokens, vocabulary):
+            yield [plans[i] for i in batch]
 
     def _run(self, plans: list[Plan], starts: Tensor, *, measure: bool = False) -> list[Trained]:
         if not plans:
@@ -211,30 +209,13 @@ def _receipt(record: EditRecord, item: Plan) -> Receipt:
 
 
 def _start(prompt: str, size: int, config: HorenConfig) -> Tensor:
-    # Seeded by the prompt, so that a value does not depend on its neighbours in a list.
-    seed = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") % 2**63
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(prompt)
     if config.value == "lora":
         # A random and B zero, as low-rank adapters start: the map is nothing yet, and its gradient is not.
         start = torch.zeros(config.lora_rank, 2, size)
         start[:, 0] = torch.randn(config.lora_rank, size, generator=generator) / size**0.5
         return start.flatten()
     return torch.rand(size, generator=generator) if config.start == "uniform" else torch.zeros(size)
-
-
-def _batches(plans: list[Plan], tokens: int) -> Iterator[list[Plan]]:
-    """Plans of like length together, each batch of at most ``tokens`` padded target positions."""
-    batch: list[Plan] = []
-    rows = longest = 0
-    for item in sorted(plans, key=lambda plan: max(len(sample.target) for sample in plan.samples)):
-        length = max(len(sample.target) for sample in item.samples)
-        if batch and (rows + len(item.samples)) * max(longest, length) > tokens:
-            yield batch
-            batch, rows, longest = [], 0, 0
-        batch.append(item)
-        rows, longest = rows + len(item.samples), max(longest, length)
-    if batch:
-        yield batch
 
 
 def _first(item: Plan) -> Tensor:

@@ -1,5 +1,6 @@
 """Training of edit values; knows no transformers model, only an objective it can differentiate."""
 
+from horen.training.batches import packed, seeded
 from horen.training.values import Objective, Trained, train_checked, train_values
 
-__all__ = ["Objective", "Trained", "train_checked", "train_values"]
+__all__ = ["Objective", "Trained", "packed", "seeded", "train_checked", "train_values"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +11,7 @@ from torch import Tensor
 from horen.baselines.grace.adapter import GraceAdapter
 from horen.baselines.grace.config import GraceConfig
 from horen.model.tail import Sample, Tail, bfloat16_is_fast
-from horen.training import train_checked, train_values
-
-# Logits dominate memory where the vocabulary is large: half a gigabyte of float32, a few times over.
-_MOST_LOGITS = 2**27
+from horen.training import packed, seeded, train_checked, train_values
 
 
 @dataclass(frozen=True)
@@ -76,15 +72,15 @@ def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig,
     """
     settings = adapter.config
     vocabulary = int(adapter.model.config.get_text_config(decoder=True).vocab_size)
-    tokens = min(config.batch_tokens, max(_MOST_LOGITS // vocabulary, 1))
     values: dict[int, Tensor] = {}
-    for batch in _batches(lessons, tokens):
+    for batch in packed([[len(lesson.sample.target)] for lesson in lessons], config.batch_tokens, vocabulary):
         samples = [lessons[i].sample for i in batch]
         outputs = adapter.outputs([sample.prompt for sample in samples])
         objective = Replacing(Tail(adapter.model, adapter.layout, adapter.write, samples), outputs)
         starts = outputs
         if config.start == "uniform":
-            starts = torch.stack([_uniform(lessons[i].prompt, outputs.shape[1], seed) for i in batch])
+            draws = [seeded(f"{seed}:{lessons[i].prompt}") for i in batch]
+            starts = torch.stack([torch.rand(outputs.shape[1], generator=draw) for draw in draws])
         owner = list(range(len(batch)))
         if config.precision == "auto" and bfloat16_is_fast(adapter.model):
             trained = train_checked(objective.rough(), objective, owner, starts, settings)
@@ -92,22 +88,3 @@ def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig,
             trained = train_values(objective, owner, starts, settings)
         values.update(zip(batch, (item.value for item in trained), strict=True))
     return [values[i] for i in range(len(lessons))]
-
-
-def _uniform(prompt: str, size: int, seed: int) -> Tensor:
-    # Seeded by the prompt, so that a value does not depend on its neighbours in a list.
-    digest = hashlib.sha256(f"{seed}:{prompt}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
-    return torch.rand(size, generator=generator)
-
-
-def _batches(lessons: Sequence[Lesson], tokens: int) -> Iterator[list[int]]:
-    """Numbers of lessons of like length together, each batch of at most ``tokens`` padded target positions."""
-    batch: list[int] = []
-    for number in sorted(range(len(lessons)), key=lambda i: len(lessons[i].sample.target)):
-        if batch and (len(batch) + 1) * len(lessons[number].sample.target) > tokens:
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch

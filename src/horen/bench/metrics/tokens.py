@@ -1,7 +1,7 @@
 """Scores on token ids, for comparison with published tables, and on next-token distributions.
 
-The first two are legacy columns. Cut to the target's length an answer cannot run on, and under teacher forcing every
-position is given the right beginning, so both are kinder than a freely generated answer is.
+Agreement is a legacy column: cut to the target's length an answer cannot run on, so it is kinder than the comparison of
+a freely generated answer is.
 """
 
 from __future__ import annotations
