@@ -20,6 +20,7 @@ from horen.model.embedded import full_name
 from horen.model.loading import load_model
 from horen.plans import check_list, plan
 from horen.session import Session
+from horen.settings import check_same
 from horen.store.history import Operation
 from horen.writer import Progress, write
 
@@ -314,7 +315,7 @@ class Editor:
             MismatchError: when it was made for another model, with other settings or by a newer version.
         """
         saved = saving.Saved.read(path)
-        saved.check_settings(self.config)
+        check_same(path, saved.config.to_dict(), self.config.to_dict())
         saved.restore(self._session)
 
     @property

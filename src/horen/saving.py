@@ -47,20 +47,6 @@ class Saved:
         config = HorenConfig.from_dict(settings)
         return cls(Path(path), folder, config, source, History.from_lines(folder.records))
 
-    def check_settings(self, config: HorenConfig) -> None:
-        """Refuse settings that are not those of the folder.
-
-        Raises:
-            MismatchError: naming the first one that differs.
-        """
-        saved, own = self.config.to_dict(), config.to_dict()
-        for name in saved:
-            if saved[name] != own[name]:
-                raise MismatchError(
-                    f"{self.path} was made with {name}={saved[name]!r}, not {own[name]!r}: make the editor with the "
-                    "settings of the folder, or load the folder with Editor.load."
-                )
-
     def restore(self, session: Session) -> None:
         """Fill a new session with what was saved.
 

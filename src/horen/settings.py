@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, get_type_hints
 
-from horen.errors import ConfigError
+from horen.errors import ConfigError, MismatchError
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002
@@ -77,6 +77,25 @@ class Settings:
     def replace(self, **changes: Any) -> Self:
         """A copy with some settings changed and all of them checked again."""
         return type(self).from_dict(self.to_dict() | changes)
+
+
+def check_same(place: object, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse saved settings that are not one's own.
+
+    Args:
+        place: where they were saved, for the message.
+        saved: the settings there.
+        own: the settings in use.
+
+    Raises:
+        MismatchError: naming the first one that differs.
+    """
+    for name in sorted({*saved, *own}):
+        if saved.get(name) != own.get(name):
+            raise MismatchError(
+                f"{place} was made with {name}={saved.get(name)!r}, not {own.get(name)!r}: open it with the settings "
+                "of the folder, or give another folder."
+            )
 
 
 def _checked(item: dataclasses.Field[Any], kind: type, given: Any) -> Any:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from horen.errors import MismatchError, StoreError
 from horen.model.fingerprint import difference, fingerprint
+from horen.settings import check_same
 from horen.store import Folder, read_folder, write_folder
 from horen.store.history import now
 
@@ -50,23 +51,13 @@ def read_state(folder: Path, name: str, model: PreTrainedModel, settings: Mappin
     """
     found = read_folder(folder, kind=_kind(name))
     try:
-        check_settings(folder, found.config["settings"], settings)
+        check_same(folder, found.config["settings"], settings)
         differs = difference(found.config["model"]["fingerprint"], fingerprint(model))
     except (KeyError, TypeError) as error:
         raise StoreError(f"{folder} records no settings or model: restore the folder from a copy.") from error
     if differs:
         raise MismatchError(f"{folder} was made for another model ({differs}): open the method on that model.")
     return found
-
-
-def check_settings(folder: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Raise MismatchError, naming the first setting that differs, unless two sets of settings are the same."""
-    for name in sorted({*saved, *own}):
-        if saved.get(name) != own.get(name):
-            raise MismatchError(
-                f"{folder} was made with {name}={saved.get(name)!r}, but this method was opened with "
-                f"{own.get(name)!r}: open it with the settings of the folder, or give another folder."
-            )
 
 
 def _kind(name: str) -> str:

@@ -250,7 +250,7 @@ def test_restoring_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     busy_editor(threshold=0.98).save(tmp_path)
     editor = busy_editor()
     before = outputs(editor)
-    with pytest.raises(MismatchError, match=r"made with threshold=0.98, not 0.97: make.*Editor.load"):
+    with pytest.raises(MismatchError, match=r"made with threshold=0.98, not 0.97: open it with the settings"):
         editor.restore(tmp_path)
     assert same(outputs(editor), before)
 
