@@ -12,7 +12,6 @@ import argparse
 import json
 import platform
 import re
-import string
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from rich.progress import track
 from safetensors.torch import save_file
 
 from horen import Edit, Editor, HorenConfig
+from horen.bench.metrics.answers import normalised
 from horen.model.padding import left_padded
 
 
@@ -36,12 +36,6 @@ def records_of(path: Path, count: int, skip: int) -> list[dict[str, str]]:
         if all(str(record.get(name) or "").strip() for name in ("src", "alt", "rephrase", "loc")):
             usable[" ".join(record["src"].split())] = record
     return list(usable.values())[skip : skip + count]
-
-
-def normalised(text: str) -> str:
-    """SQuAD's normalisation: lower case, no punctuation, no articles, single blanks."""
-    text = "".join(c for c in text.lower() if c not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def matches(answers: list[str], targets: list[str]) -> dict[str, float]:

@@ -10,9 +10,7 @@ import csv
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from horen.errors import DataError
+from horen.files import whole_file
 
 # These bounds keep the memory constant whatever the file holds. The csv module refuses longer fields by itself.
 _LONGEST_LINE = 16 * 1024 * 1024
@@ -102,22 +101,13 @@ def write_edits(path: Path, records: Iterable[EditLike], *, overwrite: bool = Fa
     path = Path(path)
     if path.suffix.lower() not in _READERS or path.suffix.lower() == ".json":
         raise DataError(f"{path} cannot be written by its name; it must end in {_WRITABLE}.")
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         _check_overwrite(path, overwrite)
-        with draft.open("x", encoding="utf-8", newline="") as handle:
+        with whole_file(path, before_replacing=lambda: _check_overwrite(path, overwrite)) as handle:
             count = _write(path, handle, records)
-            handle.flush()
-            os.fsync(handle.fileno())
-        _check_overwrite(path, overwrite)
-        draft.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            why = error.strerror or error
-            raise DataError(f"{path} cannot be written ({why}); nothing was changed. Choose another place.") from error
-        raise
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(f"{path} cannot be written ({why}); nothing was changed. Choose another place.") from error
     return count
 
 
