@@ -90,7 +90,7 @@ class HorenConfig(Settings):
         "arithmetic; model: the model's own throughout",
         choices=("auto", "model"),
     )
-    batch_tokens: int = setting(1024, "most target positions that are optimised at once", low=1)
+    batch_tokens: int = setting(2048, "most target positions that are optimised at once", low=1)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {

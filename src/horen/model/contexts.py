@@ -20,6 +20,10 @@ from horen.model.tail import Sample
 _UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF))
 
 
+# Paragraphs that training prompts follow: few, because edits after the same one share its keys and values.
+_PARAGRAPHS = 8
+
+
 @dataclass(frozen=True)
 class Ends:
     """Token ids that end an answer: in plain text, in chat, and all that stop generation."""
@@ -93,7 +97,7 @@ class Contexts:
             return [self._plain_sample(edit.prompt, edit, config)]
         samples = [self._plain_sample(text, edit, config) for text in texts]
         draw = int.from_bytes(hashlib.sha256(edit.prompt.encode()).digest()[:4], "big")
-        before = self._paragraphs[draw % len(self._paragraphs)]
+        before = self._paragraphs[draw % min(len(self._paragraphs), _PARAGRAPHS)]
         after_text = f"{before}{(' ', chr(10), chr(10) * 2)[draw // 101 % 3]}{edit.prompt}"
         further = [self._plain_sample(after_text, edit, config, required=False)]
         if self.has_chat:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
-from horen.errors import ModelError
 from horen.model.adapter import delta
+from horen.model.attention import apart, understands
+from horen.model.head import Head
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
-
-_PREFIX_ROWS = 32
+from horen.model.prefix import prefix_states
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,10 @@ class Tail:
         self._layers = list(layout.layers)
         self._site = site
         self._rough = False
+        self._apart = understands(model)
         with torch.no_grad():
             self._known = self._prepare(samples)
+        self._head = Head.of(model)
 
     def __len__(self) -> int:
         return len(self._known.ids)
@@ -104,7 +106,9 @@ class Tail:
             self._known,
             prefix={number: (k.bfloat16(), v.bfloat16()) for number, (k, v) in self._known.prefix.items()},
         )
-        return self._variant(known, rough=True)
+        other = self._variant(known, rough=True)
+        other._head = self._head and self._head.to(torch.bfloat16)
+        return other
 
     def _variant(self, known: _Known, *, rough: bool) -> Tail:
         other = copy.copy(self)
@@ -121,22 +125,24 @@ class Tail:
             [B, T] float32 log-probabilities, 0 where a row has no token, and the [B, T] bool mask of tokens.
         """
         known = self._known
+        real = known.labels >= 0
         with ExitStack() as stack:
             if self._rough:
                 stack.enter_context(torch.autocast(known.ids.device.type, dtype=torch.bfloat16))
             self._replay(stack, known, values)
-            out = self._model(
-                input_ids=known.ids,
-                attention_mask=known.mask,
-                position_ids=known.positions,
-                past_key_values=_cache(known.prefix),
-                use_cache=bool(known.prefix),
-            )
-        real = known.labels >= 0
-        losses = cross_entropy(
-            out.logits.flatten(0, 1).float(), known.labels.flatten(), ignore_index=-1, reduction="none"
-        )
-        return -losses.reshape(real.shape), real
+            handed: list[Tensor] = []
+            if self._head is not None:
+                stack.enter_context(_forward(self._head.module, _noted(handed)))
+            logits = self._ask(stack, self._model, known).logits
+        if self._head is not None and not (handed and logits is handed[-1]):
+            self._head = None  # this model scales or caps what its head gives
+            return self.log_probabilities(values)
+        labels = known.labels[real]
+        if self._head is None:
+            logs = -cross_entropy(logits[real].float(), labels, reduction="none")
+        else:
+            logs = self._head.log_probabilities(logits[real], labels)
+        return torch.zeros(real.shape, device=labels.device).masked_scatter(real, logs), real
 
     def _site_output(self) -> Tensor:
         return first_tensor(self._known.children[self._site.module])
@@ -156,37 +162,9 @@ class Tail:
             labels[i, : len(sample.target)] = torch.tensor(sample.target)
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
         ids, mask, positions, labels = (x.to(device) for x in (ids, mask, positions, labels))
-        prefix = self._prefix(ids[:, :before], mask[:, :before], positions[:, :before]) if before else {}
+        prefix = prefix_states(self._model, [sample.prompt[:-1] for sample in samples]) if before else {}
         known = _Known(prefix, None, {}, ids[:, before:], mask, positions[:, before:], labels)
         return self._record(known)
-
-    def _prefix(self, ids: Tensor, mask: Tensor, positions: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
-        """Keys and values of every layer, each [B, heads, S, d], for left-padded ids [B, S].
-
-        Rows of like length are run together: beside a prompt after a paragraph a plain one is mostly padding.
-        """
-        found: dict[int, tuple[Tensor, Tensor]] = {}
-        lengths = mask.sum(-1)
-        for rows in torch.split(lengths.argsort(descending=True), _PREFIX_ROWS):
-            width = int(lengths[rows].max())
-            if not width:
-                break
-            cache = DynamicCache()
-            self._model.base_model(
-                input_ids=ids[rows, -width:],
-                attention_mask=mask[rows, -width:],
-                position_ids=positions[rows, -width:],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            for number, layer in enumerate(cache.layers):
-                given = _states(layer)
-                if number not in found:  # the longest rows come first, so theirs is the whole width
-                    keys, values = (states.new_zeros(len(ids), *states.shape[1:]) for states in given)
-                    found[number] = keys, values
-                for whole, part in zip(found[number], given, strict=True):
-                    whole[rows, :, -width:] = part
-        return found
 
     def _record(self, known: _Known) -> _Known:
         """Run the suffix up to the write site once and note what the layers hand on."""
@@ -207,19 +185,30 @@ class Tail:
                 stack.callback(handle.remove)
             for above in self._layers[number + 1 :]:
                 stack.enter_context(_forward(above, _pass_on))
-            self._model.base_model(
-                input_ids=known.ids,
-                attention_mask=known.mask,
-                position_ids=known.positions,
-                past_key_values=_cache(known.prefix),
-                use_cache=bool(known.prefix),
-            )
+            self._ask(stack, self._model.base_model, known)
         for module in again:  # one that serves before and after the site, such as a shared dropout, runs live
             outputs.pop(module, None)
         below = outputs.pop(self._layers[number - 1], None) if number else None
         # Only the layers above are run again; the first one's keys tell the model how long the prefix is.
         prefix = {n: states for n, states in known.prefix.items() if n == 0 or n > number}
         return dataclasses.replace(known, prefix=prefix, below=below, children=outputs)
+
+    def _ask(self, stack: ExitStack, model: nn.Module, known: _Known) -> Any:
+        """What ``model`` gives for the suffix after the prefix."""
+        cache: DynamicCache | None = None
+        if known.prefix and self._apart:
+            cache = stack.enter_context(apart(self._model, known.prefix))
+        elif known.prefix:
+            cache = DynamicCache()
+            for number, (keys, values) in known.prefix.items():
+                cache.update(keys, values, number)
+        return model(
+            input_ids=known.ids,
+            attention_mask=known.mask,
+            position_ids=known.positions,
+            past_key_values=cache,
+            use_cache=bool(known.prefix),
+        )
 
     def _replay(self, stack: ExitStack, known: _Known, values: Tensor) -> None:
         number = self._site.layer
@@ -250,6 +239,14 @@ def _pass_on(*args: Any, **kwargs: Any) -> Any:
     return args[0] if args else kwargs["hidden_states"]
 
 
+def _noted(handed: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    def note(hidden: Tensor) -> Tensor:
+        handed.append(hidden)
+        return hidden
+
+    return note
+
+
 @contextmanager
 def _forward(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[None]:
     """Let ``module`` compute ``replacement`` within the block."""
@@ -262,25 +259,6 @@ def _forward(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[Non
             del module.__dict__["forward"]
         else:
             module.__dict__["forward"] = before
-
-
-def _cache(prefix: dict[int, tuple[Tensor, Tensor]]) -> DynamicCache | None:
-    if not prefix:
-        return None
-    cache = DynamicCache()
-    for number, (keys, values) in prefix.items():
-        cache.update(keys, values, number)
-    return cache
-
-
-def _states(layer: Any) -> tuple[Tensor, Tensor]:
-    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
-    if not isinstance(keys, Tensor) or not isinstance(values, Tensor):
-        raise ModelError(
-            f"The cache of this model holds a {type(layer).__name__}, not keys and values: "
-            "only models whose layers all attend can be edited."
-        )
-    return keys, values
 
 
 def _select(value: Any, index: Tensor, batch: int) -> Any:

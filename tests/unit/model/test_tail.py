@@ -6,13 +6,22 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    CohereConfig,
+    FalconConfig,
+    Gemma2Config,
+    GptOssConfig,
+    GraniteConfig,
+    PreTrainedModel,
+)
 
 from horen import HorenConfig
 from horen.model.layout import Layout
 from horen.model.tail import Sample, Tail
 from support.editors import checksums, hooks_on, same_weights, written_by_hand
-from support.tiny_models import FAMILIES, HIDDEN, tiny_model
+from support.tiny_models import FAMILIES, HIDDEN, VOCABULARY, seeded, tiny_model
 
 MIXED = [
     Sample((5, 6, 7, 8), (9, 10)),
@@ -22,6 +31,12 @@ MIXED = [
 ]
 ONE_TOKEN = [Sample((30,), (31, 32)), Sample((33,), (34,))]
 SHORT = [Sample((5, 6, 7), (8, 9, 10, 11)), Sample((12, 13, 14), (15,))]
+_GATED = {
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+}
 BATCHES = {"mixed": MIXED, "one token": ONE_TOKEN, "short": SHORT}
 
 
@@ -64,7 +79,7 @@ def test_it_agrees_with_the_whole_model(family: str, batch: str):
 @pytest.mark.parametrize("together", [1, 2, 3])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_however_many_prompts_are_run_together(family: str, together: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.model.tail._PREFIX_ROWS", together)
+    monkeypatch.setattr("horen.model.prefix._ROWS_TOGETHER", together)
     model = tiny_model(family)
     with torch.no_grad():
         for samples in BATCHES.values():
@@ -84,6 +99,34 @@ def test_with_eager_attention(family: str):
     model = tiny_model(family, attn_implementation="eager")
     with torch.no_grad():
         check(model, tail_of(model, MIXED), MIXED, values_for(MIXED))
+
+
+# Families that do something of their own with scores or logits: attention biases, sinks, caps and scales.
+UNUSUAL = {
+    "bloom": (BloomConfig, {"n_layer": 4, "n_head": 4}),
+    "falcon": (FalconConfig, {"num_hidden_layers": 4, "num_attention_heads": 4, "alibi": True}),
+    "gpt-oss": (GptOssConfig, _GATED | {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}),
+    "gemma2": (Gemma2Config, _GATED | {"head_dim": 8, "sliding_window": 8}),
+    "granite": (GraniteConfig, _GATED | {"logits_scaling": 4.0, "attention_multiplier": 0.2}),
+    "cohere": (CohereConfig, _GATED | {"logit_scale": 0.25}),
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("family", UNUSUAL)
+def test_unusual_scores_and_logits(family: str, batch: str):
+    kind, sizes = UNUSUAL[family]
+    with seeded(0):
+        config = kind(vocab_size=VOCABULARY, hidden_size=HIDDEN, pad_token_id=0, **sizes)
+        model = AutoModelForCausalLM.from_config(config).eval()
+    samples = BATCHES[batch]
+    with torch.no_grad():
+        check(model, tail_of(model, samples), samples, values_for(samples))
+    values = values_for(samples).requires_grad_()
+    found = tail_of(model, samples).log_probabilities(values)[0].sum()
+    expected = sum(full(model, s, v).sum() for s, v in zip(samples, values, strict=True))
+    ours, theirs = (torch.autograd.grad(x, values)[0] for x in (found, expected))
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-3)
 
 
 def test_a_zero_value_gives_the_untouched_model():
