@@ -34,6 +34,7 @@ class Plan:
         preset: of the editor's settings.
         settings: changes to them.
         edits: length of the stream.
+        skip: usable records left out at the file's beginning.
         batch: edits applied in one call.
         sample: most edits scored at a checkpoint; 0 scores all of them.
         seeds: orders of the stream: seed 0 is the file's, others are shuffled.
@@ -50,6 +51,7 @@ class Plan:
     preset: str = "default"
     settings: dict[str, Any] = field(default_factory=dict)
     edits: int = 1_000
+    skip: int = 0
     batch: int = 1
     sample: int = 0
     seeds: int = 1
@@ -59,7 +61,7 @@ class Plan:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        low = {"edits": 1, "batch": 1, "sample": 0, "seeds": 1, "budget": 0}
+        low = {"edits": 1, "skip": 0, "batch": 1, "sample": 0, "seeds": 1, "budget": 0}
         for name, least in low.items():
             given = getattr(self, name)
             if given < least:

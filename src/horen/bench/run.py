@@ -35,13 +35,16 @@ _SECONDS_BETWEEN_SAVES = 120.0
 MANIFEST, BASE = "manifest.json", "base.json"
 
 
-def run(plan: Plan, out: Path, *, resume: bool = False, progress: Progress | None = None) -> None:
+def run(
+    plan: Plan, out: Path, *, resume: bool = False, base: Path | None = None, progress: Progress | None = None
+) -> None:
     """Run a plan into a folder.
 
     Args:
         plan: what to run.
         out: a new folder, or with ``resume`` one of the same plan that was interrupted.
         resume: go on where an earlier run of the plan stopped.
+        base: folder of another run of the same model, whose untouched answers need not be asked again.
         progress: called with (phase, done, total).
 
     Raises:
@@ -50,21 +53,22 @@ def run(plan: Plan, out: Path, *, resume: bool = False, progress: Progress | Non
         HorenError: whatever the model or the method raise.
     """
     report = progress or _silent
-    dataset = load(plan.dataset, plan.path, limit=plan.edits)
-    if len(dataset.records) < plan.edits:
+    dataset = load(plan.dataset, plan.path, limit=plan.skip + plan.edits)
+    if len(dataset.records) < plan.skip + plan.edits:
         raise DataError(
             f"{plan.path} holds {len(dataset.records)} usable records ({len(dataset.rejected)} are not), fewer than "
-            f"{plan.edits} edits: ask for as many as there are."
+            f"{plan.edits} edits after {plan.skip} left out: ask for as many as there are."
         )
+    known = {} if base is None else _base_of(base, plan, dataset)
     _claim(plan, out, dataset, resume=resume)
-    base = _read_base(out / BASE)
+    known |= _read_base(out / BASE)
     report("loading the model", 0, 1)
     model, tokenizer = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     similarity = Similarity(load_encoder(device=model.device)) if dataset.unstructured else None
     for seed in range(plan.seeds):
         method = open_method(plan.method, model, tokenizer, preset=plan.preset, settings=plan.settings, seed=seed)
         try:
-            _Seed(plan, dataset, out, seed, method, _Shared(base, similarity, report)).run()
+            _Seed(plan, dataset, out, seed, method, _Shared(known, similarity, report)).run()
         finally:
             method.close()
 
@@ -91,10 +95,10 @@ class _Seed:
         shared: _Shared,
     ) -> None:
         self._plan, self._method, self._progress, self._number = plan, method, shared.progress, seed
-        self._edits = stream(dataset.records, plan.edits, seed)
+        self._edits = stream(dataset.records[plan.skip :], plan.edits, seed)
         self._folder, self._base_file = out / f"seed-{seed}", out / BASE
         budget = plan.answer_budget(unstructured=dataset.unstructured)
-        batch = 32 if budget <= 64 else 8
+        batch = 64 if budget <= 64 else 8
         self._asker = Asker(method, budget, batch, dataset.unstructured, shared.base, shared.similarity)
         self._spent = {"batches": 0, "counted": 0, "flops": 0, "timed": 0, "seconds": 0.0}
 
@@ -200,6 +204,22 @@ def _claim(plan: Plan, out: Path, dataset: Dataset, *, resume: bool) -> None:
     except OSError as error:
         raise StoreError(f"{out} cannot be made ({error.strerror}): choose a folder that can be written.") from error
     _write_json(place, manifest(plan, dataset))
+
+
+def _base_of(other: Path, plan: Plan, dataset: Dataset) -> dict[str, Answer]:
+    """The untouched model's answers of another run, which has to have asked the same model in the same way."""
+    try:
+        found = json.loads((other / MANIFEST).read_text(encoding="utf-8"))
+        theirs, unstructured = Plan(**found["plan"]), bool(found["dataset"]["unstructured"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{other} holds no run to take answers from ({error!r}): give a run's folder.") from error
+    differs = [name for name in ("model", "dtype", "device") if getattr(theirs, name) != getattr(plan, name)]
+    budgets = theirs.answer_budget(unstructured=unstructured), plan.answer_budget(unstructured=dataset.unstructured)
+    if budgets[0] != budgets[1]:
+        differs.append("budget")
+    if differs:
+        raise StoreError(f"{other} asked in another way ({', '.join(differs)}): give a run of the same model.")
+    return _read_base(other / BASE)
 
 
 def _read_base(place: Path) -> dict[str, Answer]:

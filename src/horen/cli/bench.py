@@ -48,6 +48,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting; may be repeated.")
     ] = None,
     edits: Annotated[int, typer.Option("--edits", min=1, help="Length of the stream.")] = 1000,
+    skip: Annotated[int, typer.Option("--skip", min=0, help="Usable records left out at the file's beginning.")] = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Edits applied in one call.")] = 1,
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="An embedded name, folder or hub id.")] = (
         "smollm2-135m-instruct"
@@ -58,6 +59,10 @@ def run(
         int, typer.Option("--max-new-tokens", min=0, help="Budget of an answer; 0: 24, or 256 for long targets.")
     ] = 0,
     text: Annotated[Path | None, typer.Option("--text", metavar="FILE", help="Held-aside text for retention.")] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", metavar="DIR", help="Take the untouched model's answers over from another run."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same plan.")] = False,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
@@ -85,6 +90,7 @@ def run(
         preset=preset.value,
         settings=parse_settings(settings or []),
         edits=edits,
+        skip=skip,
         batch=batch,
         sample=sample,
         seeds=seeds,
@@ -96,7 +102,7 @@ def run(
     make_ready(model)
     try:
         with Phases() as phases:
-            run_plan(plan, out, resume=resume, progress=phases.at)
+            run_plan(plan, out, resume=resume, base=base, progress=phases.at)
     except KeyboardInterrupt:
         say(f"Interrupted: what was scored is in {out}. The same command with --resume goes on.")
         raise typer.Exit(130) from None

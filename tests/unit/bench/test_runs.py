@@ -13,6 +13,7 @@ from bench_support import SETTINGS, save_taught_model, write_facts
 from typer.testing import CliRunner
 
 from horen.baselines.codebook import CodebookMethod
+from horen.bench import asking
 from horen.bench import run as running
 from horen.bench.page import write_page
 from horen.bench.plan import Plan
@@ -269,3 +270,37 @@ def test_paragraphs_are_scored_by_their_overlap_and_meaning(
     assert 0 <= kinds["prompt"]["bleu"]["mean"] <= 1
     assert "similarity" not in kinds["sub_question"]
     assert read(tmp_path / "out").at(1)[0].scores["headline"]["reliability"]["mean"] == 1.0
+
+
+def test_untouched_answers_of_another_run_are_taken_over(
+    plan: Plan, done: Path, untouched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(CodebookMethod, "disabled", lambda _: pytest.fail("the untouched model was asked"))
+    monkeypatch.setattr(running, "inference_times", lambda *_: {})
+    monkeypatch.setattr(asking.scorer, "divergences", lambda _method, texts, _kl: [0.0] * len(texts))
+    run(dataclasses.replace(plan, text=None), tmp_path / "out", base=untouched)
+    assert said(tmp_path / "out", 4) == said(done, 4)
+
+
+@pytest.mark.parametrize(("change", "named"), [({"budget": 5}, "budget"), ({"dtype": "bfloat16"}, "dtype")])
+def test_untouched_answers_given_otherwise_are_refused(
+    change: dict[str, Any], named: str, plan: Plan, untouched: Path, tmp_path: Path
+):
+    with pytest.raises(StoreError, match=rf"asked in another way \({named}\)"):
+        run(dataclasses.replace(plan, **change), tmp_path / "out", base=untouched)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_run_has_no_answers_to_give(plan: Plan, tmp_path: Path):
+    with pytest.raises(StoreError, match="holds no run"):
+        run(plan, tmp_path / "out", base=tmp_path)
+
+
+def test_records_are_left_out_at_the_beginning(plan: Plan, tmp_path: Path):
+    later = dataclasses.replace(plan, method="none", settings={}, skip=2, edits=2, text=None)
+    run(later, tmp_path / "out")
+    whole = [line["prompt"] for line in map(json.loads, Path(plan.path).read_text().splitlines())]
+    asked = [row.text for row in checkpoint_rows(tmp_path / "out" / "seed-0", 2) if row.kind == "prompt"]
+    assert asked == whole[2:4]
+    with pytest.raises(DataError, match="after 3 left out"):
+        run(dataclasses.replace(later, skip=3), tmp_path / "other")

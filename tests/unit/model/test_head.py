@@ -79,7 +79,8 @@ def test_nothing_is_kept_without_gradients():
 def test_the_head_of_a_model():
     model = tiny_model()
     head = Head.of(model)
-    assert head is not None and head.module is model.get_output_embeddings()
+    assert head is not None
+    assert head.module is model.get_output_embeddings()
 
 
 @pytest.mark.parametrize("why", ["hook", "replaced", "meta"])
