@@ -100,6 +100,7 @@ class _Seed:
         budget = plan.answer_budget(unstructured=dataset.unstructured)
         batch = 64 if budget <= 64 else 8
         self._asker = Asker(method, budget, batch, dataset.unstructured, shared.base, shared.similarity)
+        self._perplexity: float | None = None  # of the untouched model
         self._spent = {"batches": 0, "counted": 0, "flops": 0, "timed": 0, "seconds": 0.0}
 
     def run(self) -> None:
@@ -151,7 +152,8 @@ class _Seed:
             "inference": inference_times(self._method, [item.record.prompt for item in held]),
         }
         if self._plan.text is not None:
-            costs["retention"] = text_perplexity(self._method, Path(self._plan.text))
+            costs["retention"] = text_perplexity(self._method, Path(self._plan.text), self._perplexity)
+            self._perplexity = costs["retention"]["perplexity_base"]
         lines = "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows)
         write_text(self._folder / f"checkpoint-{count}.jsonl", lines)
         _write_json(self._folder / f"checkpoint-{count}.json", costs)  # last: its presence says that all is there
