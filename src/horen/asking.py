@@ -10,6 +10,7 @@ import torch
 from horen.edits import EditRecord, Explanation, check_encodable, same_text
 from horen.errors import EditError, ModelError
 from horen.model.adapter import Placed, Routed
+from horen.model.contexts import greedy
 from horen.model.padding import left_padded
 from horen.session import Session
 
@@ -122,14 +123,7 @@ def _answers(
         raise EditError(f"max_new_tokens={max_new_tokens!r} is not valid: ask for at least one new token.")
     model: Any = session.model
     tokenizer = session.tokenizer
-    ends = session.contexts.ends.all
-    settings: dict[str, Any] = {
-        "do_sample": False,
-        "max_new_tokens": max_new_tokens,
-        "eos_token_id": list(ends) or None,
-        "pad_token_id": tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends[0] if ends else 0),
-        **options,
-    }
+    settings = {**greedy(session.contexts.ends, tokenizer, max_new_tokens), **options}
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     answers = [""] * len(rows)
     for start in range(0, len(order), _BATCH):

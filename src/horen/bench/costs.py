@@ -14,7 +14,7 @@ from horen.bench import scorer
 from horen.bench.method import Method
 from horen.bench.metrics.retention import perplexity
 from horen.errors import DataError
-from horen.model.contexts import ends_of
+from horen.model.contexts import ends_of, greedy
 from horen.model.padding import left_padded
 
 _WINDOW = 128  # tokens read, and as many scored
@@ -93,14 +93,14 @@ def _perplexity(method: Method, windows: Sequence[list[int]]) -> float:
 def _times(method: Method, prompt: str) -> tuple[float, float]:
     model: Any = method.model
     ids, mask, _ = left_padded(method.rows([prompt]), method.model)
-    ends = ends_of(method.model, method.tokenizer).all
-    settings = {"do_sample": False, "pad_token_id": ends[0] if ends else 0, "eos_token_id": None}
+    ends = ends_of(method.model, method.tokenizer)
     seconds = []
     for new in (1, 1 + _NEW):
+        settings = greedy(ends, method.tokenizer, new) | {"eos_token_id": None}
         _synchronise(ids.device)
         start = time.perf_counter()
         with torch.inference_mode():
-            model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=new, **settings)
+            model.generate(input_ids=ids, attention_mask=mask, **settings)
         _synchronise(ids.device)
         seconds.append(time.perf_counter() - start)
     return seconds[0], (seconds[1] - seconds[0]) / _NEW

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from horen.bench.method import Method
-from horen.model.contexts import ends_of
+from horen.model.contexts import ends_of, greedy
 from horen.model.padding import left_padded
 
 # Logits of [rows, vocabulary] in float32: a batch of divergences keeps two of them.
@@ -65,14 +65,8 @@ def answer_rows(
 ) -> list[Answer]:
     """Greedy answers to rows of token ids."""
     model: Any = method.model
-    ends = ends_of(method.model, method.tokenizer).all
-    pad = method.tokenizer.pad_token_id
-    settings = {
-        "do_sample": False,
-        "max_new_tokens": budget,
-        "eos_token_id": list(ends) or None,
-        "pad_token_id": pad if pad is not None else (ends[0] if ends else 0),
-    }
+    known = ends_of(method.model, method.tokenizer)
+    ends, settings = known.all, greedy(known, method.tokenizer, budget)
     found: dict[int, Answer] = {}
     for numbers, some in _batches(rows, batch):
         ids, mask, _ = left_padded(some, method.model)

@@ -169,6 +169,19 @@ def ends_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ends:
     return Ends(plain, chat, tuple(dict.fromkeys(token for token in (*known, chat) if token is not None)))
 
 
+def greedy(ends: Ends, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> dict[str, Any]:
+    """What ``model.generate`` is told for the likeliest answer of at most so many tokens, up to its natural end."""
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        pad = ends.all[0] if ends.all else 0
+    return {
+        "do_sample": False,
+        "max_new_tokens": max_new_tokens,
+        "eos_token_id": list(ends.all) or None,
+        "pad_token_id": pad,
+    }
+
+
 def _unspaced(character: str) -> bool:
     return any(low <= ord(character) <= high for low, high in _UNSPACED)
 
