@@ -13,25 +13,30 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import BufferedReader
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, BinaryIO, Protocol
 
 from horen.errors import DataError
 from horen.files import whole_file
+from horen.textfiles import (
+    BadRecordError,
+    Item,
+    checked_text,
+    decode_line,
+    json_lines,
+    json_name,
+    not_json,
+    numbered_lines,
+    refuse_utf16,
+    unreadable,
+)
 
-# These bounds keep the memory constant whatever the file holds. The csv module refuses longer fields by itself.
-_LONGEST_LINE = 16 * 1024 * 1024
-_LONGEST_TEXT = 100_000
+# The csv module refuses longer fields by itself.
 _LONGEST_FIELD = 131_072
 
 _READABLE = ".jsonl, .ndjson, .json, .csv or .tsv"
 _WRITABLE = ".jsonl, .ndjson, .csv or .tsv"
-_BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_JSON_NAMES = {type(None): "null", bool: "true or false", int: "a number", float: "a number"}
-_JSON_NAMES |= {str: "text", list: "a list", dict: "an object"}
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,6 @@ class EditLike(Protocol):
     def target(self) -> str: ...  # noqa: D102
     @property
     def rephrases(self) -> Sequence[str]: ...  # noqa: D102
-
-
-class _BadRecordError(Exception):
-    """The reason why a record cannot be used."""
-
-
-# What a format's reader gives for a record: the raw value, or why there is none.
-_Raw = Iterator[tuple[int, object]]
 
 
 def iter_edits(path: Path, *, on_bad: Callable[[BadLine], None] | None = None) -> Iterator[FileRecord]:
@@ -119,24 +116,23 @@ def _check_file_can_be_read(path: Path) -> None:
         if path.is_dir():
             raise DataError(f"{path} is a folder; give a file that ends in {_READABLE}.")
         with path.open("rb") as handle:
-            if handle.peek(2)[:2] in _UTF16:
-                raise DataError(f"{path} is UTF-16 text where UTF-8 is expected; save it again as UTF-8.")
+            refuse_utf16(path, handle.peek(2))
     except FileNotFoundError:
         raise DataError(f"The file {path} does not exist; check the path.") from None
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _records(
-    path: Path, reader: Callable[[Path], _Raw], on_bad: Callable[[BadLine], None] | None
+    path: Path, reader: Callable[[Path], Iterator[Item]], on_bad: Callable[[BadLine], None] | None
 ) -> Iterator[FileRecord]:
     unit = "record" if reader is _read_json else "line"
     for line, raw in _with_system_errors_named(path, reader):
         try:
-            if isinstance(raw, _BadRecordError):
+            if isinstance(raw, BadRecordError):
                 raise raw
             prompt, target, rephrases = _check_record(raw)
-        except _BadRecordError as error:
+        except BadRecordError as error:
             if on_bad is None:
                 raise DataError(
                     f"{path}, {unit} {line}: {error}; fix the {unit}, or skip bad lines with --skip-bad."
@@ -146,52 +142,31 @@ def _records(
         yield FileRecord(line, prompt, target, rephrases)
 
 
-def _with_system_errors_named(path: Path, reader: Callable[[Path], _Raw]) -> _Raw:
+def _with_system_errors_named(path: Path, reader: Callable[[Path], Iterator[Item]]) -> Iterator[Item]:
     # Apart from _records, so that an OSError of the caller's on_bad (a closed pipe) is not taken for the file's.
     try:
         yield from reader(path)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _read_jsonl(path: Path) -> _Raw:
+def _read_jsonl(path: Path) -> Iterator[Item]:
     with path.open("rb") as handle:
-        for number, raw in _lines(handle):
-            if isinstance(raw, _BadRecordError):
-                yield number, raw
-            elif raw.strip():
-                yield number, _parse_line(raw)
+        yield from json_lines(handle)
 
 
-def _parse_line(raw: bytes) -> object:
+def _read_json(path: Path) -> Iterator[Item]:
     try:
-        return json.loads(_decode(raw))
-    except _BadRecordError as error:
-        return error
-    except json.JSONDecodeError as error:
-        return _BadRecordError(f"it is not JSON ({error.msg}, column {error.colno})")
+        content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        return _BadRecordError(f"it is not usable JSON ({error})")
-
-
-def _read_json(path: Path) -> _Raw:
-    try:
-        content = json.loads(path.read_bytes().removeprefix(_BOM).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start + 1}); save it again as UTF-8.") from None
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} is not JSON ({error.msg}, line {error.lineno}, column {error.colno}); fix it there, or name the "
-            "file .jsonl if it holds one object a line."
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not usable JSON ({error}); write one object a line in a .jsonl file.") from None
+        way_out = "fix it there, or name the file .jsonl if it holds one object a line."
+        raise not_json(path, error, way_out) from None
     if not isinstance(content, list):
-        raise DataError(f"{path} holds {_json_name(content)} where a list of objects is expected; put it into [ ].")
+        raise DataError(f"{path} holds {json_name(content)} where a list of objects is expected; put it into [ ].")
     yield from enumerate(content, start=1)
 
 
-def _read_table(path: Path, delimiter: str) -> _Raw:
+def _read_table(path: Path, delimiter: str) -> Iterator[Item]:
     with path.open("rb") as handle:
         lines = _TextLines(handle)
         # Not strict would turn a quote that is never closed into one huge field without a word.
@@ -203,11 +178,11 @@ def _read_table(path: Path, delimiter: str) -> _Raw:
                 row = next(reader)
             except StopIteration:
                 return
-            except _BadRecordError as error:
+            except BadRecordError as error:
                 yield start, error
             except csv.Error as error:
                 reason = "a quote is not closed" if "unexpected end of data" in str(error) else str(error)
-                yield start, _BadRecordError(f"it is not a row of the table ({reason})")
+                yield start, BadRecordError(f"it is not a row of the table ({reason})")
             else:
                 # Spreadsheets leave rows of nothing but separators behind.
                 if any(value.strip() for value in row):
@@ -217,7 +192,7 @@ def _read_table(path: Path, delimiter: str) -> _Raw:
 def _read_header(path: Path, reader: Iterator[list[str]], delimiter: str) -> list[str]:
     try:
         names = [name.strip().lower() for name in next(reader, [])]
-    except (csv.Error, _BadRecordError) as error:
+    except (csv.Error, BadRecordError) as error:
         raise DataError(f"{path}, line 1: the header row cannot be read ({error}); fix the line.") from None
     separator = "tabs" if delimiter == "\t" else "commas"
     for name in ("prompt", "target"):
@@ -234,7 +209,7 @@ def _read_header(path: Path, reader: Iterator[list[str]], delimiter: str) -> lis
 
 def _row_to_raw(header: list[str], row: list[str]) -> object:
     if len(row) > len(header):
-        return _BadRecordError(
+        return BadRecordError(
             f'it has {len(row)} values where the header row names {len(header)} (put "..." around a value with a '
             "separator in it)"
         )
@@ -247,9 +222,9 @@ def _row_to_raw(header: list[str], row: list[str]) -> object:
 class _TextLines:
     """The lines of a file as text, counted. After an error it goes on with the next line, unlike a generator."""
 
-    def __init__(self, handle: BufferedReader) -> None:
+    def __init__(self, handle: BinaryIO) -> None:
         self.line = 0
-        self._source = _lines(handle)
+        self._source = numbered_lines(handle)
         self._pending: list[str] = []
 
     def __iter__(self) -> _TextLines:
@@ -259,34 +234,13 @@ class _TextLines:
         if not self._pending:
             _, raw = next(self._source)
             self.line += 1
-            if isinstance(raw, _BadRecordError):
+            if isinstance(raw, BadRecordError):
                 raise raw
             # Some spreadsheets still end lines with a carriage return alone.
-            self._pending = re.split(r"(?<=\r)(?=[^\n])", _decode(raw))[::-1]
+            self._pending = re.split(r"(?<=\r)(?=[^\n])", decode_line(raw))[::-1]
         else:
             self.line += 1
         return self._pending.pop()
-
-
-def _lines(handle: BufferedReader) -> Iterator[tuple[int, bytes | _BadRecordError]]:
-    number = 0
-    while raw := handle.readline(_LONGEST_LINE + 1):
-        number += 1
-        if number == 1:
-            raw = raw.removeprefix(_BOM)
-        if len(raw) <= _LONGEST_LINE or raw.endswith(b"\n"):
-            yield number, raw
-            continue
-        while not raw.endswith(b"\n") and (raw := handle.readline(_LONGEST_LINE)):
-            pass
-        yield number, _BadRecordError(f"it is longer than {_LONGEST_LINE // 2**20} MiB")
-
-
-def _decode(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _BadRecordError(f"it is not UTF-8 text (byte {error.start + 1} of the line)") from None
 
 
 # --- checking --------------------------------------------------------------------------------------------------
@@ -294,15 +248,15 @@ def _decode(raw: bytes) -> str:
 
 def _check_record(raw: object) -> tuple[str, str, tuple[str, ...]]:
     if not isinstance(raw, dict):
-        raise _BadRecordError(f"it is {_json_name(raw)} where an object with prompt and target is expected")
+        raise BadRecordError(f"it is {json_name(raw)} where an object with prompt and target is expected")
     for name in ("prompt", "target"):
         if name not in raw:
-            raise _BadRecordError(f"it has no {name}")
+            raise BadRecordError(f"it has no {name}")
     rephrases = raw.get("rephrases")
     if rephrases is None or isinstance(rephrases, str):
         rephrases = [] if rephrases is None else [rephrases]
     if not isinstance(rephrases, list):
-        raise _BadRecordError(f"rephrases is {_json_name(rephrases)} where a list of texts is expected")
+        raise BadRecordError(f"rephrases is {json_name(rephrases)} where a list of texts is expected")
     return (
         _check_text("prompt", raw["prompt"]),
         _check_text("target", raw["target"]),
@@ -311,17 +265,10 @@ def _check_record(raw: object) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _check_text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise _BadRecordError(f"{name} is {_json_name(value)} where text is expected")
-    if not value.strip():
-        raise _BadRecordError(f"{name} is empty")
-    if len(value) > _LONGEST_TEXT:
-        raise _BadRecordError(f"{name} has {len(value)} characters, more than {_LONGEST_TEXT}")
-    if "\0" in value:
-        raise _BadRecordError(f"{name} holds a NUL character")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise _BadRecordError(f"{name} holds half of a surrogate pair, which is no character")
-    return value
+    text = checked_text(value, name)
+    if not text.strip():
+        raise BadRecordError(f"{name} is empty")
+    return text
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
@@ -347,7 +294,7 @@ def _write(path: Path, handle: IO[str], records: Iterable[EditLike]) -> int:
             if table:
                 table.writerow([prompt, target, _join(rephrases)])
                 continue
-        except _BadRecordError as error:
+        except BadRecordError as error:
             raise DataError(f"{path} was not written: record {number}: {error}; correct it or leave it out.") from None
         handle.write(json.dumps(raw if rephrases else {"prompt": prompt, "target": target}, ensure_ascii=False) + "\n")
     return number
@@ -357,23 +304,15 @@ def _join(rephrases: tuple[str, ...]) -> str:
     joined = "|".join(rephrases)
     # Reading would take these apart differently, or not at all.
     if any("|" in text or text != text.strip() for text in rephrases) or len(joined) > _LONGEST_FIELD:
-        raise _BadRecordError(
+        raise BadRecordError(
             "rephrases do not fit into one column of a table (they hold '|' or outer blanks, or are too long), but "
             "would into a .jsonl file"
         )
     return joined
 
 
-def _json_name(value: object) -> str:
-    return _JSON_NAMES.get(type(value), type(value).__name__)
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions.")
-
-
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_READERS: Mapping[str, Callable[[Path], _Raw]] = {
+_READERS: Mapping[str, Callable[[Path], Iterator[Item]]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".json": _read_json,

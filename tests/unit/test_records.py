@@ -152,7 +152,7 @@ BAD_JSON = [
     (line_of(GOOD | {"target": True}), "target is true or false"),
     (line_of(GOOD | {"target": " \t"}), "target is empty"),
     (line_of(GOOD | {"prompt": "a\0b"}), "prompt holds a NUL"),
-    (line_of(GOOD | {"prompt": "a\ud800"}), "prompt holds half of a surrogate"),
+    (line_of(GOOD | {"prompt": "a\ud800"}), "prompt holds half a character"),
     (line_of(GOOD | {"prompt": "a" * 100_001}), "prompt has 100001 characters"),
     (line_of(GOOD | {"rephrases": 1}), "rephrases is a number"),
     (line_of(GOOD | {"rephrases": {}}), "rephrases is an object"),

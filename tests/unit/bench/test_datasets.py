@@ -186,8 +186,9 @@ def test_a_path_is_never_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_folder(tmp_path: Path):
-    with pytest.raises(DataError, match="is a folder; give one of its files"):
+    with pytest.raises(DataError) as error:
         load("jsonl", tmp_path)
+    assert str(error.value) == f"{tmp_path} is a folder; give one of its files, JSON or JSON Lines."
 
 
 @pytest.mark.parametrize(

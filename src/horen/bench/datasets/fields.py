@@ -8,18 +8,9 @@ from typing import TypeVar
 
 from horen.bench.records import Negative, Question, Record, Rejected
 from horen.edits import same_text
+from horen.textfiles import BadRecordError, Item, checked_text, json_name
 
-# The value at a place of a file, counted from 1; a BadRecordError where there is none.
-Item = tuple[int, object]
 _Made = TypeVar("_Made")
-
-_LONGEST_TEXT = 100_000
-_JSON_NAMES = {type(None): "null", bool: "true or false", int: "a number", float: "a number"}
-_JSON_NAMES |= {str: "text", list: "a list", dict: "an object"}
-
-
-class BadRecordError(Exception):
-    """Why a record cannot be used."""
 
 
 class Fields:
@@ -30,7 +21,7 @@ class Fields:
 
     def __init__(self, raw: object, within: str = "") -> None:
         if not isinstance(raw, Mapping):
-            raise BadRecordError(f"{within.rstrip('.') or 'it'} is {_kind(raw)} where an object is expected")
+            raise BadRecordError(f"{within.rstrip('.') or 'it'} is {json_name(raw)} where an object is expected")
         self._raw: Mapping[str, object] = raw
         self._within = within
 
@@ -174,23 +165,8 @@ def _answers(value: object, name: str) -> tuple[str, ...]:
 
 
 def _text(value: object, name: str, expected: str = "text is") -> str:
-    if not isinstance(value, str):
-        raise BadRecordError(f"{name} is {_kind(value)} where {expected} expected")
-    text = value.strip()
-    if len(text) > _LONGEST_TEXT:
-        raise BadRecordError(f"{name} has {len(text)} characters, more than {_LONGEST_TEXT}")
-    if "\0" in text:
-        raise BadRecordError(f"{name} holds a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BadRecordError(f"{name} holds half a character (a lone surrogate)") from None
-    return text
+    return checked_text(value, name, expected).strip()
 
 
 def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _kind(value: object) -> str:
-    return _JSON_NAMES.get(type(value), type(value).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import json
 import re
@@ -10,11 +11,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from horen.bench.datasets.fields import BadRecordError, Item
 from horen.errors import DataError
+from horen.textfiles import BadRecordError, Item, json_lines, json_value, not_json, refuse_utf16, unreadable
 
-_BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _HUB_ID = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+?)(:(?P<part>[\w./-]+))?")
 _DATA_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".gz", ".zip")
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -31,9 +30,7 @@ def read(place: str | Path) -> bytes:
     """
     path = Path(place)
     try:
-        if path.is_dir():
-            raise DataError(f"{path} is a folder; give one of its files, JSON or JSON Lines.")
-        data = path.read_bytes()
+        data = None if path.is_dir() else path.read_bytes()
     except FileNotFoundError:
         hub_id = _HUB_ID.fullmatch(place) if isinstance(place, str) else None
         if hub_id is None or hub_id["repository"].lower().endswith(_DATA_ENDINGS):
@@ -42,10 +39,10 @@ def read(place: str | Path) -> bytes:
             ) from None
         return _fetch(hub_id["repository"], hub_id["part"])
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read ({why}); check the path and its permissions.") from error
-    if data.startswith(_UTF16):
-        raise DataError(f"{path} is UTF-16 text where UTF-8 is expected; save it again as UTF-8.")
+        raise unreadable(path, error) from error
+    if data is None:
+        raise DataError(f"{path} is a folder; give one of its files, JSON or JSON Lines.")
+    refuse_utf16(path, data)
     return data
 
 
@@ -57,14 +54,14 @@ def items(data: bytes, name: str) -> Iterator[Item]:
     Raises:
         DataError: when a list is not JSON; ``name`` says where.
     """
-    body = data.removeprefix(_BOM)
-    return _of_list(body, name) if _is_list(body) else _of_lines(body)
+    body = data.removeprefix(codecs.BOM_UTF8)
+    return _of_list(body, name) if _is_list(body) else json_lines(BytesIO(data))
 
 
 def spread_object(data: bytes) -> bool:
     """Whether a file is one JSON object over several lines."""
-    body = data.removeprefix(_BOM).strip()
-    return body.startswith(b"{") and b"\n" in body and isinstance(_value(body), dict)
+    body = data.removeprefix(codecs.BOM_UTF8).strip()
+    return body.startswith(b"{") and b"\n" in body and isinstance(json_value(body), dict)
 
 
 def _is_list(body: bytes) -> bool:
@@ -72,21 +69,15 @@ def _is_list(body: bytes) -> bool:
         return False
     first, _, rest = body.lstrip().partition(b"\n")
     # JSON Lines may begin with a list as well, which is a bad record then.
-    return not rest.strip() or isinstance(_value(first), BadRecordError)
+    return not rest.strip() or isinstance(json_value(first), BadRecordError)
 
 
 def _of_list(body: bytes, name: str) -> Iterator[Item]:
     try:
         yield from _elements(body.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} is not UTF-8 text (byte {error.start + 1}); save it again as UTF-8.") from None
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{name} is not JSON ({error.msg}, line {error.lineno}, column {error.colno}); a list of objects, or one "
-            "object a line, is expected: fix it there, or download it again."
-        ) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not usable JSON ({error}); write one object a line instead.") from None
+        way_out = "a list of objects, or one object a line, is expected: fix it there, or download it again."
+        raise not_json(name, error, way_out) from None
 
 
 def _elements(text: str) -> Iterator[Item]:
@@ -111,23 +102,6 @@ def _elements(text: str) -> Iterator[Item]:
 def _after_blanks(text: str, position: int) -> int:
     blanks = _BLANK.match(text, position)
     return position if blanks is None else blanks.end()
-
-
-def _of_lines(body: bytes) -> Iterator[Item]:
-    for number, line in enumerate(BytesIO(body), start=1):
-        if line.strip():
-            yield number, _value(line)
-
-
-def _value(raw: bytes) -> object:
-    try:
-        return json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return BadRecordError(f"it is not UTF-8 text (byte {error.start + 1})")
-    except json.JSONDecodeError as error:
-        return BadRecordError(f"it is not JSON ({error.msg}, column {error.colno})")
-    except (ValueError, RecursionError) as error:
-        return BadRecordError(f"it is not usable JSON ({error})")
 
 
 def _fetch(repository: str, part: str | None) -> bytes:
