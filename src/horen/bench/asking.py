@@ -43,7 +43,7 @@ class Row:
         kind: ``prompt``, ``rephrase``, a kind of negative or a kind of portability question.
         text: what was asked.
         answers: what counts as right; for a negative the untouched model's answer.
-        answer: what the model said.
+        answer: what the model said, as it was decoded.
         cut: whether the budget ended the answer.
         scores: by name, each in [0, 1] unless it is a divergence in nats.
         nearest: the edit prompt to which a routing method sends the text.
@@ -161,7 +161,7 @@ class Asker:
                     kind=item.kind,
                     text=item.text,
                     answers=item.answers or (self.base[item.text].text,),
-                    answer=answer.text,
+                    answer=answer.raw,
                     cut=answer.cut,
                     scores=scores,
                     nearest=None if route is None else route.prompt,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import horen
 from horen.bench.asking import Stored
 from horen.bench.records import Dataset, Record
 from horen.edits import same_text
@@ -139,9 +142,19 @@ def manifest(plan: Plan, dataset: Dataset) -> dict[str, Any]:
             "first_rejected": [asdict(item) for item in dataset.rejected[:20]],
             "unstructured": dataset.unstructured,
         },
+        "code": _code(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "machine": _machine(plan.device),
     }
+
+
+def _code() -> str:
+    """SHA-256 of the package's own source, which tells apart what a version number does not."""
+    root = Path(horen.__file__).parent
+    digest = hashlib.sha256()
+    for place in sorted(root.rglob("*.py")):
+        digest.update(place.relative_to(root).as_posix().encode() + b"\0" + place.read_bytes())
+    return digest.hexdigest()
 
 
 def _version(package: str) -> str | None:

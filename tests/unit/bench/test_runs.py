@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from bench_support import SETTINGS, save_taught_model, write_facts
 from typer.testing import CliRunner
 
@@ -62,6 +63,9 @@ def test_what_a_run_leaves(done: Path):
     assert sorted(place.name for place in done.iterdir()) == ["base.json", "manifest.json", "seed-0"]
     names = {place.name for place in (done / "seed-0").iterdir()}
     assert {"checkpoint-1.json", "checkpoint-1.jsonl", "checkpoint-4.json", "checkpoint-4.jsonl", "state"} <= names
+    manifest = json.loads((done / "manifest.json").read_text())
+    assert len(manifest["code"]) == 64
+    assert manifest["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
 def test_scores_of_a_run(done: Path, untouched: Path):
@@ -76,7 +80,7 @@ def test_scores_of_a_run(done: Path, untouched: Path):
     assert "routing" in last.scores
     assert "routing" not in base.at(4)[0].scores
     prompts = [row for row in checkpoint_rows(done / "seed-0", 4) if row.kind == "prompt"]
-    assert {row.text: row.answer for row in prompts}["The capital of France is"] == "Paris"
+    assert {row.text: row.answer for row in prompts}["The capital of France is"] == " Paris"
     assert all(row.scores["forced"] == row.scores["agreement"] == 1.0 for row in prompts)
 
 
