@@ -62,6 +62,15 @@ class Result:
         """Numbers of edits at which something was scored."""
         return tuple(sorted({item.edits for item in self.checkpoints}))
 
+    @property
+    def last(self) -> Checkpoint:
+        """The last checkpoint of the first seed that got there."""
+        return self.at(self.stops[-1])[0]
+
+    def rows(self) -> list[Row]:
+        """Everything that was asked at :attr:`last`."""
+        return checkpoint_rows(self.folder / f"seed-{self.last.seed}", self.last.edits)
+
     def at(self, edits: int) -> list[Checkpoint]:
         """The checkpoints after so many edits, one for each seed that got there."""
         return [item for item in self.checkpoints if item.edits == edits]

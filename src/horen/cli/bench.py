@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from horen.cli.edit import parse_settings
 from horen.cli.opening import make_ready
@@ -116,24 +115,28 @@ def run(
 @bench.command("report")
 def report(
     folders: Folders,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with tables and curves.")
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it all as one page.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write it all as Markdown, drawings beside it.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every checkpoint, not the last alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the scores of runs side by side."""
+    """Show the scores of runs side by side.
+
+    A written report has everything: curves over the stream, scores by age, routing, costs and examples of failures.
+    """
+    from horen.bench.report import write_markdown, write_page  # noqa: PLC0415
     from horen.bench.results import read  # noqa: PLC0415
 
     results = [read(folder) for folder in folders]
-    if html is not None:
-        from horen.bench.page import write_page  # noqa: PLC0415
-
-        write_page(results, html)
-        say(f"The report is in {html}")
+    for place, write in ((html, write_page), (markdown, write_markdown)):
+        if place is not None:
+            write(results, place)
+            say(f"The report is in {place}")
     if as_json:
         emit([result.to_dict() for result in results])
-    elif html is None:
+    elif html is None and markdown is None:
         _show(results, every=every)
 
 
@@ -185,73 +188,15 @@ def datasets(as_json: AsJson = False) -> None:
 
 
 def _show(results: list[Result], *, every: bool) -> None:
-    show_table(_headline(results, every=every))
-    show_table(_details(results))
+    from horen.bench.report import tables  # noqa: PLC0415
 
-
-def _headline(results: list[Result], *, every: bool) -> Table:
-    headers: list[str | tuple[str, dict[str, Any]]] = ["run"]
-    headers += [(name, NUMBER) for name in ("edits", "reliability", "generalization", "locality", "overall")]
-    rows = []
-    for result in results:
-        for stop in result.stops if every else result.stops[-1:]:
-            first = result.at(stop)[0].scores["headline"]
-            spread = result.spread(stop)
-            several = len(result.at(stop)) > 1
-            cells = [_over(spread[name]) if several else _estimate(first[name]) for name in spread]
-            rows.append((result.name, str(stop), *cells))
-    return table(headers, rows)
-
-
-def _details(results: list[Result]) -> Table:
-    """The last checkpoint of each run: what routing, time and space say, and the legacy columns."""
-    from horen.bench.records import PORTABILITY  # noqa: PLC0415
-
-    names = ("legacy agreement", "teacher forced", "cut", "portability", "found at 1 %", "s/edit", "bytes/edit")
-    rows = []
-    for result in results:
-        last = result.at(result.stops[-1])[0]
-        kinds = last.scores["kinds"]
-        prompt = kinds["prompt"]
-        hops = [kinds[kind]["contains"]["mean"] for kind in PORTABILITY if kind in kinds]
-        rows.append(
-            (
-                result.name,
-                _number(prompt["agreement"]["mean"]),
-                _number(prompt["forced"]["mean"]),
-                _number(prompt["cut"]),
-                _number(sum(hops) / len(hops) if hops else None),
-                _found(last.scores),
-                _number(last.costs["seconds_an_edit"]),
-                f"{last.costs['bytes_an_edit']:.0f}",
-            )
-        )
-    headers: list[str | tuple[str, dict[str, Any]]] = ["run", *((name, NUMBER) for name in names)]
-    return table(headers, rows)
-
-
-def _found(scores: dict[str, Any]) -> str:
-    separations = scores.get("routing", {}).get("rephrase", {}).get("kinds", {})
-    found = [f"{kind} {_number(item['points'][1]['generalization'])}" for kind, item in separations.items()]
-    return ", ".join(found) or "-"
-
-
-def _estimate(value: Any) -> str:
-    if not isinstance(value, dict):
-        return _number(value)
-    if value["low"] is None:
-        return _number(value["mean"])
-    return f"{_number(value['mean'])} [{_number(value['low'])}, {_number(value['high'])}]"
-
-
-def _over(spread: dict[str, Any]) -> str:
-    if spread["mean"] is None:
-        return "-"
-    return f"{_number(spread['mean'])} ({_number(spread['minimum'])} to {_number(spread['maximum'])})"
+    for made in (tables.headline(results, every=every), tables.last_columns(results)):
+        headers = [name if place < made.words else (name, NUMBER) for place, name in enumerate(made.headers)]
+        show_table(table(headers, made.rows))
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _signed(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from typer.testing import CliRunner
 from horen.baselines.codebook import CodebookMethod
 from horen.bench import asking
 from horen.bench import run as running
-from horen.bench.page import write_page
 from horen.bench.plan import Plan
+from horen.bench.report import write_markdown, write_page
 from horen.bench.results import compare, read
 from horen.bench.run import checkpoint_rows, run
 from horen.cli.app import app
@@ -65,7 +66,7 @@ def test_what_a_run_leaves(done: Path):
     assert {"checkpoint-1.json", "checkpoint-1.jsonl", "checkpoint-4.json", "checkpoint-4.jsonl", "state"} <= names
     manifest = json.loads((done / "manifest.json").read_text())
     assert len(manifest["code"]) == 64
-    assert manifest["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert manifest["versions"]["torch"] == torch.__version__
 
 
 def test_scores_of_a_run(done: Path, untouched: Path):
@@ -198,17 +199,53 @@ def test_what_is_no_run(tmp_path: Path):
         read(tmp_path)
 
 
+SECTIONS = (
+    "Scores by number of edits",
+    "Scores by age",
+    "Every kind of question",
+    "Routing",
+    "How near prompts come to an edit",
+    "Costs",
+    "Where it fails",
+    "What was run",
+)
+
+
 def test_page(done: Path, untouched: Path, tmp_path: Path):
     place = tmp_path / "report.html"
     write_page([read(done), read(untouched)], place)
     text = place.read_text()
-    assert text.count("<svg") == 5
+    headings = re.findall("<h2>(.*?)</h2>", text)
+    assert headings == list(SECTIONS)
+    # four keys; four curves, two by age, one kind of negatives, one histogram, four costs
+    assert text.count("<svg") == 4 + 4 + 2 + 1 + 1 + 4
+    assert "prefers-color-scheme: dark" in text
     assert "horen default" in text
-    assert "none" in text
+    assert "the edit prompt is not answered with the target" in text
     assert "<script" not in text
-    assert "http" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
-        "http://creativecommons.org", ""
-    ).replace("https://matplotlib.org", "")
+    links = set(re.findall(r"(?:https?:)?//[\w.]+", text))
+    named = {"http://www.w3.org", "http://purl.org", "http://creativecommons.org", "https://matplotlib.org"}
+    assert links <= named  # names of vocabularies in the drawings; nothing is fetched
+
+
+def test_markdown(done: Path, untouched: Path, tmp_path: Path):
+    place = tmp_path / "report.md"
+    write_markdown([read(done), read(untouched)], place)
+    text = place.read_text()
+    assert re.findall("^## (.*)$", text, flags=re.MULTILINE) == list(SECTIONS)
+    images = re.findall(r"^!\[.*\]\((.*)\)$", text, flags=re.MULTILINE)
+    assert len(images) == 16
+    assert all((tmp_path / image).read_text().startswith("<svg") for image in images)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert "| run | edits | reliability | generalization | locality | overall |" in lines
+    assert any(line.startswith("| horen default") for line in lines)
+
+
+def test_a_report_that_cannot_be_written(done: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for write in (write_page, write_markdown):
+        with pytest.raises(StoreError, match=r"cannot be (written|made)"):
+            write([read(done)], tmp_path / "file" / "report")
 
 
 def test_commands(plan: Plan, done: Path, untouched: Path, tmp_path: Path):
@@ -223,6 +260,9 @@ def test_commands(plan: Plan, done: Path, untouched: Path, tmp_path: Path):
     document = json.loads(call("run", *options, *settings, "--json"))
     assert document["checkpoints"][-1]["scores"]["headline"]["reliability"]["mean"] == 1.0
     assert "horen default" in call("report", out, untouched)
+    call("report", out, "--html", tmp_path / "r.html", "--markdown", tmp_path / "r.md")
+    assert (tmp_path / "r.html").exists()
+    assert (tmp_path / "r.md").exists()
     assert json.loads(call("report", done, "--json"))[0]["over_seeds"]["4"]["reliability"]["mean"] == 1.0
     assert "reliability" in call("compare", done, untouched)
     assert json.loads(call("compare", done, untouched, "--json"))["edits"] == 4
