@@ -217,8 +217,8 @@ def test_page(done: Path, untouched: Path, tmp_path: Path):
     text = place.read_text()
     headings = re.findall("<h2>(.*?)</h2>", text)
     assert headings == list(SECTIONS)
-    # four keys; four curves, two by age, one kind of negatives, one histogram, four costs
-    assert text.count("<svg") == 4 + 4 + 2 + 1 + 1 + 4
+    # the key; four curves, two by age, one kind of negatives, one histogram, four costs
+    assert text.count("<svg") == 1 + 4 + 2 + 1 + 1 + 4
     assert "prefers-color-scheme: dark" in text
     assert "horen default" in text
     assert "the edit prompt is not answered with the target" in text
@@ -234,7 +234,7 @@ def test_markdown(done: Path, untouched: Path, tmp_path: Path):
     text = place.read_text()
     assert re.findall("^## (.*)$", text, flags=re.MULTILINE) == list(SECTIONS)
     images = re.findall(r"^!\[.*\]\((.*)\)$", text, flags=re.MULTILINE)
-    assert len(images) == 16
+    assert len(images) == 13
     assert all((tmp_path / image).read_text().startswith("<svg") for image in images)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert "| run | edits | reliability | generalization | locality | overall |" in lines

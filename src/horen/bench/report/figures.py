@@ -11,7 +11,7 @@ from horen.bench.records import NEGATIVES
 from horen.bench.results import HEADLINE, Result
 from horen.errors import ModelError
 
-_SIZE = (4.2, 3.0)
+_SIZE = (2.95, 2.3)
 # After Okabe and Ito: told apart with any colour vision, and lightened or darkened to stand on white and on black.
 _COLOURS = ("#0b84c6", "#d55e00", "#009e73", "#cc79a7", "#c98a00", "#56a4d9", "#8a8f98", "#9b6bd3")
 _DASHES = ("-", "--", "-.", ":")

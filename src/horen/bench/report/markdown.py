@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from horen.bench.files import write_text
+from horen.bench.report.figures import key
 from horen.bench.report.sections import INTRODUCTION, sections
 from horen.bench.report.tables import Table
 from horen.bench.results import Result
@@ -28,15 +29,18 @@ def write_markdown(results: Sequence[Result], place: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder} cannot be made ({error.strerror}): choose another place.") from error
-    lines = ["# Model editing benchmark", "", INTRODUCTION]
+
+    def image(title: str, drawing: str, name: str) -> str:
+        write_text(folder / name, drawing.replace("currentColor", _INK))
+        return f"![{_escaped(title)}]({folder.name}/{name})"
+
+    lines = ["# Model editing benchmark", "", INTRODUCTION, "", image(*key(results), "key.svg")]
     for section in found:
         lines += ["", f"## {section.title}", ""]
         lines += [section.text, ""] if section.text else []
         lines += [*_table(section.table), ""] if section.table is not None else []
         for number, (title, drawing) in enumerate(section.drawings, start=1):
-            name = f"{section.title.lower().replace(' ', '-')}-{number}.svg"
-            write_text(folder / name, drawing.replace("currentColor", _INK))
-            lines.append(f"![{_escaped(title)}]({folder.name}/{name})")
+            lines.append(image(title, drawing, f"{section.title.lower().replace(' ', '-')}-{number}.svg"))
     write_text(place, "\n".join(lines).rstrip() + "\n")
 
 

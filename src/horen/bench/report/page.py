@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
 from horen.bench.files import write_text
+from horen.bench.report.figures import key
 from horen.bench.report.sections import INTRODUCTION, sections
 from horen.bench.results import Result
 
@@ -25,6 +26,7 @@ def write_page(results: Sequence[Result], place: Path) -> None:
     page = environment.get_template("report.html").render(
         introduction=INTRODUCTION,
         names=[result.name for result in results],
+        key=key(results),
         sections=sections(results),
     )
     write_text(place, page)

@@ -42,18 +42,17 @@ def sections(results: Sequence[Result]) -> list[Section]:
     Raises:
         ModelError: when matplotlib, which draws the curves, is not installed.
     """
-    key = figures.key(results)
     found = [
         Section(
             "Scores by number of edits",
             table=tables.headline(results, every=True),
-            drawings=(key, *figures.curves(results)),
+            drawings=tuple(figures.curves(results)),
         ),
         Section(
             "Scores by age",
             "After the last checkpoint, by how many edits ago an edit was made.",
             tables.ages(results),
-            (key, *figures.by_age(results)),
+            tuple(figures.by_age(results)),
         ),
         Section(
             "Every kind of question",
@@ -70,7 +69,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
                 "method's threshold, negatives that fire there, area under the curve, and rephrases found where "
                 "0.1, 1 and 5 % of the negatives fire.",
                 tables.routing(results),
-                (key, *figures.roc(results)),
+                tuple(figures.roc(results)),
             ),
             Section(
                 "How near prompts come to an edit",
@@ -84,7 +83,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
             "Costs",
             "After the last checkpoint; prefill and decoding are measured in turn with the untouched model.",
             tables.costs(results),
-            (key, *figures.costs(results)),
+            tuple(figures.costs(results)),
         ),
         Section("Where it fails", "Examples after the last checkpoint, spread over the stream.", _failures(results)),
         Section("What was run", table=tables.provenance(results)),
