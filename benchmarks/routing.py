@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ from horen.memory import Codebook, Match
 from horen.model.adapter import quiet
 
 _BATCH = 32
+
+
+# What is done with keys and queries once they are made; everything else decides how they are made.
+_RETRIEVAL = ("alpha", "beta", "steps", "epsilon", "threshold")
 
 
 class Router:
@@ -74,24 +79,52 @@ def best(codebook: Codebook, queries: list[torch.Tensor], config: HorenConfig) -
     return found
 
 
-def measured(router: Router, records: list[Record], config: HorenConfig, *, chat: bool) -> dict[str, Any]:
-    """Routing of the records' rephrases against every kind of negative."""
+@dataclass(frozen=True)
+class Read:
+    """Records as a key space sees them.
+
+    Attributes:
+        codebook: the edit prompts.
+        rephrases: the first one of each record that has any: its record, and its readings.
+        negatives: their kind and their readings.
+    """
+
+    codebook: Codebook
+    rephrases: list[tuple[int, torch.Tensor]]
+    negatives: list[tuple[str, torch.Tensor]]
+
+
+def read(router: Router, records: list[Record], *, chat: bool) -> Read:
+    """Make keys and queries; negatives that were themselves edited are left out."""
     keys = torch.cat([rows[:1] for rows in router.features([record.prompt for record in records])])
-    codebook = router.store(keys)
     edited = {same_text(record.prompt) for record in records}
-    rephrases = [(i, text) for i, record in enumerate(records) for text in record.rephrases[:1]]
+    rephrases = [(i, record.rephrases[0]) for i, record in enumerate(records) if record.rephrases]
     negatives = [n for record in records for n in record.negatives if same_text(n.text) not in edited]
-    matches = best(codebook, router.features([text for _, text in rephrases], chat=chat), config)
+    asked = router.features([text for _, text in rephrases], chat=chat)
+    others = router.features([n.text for n in negatives], chat=chat)
+    return Read(
+        router.store(keys),
+        [(i, query) for (i, _), query in zip(rephrases, asked, strict=True)],
+        [(n.kind, query) for n, query in zip(negatives, others, strict=True)],
+    )
+
+
+def measured(found: Read, config: HorenConfig) -> dict[str, Any]:
+    """Routing of the records' rephrases against every kind of negative."""
+    matches = best(found.codebook, [query for _, query in found.rephrases], config)
     positives = [
         PositiveRoute(match.similarity, match.entry == i, match.fired)
-        for (i, _), match in zip(rephrases, matches, strict=True)
+        for (i, _), match in zip(found.rephrases, matches, strict=True)
     ]
-    others = best(codebook, router.features([n.text for n in negatives], chat=chat), config)
-    routes = [NegativeRoute(m.similarity, n.kind, m.fired) for n, m in zip(negatives, others, strict=True)]
-    found = routing(positives, routes).to_dict()
-    for kind in found["kinds"].values():
+    others = best(found.codebook, [query for _, query in found.negatives], config)
+    routes = [
+        NegativeRoute(match.similarity, kind, match.fired)
+        for (kind, _), match in zip(found.negatives, others, strict=True)
+    ]
+    result = routing(positives, routes).to_dict()
+    for kind in result["kinds"].values():
         del kind["curve"]
-    return found
+    return result
 
 
 def main() -> None:
@@ -111,10 +144,14 @@ def main() -> None:
     usable = load(arguments.dataset, arguments.data, limit=arguments.skip + arguments.edits).records
     latest = {same_text(record.prompt): record for record in usable[arguments.skip :]}
     results: dict[str, Any] = {}
+    known: dict[str, Read] = {}
     for variant in track(["", *arguments.set], description="variants", disable=not sys.stderr.isatty()):
         config = HorenConfig.from_preset(arguments.preset, **parse_settings(variant.split(",") if variant else []))
-        editor = Editor.from_pretrained(arguments.model, config, device=arguments.device)
-        found = measured(Router(editor), list(latest.values()), config, chat=arguments.chat)
+        made = json.dumps({name: value for name, value in config.to_dict().items() if name not in _RETRIEVAL})
+        if made not in known:
+            router = Router(Editor.from_pretrained(arguments.model, config, device=arguments.device))
+            known[made] = read(router, list(latest.values()), chat=arguments.chat)
+        found = measured(known[made], config)
         results[variant or arguments.preset] = found
         arguments.out.write_text(json.dumps({"arguments": vars(arguments), "results": results}, indent=1, default=str))
         kinds = {
