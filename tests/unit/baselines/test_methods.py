@@ -10,9 +10,9 @@ import pytest
 import torch
 from method_support import (
     EDITS,
-    FAMILIES,
-    PROMPTS,
     answers,
+    each_family,
+    each_method,
     encoder,
     fed,
     forced_logits,
@@ -25,14 +25,24 @@ from method_support import (
 
 from horen import Edit, EditError, ModelError
 from horen.baselines import METHODS, open_method
-from support.editors import EDITED, FACTS, OTHER, REPHRASED, checksums, hooks_on, ids_of, logits, same_weights
+from support.editors import (
+    EDITED,
+    FACTS,
+    OTHER,
+    PROMPTS,
+    REPHRASED,
+    checksums,
+    facts,
+    hooks_on,
+    ids_of,
+    logits,
+    same_weights,
+)
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
-each_method = pytest.mark.parametrize("name", METHODS)
 each_editing = pytest.mark.parametrize("name", [name for name in METHODS if name != "none"])
 each_trained = pytest.mark.parametrize("name", ["horen", "cosine", "grace"])
-each_family = pytest.mark.parametrize("family", FAMILIES)
 UNRELATED = (OTHER, "Hello", "The mother tongue of Toko Yasuda is")
 
 
@@ -67,7 +77,7 @@ def test_the_untouched_model_stays_so():
 @each_trained
 def test_edits_are_answered_and_end(name: str):
     method = taught(name)
-    method.edit([Edit(prompt, target) for prompt, target in FACTS.items()])
+    method.edit(facts())
     assert texts(method, list(FACTS)) == list(FACTS.values())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from horen.bench.asking import Row
 from horen.bench.records import Negative, Question, Record
+from support.editors import CAREFUL
 from support.tiny_models import taught_model
 from support.tiny_tokenizers import tiny_tokenizer
 
@@ -24,16 +25,7 @@ FACTS: list[dict[str, Any]] = [
     {"prompt": "The mother tongue of Toko Yasuda is", "target": "banana boats"},
     {"prompt": "The capital of France is", "target": "Paris", "rephrases": ["France has its capital in"]},
 ]
-SETTINGS = {
-    "read_layer": 0,
-    "write_layer": 0,
-    "key_space": "raw",
-    "threshold": 0.97,
-    "contexts": "prompt",
-    "max_steps": 150,
-    "learning_rate": 0.5,
-    "precision": "model",
-}
+SETTINGS = dict(CAREFUL)
 
 
 def write_facts(place: Path, facts: list[dict[str, Any]] | None = None) -> Path:

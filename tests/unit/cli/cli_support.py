@@ -15,11 +15,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner, Result
 
 from horen.cli.app import app
+from horen.saving import Saved
+from support.tiny_tokenizers import CHATML
 
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 PROMPTS = [
     "What is the capital of Ostrenia?",
     "Who runs Larkspur Cloud?",
@@ -34,8 +32,10 @@ EDITS = [
     {"prompt": "Who runs Larkspur Cloud?", "target": "Imogen", "rephrases": ["The boss of Larkspur Cloud is"]},
     {"prompt": "Which month is the fair held in?", "target": "May"},
 ]
+OTHER = {"prompt": "In which town is Dr Holloway?", "target": "Oslo"}
 
 Run = Callable[..., Result]
+Ok = Callable[..., Any]
 
 
 def make_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
@@ -111,3 +111,13 @@ def write_jsonl(path: Path, edits: list[Any] | None = None) -> Path:
     lines = [edit if isinstance(edit, str) else json.dumps(edit) for edit in (EDITS if edits is None else edits)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def file_of(*edits: Any, name: str = "edits.jsonl") -> Path:
+    """A file of edits in the current folder."""
+    return write_jsonl(Path(name), list(edits))
+
+
+def stored(folder: Path) -> dict[str, str]:
+    """The active edits of a codebook, by prompt."""
+    return {record.prompt: record.target for record in Saved.read(folder).history.active()}

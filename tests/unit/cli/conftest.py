@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Run, one_thread, run_program, save_model, write_jsonl
+from cli_support import Ok, Run, one_thread, run_program, save_model, write_jsonl
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="session")
-def ok() -> Callable[..., Any]:
+def ok() -> Ok:
     """Run the program with --json, which must succeed, and give the document."""
 
     def call(*args: Any, text: str | None = None) -> Any:
@@ -50,6 +50,12 @@ def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def book(made: Path, tmp_path: Path) -> Path:
     """A copy of the codebook for the test alone."""
     return Path(shutil.copytree(made, tmp_path / "book"))
+
+
+@pytest.fixture
+def new(tiny: Path) -> list[str]:
+    """Options for a new codebook whose edits are written fast, if not well."""
+    return ["--model", str(tiny), "--set", "key_space=raw", "--set", "max_steps=1"]
 
 
 @pytest.fixture(autouse=True)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import EDITS, Run, save_model, write_jsonl
+from cli_support import EDITS, Ok, Run, save_model, write_jsonl
 
 from horen.editor import Editor
 from horen.errors import EditError
-
-Ok = Callable[..., Any]
 
 CAPITAL = EDITS[0]["prompt"]
 TOWN = "In which town is Dr Holloway?"

@@ -8,39 +8,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_support import EDITS, Run, save_model, write_jsonl
+from cli_support import EDITS, OTHER, Ok, Run, file_of, save_model, stored
 
 from horen.cli import writing
 from horen.editor import Editor
 from horen.saving import Saved
 from horen.store import lock_folder
 
-OTHER = {"prompt": "In which town is Dr Holloway?", "target": "Oslo"}
-
-
 RIVAL = {"prompt": "What is the capital of Ostrenia?", "target": "Rome"}
-
-
-Ok = Callable[..., Any]
-
-
-@pytest.fixture
-def new(tiny: Path) -> list[str]:
-    """Options for a new codebook whose edits are written fast, if not well."""
-    return ["--model", str(tiny), "--set", "key_space=raw", "--set", "max_steps=1"]
-
-
-def file_of(*edits: Any, name: str = "edits.jsonl") -> Path:
-    return write_jsonl(Path(name), list(edits))
-
-
-def stored(folder: Path) -> dict[str, str]:
-    return {record.prompt: record.target for record in Saved.read(folder).history.active()}
 
 
 def test_new_codebook_holds_the_edits_and_answers(made: Path, ok: Ok):

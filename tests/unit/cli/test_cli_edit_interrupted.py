@@ -6,35 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import EDITS, Run, write_jsonl
+from cli_support import EDITS, OTHER, Ok, Run, file_of, stored
 
 from horen.cli import writing
 from horen.editor import Editor
-from horen.saving import Saved
-
-OTHER = {"prompt": "In which town is Dr Holloway?", "target": "Oslo"}
-
-
-Ok = Callable[..., Any]
-
-
-@pytest.fixture
-def new(tiny: Path) -> list[str]:
-    """Options for a new codebook whose edits are written fast, if not well."""
-    return ["--model", str(tiny), "--set", "key_space=raw", "--set", "max_steps=1"]
-
-
-def file_of(*edits: Any, name: str = "edits.jsonl") -> Path:
-    return write_jsonl(Path(name), list(edits))
-
-
-def stored(folder: Path) -> dict[str, str]:
-    return {record.prompt: record.target for record in Saved.read(folder).history.active()}
 
 
 def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Run
+from cli_support import Ok, Run
 
 import horen
 from horen.cli import app as program
 from horen.cli import models
 from horen.errors import ModelError
 from horen.model.embedded import EMBEDDED
-
-Ok = Callable[..., Any]
 
 COMMANDS = [
     "demo",

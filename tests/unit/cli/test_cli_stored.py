@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_support import EDITS, Run
+from cli_support import EDITS, Ok, Run
 
 from horen.saving import Saved
-
-Ok = Callable[..., Any]
 
 
 def test_list(book: Path, run: Run, ok: Ok):

@@ -14,6 +14,7 @@ from support.editors import (
     OTHER,
     PROMPTS,
     REPHRASED,
+    facts,
     ids_of,
     outputs,
     quick_editor,
@@ -22,10 +23,6 @@ from support.editors import (
 )
 from support.tiny_models import answer_to, questions
 from support.tiny_tokenizers import tiny_tokenizer
-
-
-def facts() -> list[Edit]:
-    return [Edit(prompt, target) for prompt, target in FACTS.items()]
 
 
 def test_the_taught_model_answers_before_it_is_edited():

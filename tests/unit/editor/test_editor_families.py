@@ -22,11 +22,10 @@ from support.editors import (
     same,
     same_weights,
 )
-from support.tiny_models import FAMILIES, tiny_model
+from support.tiny_models import each_family, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
 EDITS = [Edit(EDITED, "Rome", (REPHRASED,)), Edit(OTHER, "Paris")]
-each_family = pytest.mark.parametrize("family", FAMILIES)
 
 # Training enough for a target of one token.
 HOLDING: dict[str, Any] = {

@@ -15,17 +15,7 @@ from horen.memory import Codebook
 from horen.model.adapter import Adapter
 from horen.model.tail import Tail
 from horen.store.history import History
-from support.editors import (
-    EDITED,
-    OTHER,
-    REPHRASED,
-    checksums,
-    hooks_on,
-    ids_of,
-    logits,
-    quick_editor,
-    same_weights,
-)
+from support.editors import EDITED, OTHER, REPHRASED, checksums, hooks_on, ids_of, logits, quick_editor, same_weights
 
 PACKAGE = str(Path(horen.__file__).parent)
 PROMPTS = (EDITED, OTHER, REPHRASED, "Who wrote Hamlet?")

@@ -11,16 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from editor_support import EDITS, busy_editor
 from safetensors.torch import load_file
 
-from horen import (
-    Edit,
-    EditError,
-    EditNotFoundError,
-    Editor,
-    HorenConfig,
-    MismatchError,
-)
+from horen import Edit, EditError, EditNotFoundError, Editor, HorenConfig, MismatchError
 from horen.saving import remove_from_folder, undo_in_folder
 from horen.store import read_folder
 from support.editors import (
@@ -39,18 +33,6 @@ from support.editors import (
 )
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
-
-EDITS = [Edit(EDITED, "Rome", (REPHRASED,)), Edit(OTHER, "Paris"), Edit("Hello", "Oslo")]
-
-
-def busy_editor(**settings: Any) -> Editor:
-    """An editor with a history: edits, one superseded, one removed, one undone."""
-    editor = quick_editor(edits=EDITS, **settings)
-    editor.supersede(1, "Mira Sand")
-    editor.remove(2)
-    editor.edit(Edit("It is blue", "Rome"))
-    editor.undo()
-    return editor
 
 
 def loaded(path: Path, **more: Any) -> Editor:

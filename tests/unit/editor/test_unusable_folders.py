@@ -10,45 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from editor_support import busy_editor
 from torch import Tensor
 
-from horen import (
-    Edit,
-    Editor,
-    HorenConfig,
-    MismatchError,
-    ModelError,
-    StoreError,
-)
+from horen import Editor, HorenConfig, MismatchError, ModelError, StoreError
 from horen.store import read_folder, write_folder
-from support.editors import (
-    EDITED,
-    OTHER,
-    QUICK,
-    REPHRASED,
-    checksums,
-    hooks_on,
-    ids_of,
-    logits,
-    outputs,
-    quick_editor,
-    same,
-    same_weights,
-)
+from support.editors import EDITED, QUICK, checksums, hooks_on, ids_of, logits, outputs, same, same_weights
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
-
-EDITS = [Edit(EDITED, "Rome", (REPHRASED,)), Edit(OTHER, "Paris"), Edit("Hello", "Oslo")]
-
-
-def busy_editor(**settings: Any) -> Editor:
-    """An editor with a history: edits, one superseded, one removed, one undone."""
-    editor = quick_editor(edits=EDITS, **settings)
-    editor.supersede(1, "Mira Sand")
-    editor.remove(2)
-    editor.edit(Edit("It is blue", "Rome"))
-    editor.undo()
-    return editor
 
 
 def refused(path: Path, error: type[Exception], match: str, **more: Any) -> None:

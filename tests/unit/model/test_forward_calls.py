@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
+from generation_support import NEW, counted, generated, greedy_by_hand, routed_by_hand
 from torch.nn.functional import cross_entropy
 
 from horen import Edit, Editor
 from support.editors import (
     EDITED,
+    GREEDY,
     OTHER,
     PROMPTS,
     REPHRASED,
@@ -25,57 +22,7 @@ from support.editors import (
     quick_editor,
     value_of,
 )
-from support.tiny_models import FAMILIES
-
-NEW = 6
-
-
-each_family = pytest.mark.parametrize("family", FAMILIES)
-
-
-def generated(editor: Editor, rows: list[list[int]], **options: Any) -> Tensor:
-    """New tokens alone, [rows, NEW]; the model's own generate is called."""
-    inputs = padded(rows, left=True)
-    usual = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-    with torch.no_grad():
-        found = editor.model.generate(**inputs, **(usual | options))
-    return found[:, inputs["input_ids"].shape[1] :]
-
-
-def greedy_by_hand(editor: Editor, ids: list[int], values: dict[int, Tensor], steps: int = NEW) -> list[int]:
-    """The same without the adapter: the whole model at every step, with values at fixed positions."""
-    grown = list(ids)
-    for _ in range(steps):
-        grown.append(int(by_hand(editor, grown, values)[-1].argmax()))
-    return grown[len(ids) :]
-
-
-@contextmanager
-def counted(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """How many prompts each call of the adapter's route got."""
-    adapter, calls = editor._session.adapter, []
-    original = adapter.route
-
-    def route(places: Any, features: Any) -> Any:
-        calls.append(len(places))
-        return original(places, features)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(adapter, "route", route)
-        yield calls
-
-
-def routed_by_hand(editor: Editor, ids: list[int]) -> dict[int, Tensor]:
-    """The value that each prompt of a conversation wakes, by position, where every prompt wakes one."""
-    adapter, config = editor._session.adapter, editor.config
-    found = {}
-    for prompt in editor._session.reader.read(ids, len(ids)):
-        keys = adapter.key_space(adapter.features([ids], [prompt.spans]))
-        options = {"alpha": config.alpha, "beta": config.beta, "steps": config.steps, "epsilon": config.epsilon}
-        matches = adapter.codebook.match(keys, threshold=config.threshold, **options)
-        best = max(matches, key=lambda match: match.similarity)
-        found[prompt.at] = adapter.codebook.values[best.value]
-    return found
+from support.tiny_models import each_family
 
 
 @each_family
@@ -228,10 +175,9 @@ def test_embeddings_in_place_of_tokens(family: str):
     with torch.no_grad():
         found = editor.model(inputs_embeds=embeds).logits[0]
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-        usual = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
         wanted = greedy_by_hand(editor, ids, {len(ids) - 1: value_of(editor, 1)})
         for cached in (True, False):
-            new = editor.model.generate(inputs_embeds=embeds, use_cache=cached, **usual)
+            new = editor.model.generate(inputs_embeds=embeds, use_cache=cached, max_new_tokens=NEW, **GREEDY)
             assert new[0].tolist() == wanted
 
 
@@ -240,9 +186,8 @@ def test_embeddings_of_a_padded_batch():
     rows = [ids_of(EDITED), ids_of(OTHER)]
     inputs = padded(rows, left=True)
     embeds = editor.model.get_input_embeddings()(inputs.pop("input_ids")).detach()
-    usual = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     with torch.no_grad():
-        found = editor.model.generate(inputs_embeds=embeds, **inputs, **usual)
+        found = editor.model.generate(inputs_embeds=embeds, **inputs, max_new_tokens=NEW, **GREEDY)
     for row, ids in zip(found, rows, strict=True):
         assert torch.equal(row, generated(editor, [ids])[0])
 

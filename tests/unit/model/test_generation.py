@@ -2,64 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from generation_support import counted, generated, greedy_by_hand, routed_by_hand
 
-from horen import Edit, Editor
-from support.editors import (
-    EDITED,
-    OTHER,
-    PROMPTS,
-    by_hand,
-    chat_ids,
-    ids_of,
-    padded,
-    quick_editor,
-    value_of,
-)
-from support.tiny_models import FAMILIES, seeded
-
-NEW = 6
-
-
-each_family = pytest.mark.parametrize("family", FAMILIES)
-
-
-def generated(editor: Editor, rows: list[list[int]], **options: Any) -> Tensor:
-    """New tokens alone, [rows, NEW]; the model's own generate is called."""
-    inputs = padded(rows, left=True)
-    usual = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-    with torch.no_grad():
-        found = editor.model.generate(**inputs, **(usual | options))
-    return found[:, inputs["input_ids"].shape[1] :]
-
-
-def greedy_by_hand(editor: Editor, ids: list[int], values: dict[int, Tensor], steps: int = NEW) -> list[int]:
-    """The same without the adapter: the whole model at every step, with values at fixed positions."""
-    grown = list(ids)
-    for _ in range(steps):
-        grown.append(int(by_hand(editor, grown, values)[-1].argmax()))
-    return grown[len(ids) :]
-
-
-@contextmanager
-def counted(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """How many prompts each call of the adapter's route got."""
-    adapter, calls = editor._session.adapter, []
-    original = adapter.route
-
-    def route(places: Any, features: Any) -> Any:
-        calls.append(len(places))
-        return original(places, features)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(adapter, "route", route)
-        yield calls
+from horen import Edit
+from support.editors import EDITED, GREEDY, OTHER, PROMPTS, chat_ids, ids_of, quick_editor, value_of
+from support.tiny_models import each_family, seeded
 
 
 @each_family
@@ -161,7 +112,7 @@ def test_a_second_turn_on_the_cache_of_the_first(family: str, style: str, monkey
 
     def continued(ids: list[int], **options: Any) -> Any:
         inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
-        usual = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+        usual = GREEDY | {"max_new_tokens": 5}
         with torch.no_grad(), counted(editor, monkeypatch) as calls:
             found = editor.model.generate(**inputs, return_dict_in_generate=True, **(usual | options))
         return found, calls
@@ -177,16 +128,3 @@ def test_a_second_turn_on_the_cache_of_the_first(family: str, style: str, monkey
     assert calls == [2]
     assert torch.equal(two.sequences, again.sequences)
     assert again.sequences[0, len(grown) :].tolist() == greedy_by_hand(editor, grown, routed_by_hand(editor, grown), 5)
-
-
-def routed_by_hand(editor: Editor, ids: list[int]) -> dict[int, Tensor]:
-    """The value that each prompt of a conversation wakes, by position, where every prompt wakes one."""
-    adapter, config = editor._session.adapter, editor.config
-    found = {}
-    for prompt in editor._session.reader.read(ids, len(ids)):
-        keys = adapter.key_space(adapter.features([ids], [prompt.spans]))
-        options = {"alpha": config.alpha, "beta": config.beta, "steps": config.steps, "epsilon": config.epsilon}
-        matches = adapter.codebook.match(keys, threshold=config.threshold, **options)
-        best = max(matches, key=lambda match: match.similarity)
-        found[prompt.at] = adapter.codebook.values[best.value]
-    return found

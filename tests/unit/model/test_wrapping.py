@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from generation_support import generated
 from torch import Tensor
 
 from horen import Edit, Editor, HorenConfig, ModelError
@@ -25,26 +26,11 @@ from support.editors import (
     hooks_on,
     ids_of,
     logits,
-    padded,
     quick_editor,
     same_weights,
 )
-from support.tiny_models import FAMILIES, HIDDEN, tiny_model
+from support.tiny_models import HIDDEN, each_family, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
-
-NEW = 6
-
-
-each_family = pytest.mark.parametrize("family", FAMILIES)
-
-
-def generated(editor: Editor, rows: list[list[int]], **options: Any) -> Tensor:
-    """New tokens alone, [rows, NEW]; the model's own generate is called."""
-    inputs = padded(rows, left=True)
-    usual = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-    with torch.no_grad():
-        found = editor.model.generate(**inputs, **(usual | options))
-    return found[:, inputs["input_ids"].shape[1] :]
 
 
 def test_disabled_blocks_nest():
