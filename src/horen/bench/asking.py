@@ -12,7 +12,7 @@ from horen.bench.metrics.answers import containment, exact_match, token_f1
 from horen.bench.metrics.overlap import Similarity, overlap
 from horen.bench.metrics.tokens import identical, kl_divergence, token_agreement
 from horen.bench.records import Record
-from horen.bench.scorer import Answer
+from horen.bench.scorer import Answer, Moved
 from horen.edits import same_text
 
 PROMPT, REPHRASE = "prompt", "rephrase"
@@ -132,25 +132,27 @@ class Asker:
     def rows(self, stored: Sequence[Stored], edited: Collection[str], progress: Progress) -> list[Row]:
         """One row for each of :func:`questions` about the stored edits."""
         asked = questions(stored, edited)
-        texts = list(dict.fromkeys(item.text for item in asked))
         negatives = list(dict.fromkeys(item.text for item in asked if not item.answers))
-        self._ask_base(negatives, progress)
-        said = self._answers(texts, "asking", progress)
+        moved = self._moved(negatives, progress)
+        edited_ones = [item for item in asked if item.kind in {PROMPT, REPHRASE}]
+        said, forced = self._said(
+            list(dict.fromkeys(item.text for item in asked if item.answers)), edited_ones, progress
+        )
+        alike = self._alike(edited_ones, said)
+        texts = list(dict.fromkeys(item.text for item in asked))
         routes = self.method.routes(texts)
         routed = dict(zip(texts, routes, strict=True)) if routes is not None else {}
-        edited_ones = [item for item in asked if item.kind in {PROMPT, REPHRASE}]
-        forced = self._forced(edited_ones)
-        alike = self._alike(edited_ones, said)
-        moved = dict(zip(negatives, scorer.divergences(self.method, negatives, kl_divergence), strict=True))
         rows = []
         for item in asked:
-            answer, route = said[item.text], routed.get(item.text)
+            route = routed.get(item.text)
             if item.answers:
+                answer = said[item.text]
                 pair = item.text, item.answers[0]
                 scores = self._right(item, answer) | forced.get(pair, {}) | alike.get(pair, {})
             else:
-                before = self.base[item.text]
-                scores = {"identical": float(identical(answer.tokens, before.tokens)), "kl": moved[item.text]}
+                found = moved[item.text]
+                answer = found.answer
+                scores = {"identical": float(identical(answer.tokens, found.base.tokens)), "kl": found.divergence}
             if route is not None and item.answers:
                 own = route.prompt is not None and same_text(route.prompt) == same_text(item.stored.record.prompt)
                 scores["routed"] = float(own)
@@ -171,23 +173,42 @@ class Asker:
             )
         return rows
 
-    def _ask_base(self, negatives: Sequence[str], progress: Progress) -> None:
-        missing = [text for text in negatives if text not in self.base]
-        if missing:
-            with self.method.disabled():
-                self.base.update(self._answers(missing, "asking the untouched model", progress))
-
-    def _answers(self, texts: Sequence[str], phase: str, progress: Progress) -> dict[str, Answer]:
-        done = 0
-
-        def count(some: int) -> None:
-            nonlocal done
-            done += some
-            progress(phase, done, len(texts))
-
-        progress(phase, 0, len(texts))
-        found = scorer.answers(self.method, texts, budget=self.budget, batch=self.batch, progress=count)
+    def _moved(self, texts: Sequence[str], progress: Progress) -> dict[str, Moved]:
+        count = _Count("asking what must not change", len(texts), progress)
+        found = scorer.moved(
+            self.method,
+            texts,
+            kl_divergence,
+            budget=self.budget,
+            known=self.base,
+            batch=self.batch,
+            progress=count,
+        )
+        self.base.update({text: one.base for text, one in zip(texts, found, strict=True)})
         return dict(zip(texts, found, strict=True))
+
+    def _said(
+        self, texts: Sequence[str], edited: Sequence[Asked], progress: Progress
+    ) -> tuple[dict[str, Answer], dict[tuple[str, str], dict[str, float]]]:
+        """Answers by text, and teacher-forced scores by text and target."""
+        pairs = list(dict.fromkeys((item.text, item.answers[0]) for item in edited))
+        # Of a text with several targets the first is scored as it is asked.
+        firsts = dict(reversed(pairs))
+        rest = [(text, target) for text, target in pairs if firsts[text] != target]
+        targets = {text: scorer.target_ids(self.method, target) for text, target in firsts.items()}
+        count = _Count("asking", len(texts), progress)
+        answers, scored = scorer.answers(
+            self.method, texts, budget=self.budget, targets=targets, batch=self.batch, progress=count
+        )
+        forced = {(text, target): scored[text] for text, target in firsts.items()}
+        ids = [scorer.target_ids(self.method, target) for _, target in rest]
+        found = scorer.forced_rows(self.method, self.method.rows([text for text, _ in rest]), ids)
+        forced |= dict(zip(rest, found, strict=True))
+        named = {
+            pair: {"forced": sum(one.greedy) / len(one.greedy), "nll": -one.log_likelihood / len(one.greedy)}
+            for pair, one in forced.items()
+        }
+        return dict(zip(texts, answers, strict=True)), named
 
     def _right(self, item: Asked, answer: Answer) -> dict[str, float]:
         scores = {
@@ -209,11 +230,14 @@ class Asker:
         found = self.similarity([said[text].text for text, _ in pairs], [target for _, target in pairs])
         return {pair: {"similarity": value} for pair, value in zip(pairs, found, strict=True)}
 
-    def _forced(self, asked: Sequence[Asked]) -> dict[tuple[str, str], dict[str, float]]:
-        pairs = list(dict.fromkeys((item.text, item.answers[0]) for item in asked))
-        targets = [scorer.target_ids(self.method, target) for _, target in pairs]
-        found = scorer.forced(self.method, [text for text, _ in pairs], targets)
-        return {
-            pair: {"forced": sum(one.greedy) / len(one.greedy), "nll": -one.log_likelihood / len(one.greedy)}
-            for pair, one in zip(pairs, found, strict=True)
-        }
+
+class _Count:
+    """Adds up what a scorer says is done."""
+
+    def __init__(self, phase: str, total: int, progress: Progress) -> None:
+        self._phase, self._total, self._progress, self._done = phase, total, progress, 0
+        progress(phase, 0, total)
+
+    def __call__(self, more: int) -> None:
+        self._done += more
+        self._progress(self._phase, self._done, self._total)

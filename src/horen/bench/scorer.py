@@ -5,22 +5,18 @@ It knows neither data sets nor scores; it gives what those are made of: answers,
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from horen.bench.method import Method
-from horen.model.contexts import ends_of, greedy
-from horen.model.padding import left_padded
-
-# Logits of [rows, vocabulary] in float32: a batch of divergences keeps two of them.
-_MOST_LOGITS = 2**24
+from horen.bench.reading import Reading
+from horen.model.contexts import ends_of
 
 Progress = Callable[[int], None]
+Divergence = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,51 +49,115 @@ class Forced:
     greedy: tuple[bool, ...]
 
 
+@dataclass(frozen=True)
+class Moved:
+    """What edits did to a prompt.
+
+    Attributes:
+        answer: of the edited model.
+        base: of the untouched one.
+        divergence: of the next token's distribution, the untouched model's first.
+    """
+
+    answer: Answer
+    base: Answer
+    divergence: float
+
+
 def answers(
-    method: Method, prompts: Sequence[str], *, budget: int, batch: int = 32, progress: Progress | None = None
-) -> list[Answer]:
-    """Greedy answers of at most ``budget`` tokens that stop at the natural end, in the order of the prompts."""
-    return answer_rows(method, method.rows(prompts), budget=budget, batch=batch, progress=progress)
+    method: Method,
+    prompts: Sequence[str],
+    *,
+    budget: int,
+    targets: Mapping[str, Sequence[int]] | None = None,
+    batch: int = 32,
+    progress: Progress | None = None,
+) -> tuple[list[Answer], dict[str, Forced]]:
+    """Ask prompts, and score given continuations of some of them.
 
+    Args:
+        method: whose model is asked.
+        prompts: texts.
+        budget: most new tokens of an answer; it stops at its natural end.
+        targets: token ids to score, by prompt; at least one each.
+        batch: rows run together.
+        progress: told how many more are done.
 
-def answer_rows(
-    method: Method, rows: list[list[int]], *, budget: int, batch: int = 32, progress: Progress | None = None
-) -> list[Answer]:
-    """Greedy answers to rows of token ids."""
-    model: Any = method.model
-    known = ends_of(method.model, method.tokenizer)
-    ends, settings = known.all, greedy(known, method.tokenizer, budget)
-    found: dict[int, Answer] = {}
+    Returns:
+        Answers in the order of the prompts, and scores by prompt.
+    """
+    rows, known, wanted = method.rows(prompts), _Answering(method, budget), targets or {}
+    said: dict[int, Answer] = {}
+    scored: dict[str, Forced] = {}
     for numbers, some in _batches(rows, batch):
-        ids, mask, _ = left_padded(some, method.model)
-        with torch.inference_mode():
-            produced = model.generate(input_ids=ids, attention_mask=mask, **settings)
-        for number, new in zip(numbers, produced[:, ids.shape[1] :].tolist(), strict=True):
-            stop = next((i for i, token in enumerate(new) if token in ends), None)
-            kept = new[:stop]
-            raw = str(method.tokenizer.decode(kept, skip_special_tokens=True))
-            found[number] = Answer(raw.strip(), tuple(kept), stop is None and len(new) >= budget, raw)
+        reading = Reading(method, some)
+        given = {i: wanted[prompts[i]] for i in numbers if prompts[i] in wanted}
+        if given:  # rows without a target are given a token whose score nobody looks at
+            continued = reading.continued([given.get(i, (0,)) for i in numbers])
+            found = {i: _forced(log_p, given[i]) for i, log_p in zip(numbers, continued, strict=True) if i in given}
+            scored |= {prompts[i]: one for i, one in found.items()}
+        said.update(zip(numbers, known.of(reading), strict=True))
+        if progress is not None:
+            progress(len(numbers))
+    return [said[i] for i in range(len(rows))], scored
+
+
+def moved(
+    method: Method,
+    prompts: Sequence[str],
+    divergence: Divergence,
+    *,
+    budget: int,
+    known: Mapping[str, Answer] | None = None,
+    batch: int = 32,
+    progress: Progress | None = None,
+) -> list[Moved]:
+    """Ask the edited and the untouched model the same prompts.
+
+    Args:
+        method: the edited model.
+        prompts: texts.
+        divergence: of two [n, V] log-probabilities of the next token, the untouched model's first; [n].
+        budget: most new tokens of an answer.
+        known: answers of the untouched model that need not be asked for again, by prompt.
+        batch: rows run together.
+        progress: told how many more are done.
+    """
+    with method.disabled():
+        plain = method.rows(prompts)
+    rows, answering = method.rows(prompts), _Answering(method, budget)
+    base, found = dict(known or {}), {}
+    for numbers, some in _batches(rows, batch):
+        after = Reading(method, some)
+        with method.disabled():
+            before = Reading(method, [plain[i] for i in numbers])
+            distances = divergence(before.log_p, after.log_p).tolist()
+            if any(prompts[i] not in base for i in numbers):
+                base = dict(zip((prompts[i] for i in numbers), answering.of(before), strict=True)) | base
+        for i, answer, distance in zip(numbers, answering.of(after), distances, strict=True):
+            found[i] = Moved(answer, base[prompts[i]], distance)
         if progress is not None:
             progress(len(numbers))
     return [found[i] for i in range(len(rows))]
 
 
-def forced(method: Method, prompts: Sequence[str], targets: Sequence[Sequence[int]]) -> list[Forced]:
-    """Score given continuations of prompts; ``targets`` are token ids, at least one for each prompt."""
-    return forced_rows(method, method.rows(prompts), targets)
+def answer_rows(method: Method, rows: list[list[int]], *, budget: int, batch: int = 32) -> list[Answer]:
+    """Greedy answers to rows of token ids, in their order."""
+    known = _Answering(method, budget)
+    found: dict[int, Answer] = {}
+    for numbers, some in _batches(rows, batch):
+        found.update(zip(numbers, known.of(Reading(method, some)), strict=True))
+    return [found[i] for i in range(len(rows))]
 
 
 def forced_rows(
     method: Method, rows: list[list[int]], targets: Sequence[Sequence[int]], *, batch: int = 16
 ) -> list[Forced]:
-    """Score given continuations of rows of token ids."""
+    """Score given continuations of rows of token ids, at least one token for each row."""
     found: dict[int, Forced] = {}
     for numbers, some in _batches(rows, batch):
-        wanted = [list(targets[i]) for i in numbers]
-        for number, log_p, row in zip(numbers, _continued(method, some, wanted), wanted, strict=True):
-            chosen = log_p.gather(-1, torch.tensor(row, device=log_p.device)[:, None])[:, 0]
-            hits = (log_p.argmax(-1).cpu() == torch.tensor(row)).tolist()
-            found[number] = Forced(float(chosen.sum()), tuple(hits))
+        continued = Reading(method, some).continued([targets[i] for i in numbers])
+        found |= {i: _forced(log_p, targets[i]) for i, log_p in zip(numbers, continued, strict=True)}
     return [found[i] for i in range(len(rows))]
 
 
@@ -106,58 +166,26 @@ def target_ids(method: Method, target: str) -> list[int]:
     return list(method.tokenizer(f" {target}", add_special_tokens=False)["input_ids"])
 
 
-def divergences(method: Method, prompts: Sequence[str], divergence: Callable[[Tensor, Tensor], Tensor]) -> list[float]:
-    """How far the next-token distribution after each prompt moved from that of the untouched model.
+class _Answering:
+    """Turns readings into answers."""
 
-    Args:
-        method: the edited model.
-        prompts: what is asked.
-        divergence: of two [n, V] log-probabilities, the untouched model's first; [n].
-    """
-    vocabulary = int(method.model.config.get_text_config(decoder=True).vocab_size)
-    with method.disabled():
-        plain = method.rows(prompts)
-    rows = method.rows(prompts)
-    found: dict[int, float] = {}
-    for numbers, batch in _batches(rows, max(min(32, _MOST_LOGITS // vocabulary), 1)):
-        after = _next(method, batch)
-        with method.disabled():
-            before = _next(method, [plain[i] for i in numbers])
-        found.update(zip(numbers, divergence(before, after).tolist(), strict=True))
-    return [found[i] for i in range(len(prompts))]
+    def __init__(self, method: Method, budget: int) -> None:
+        self._tokenizer, self._budget = method.tokenizer, budget
+        self._ends = frozenset(ends_of(method.model, method.tokenizer).all)
+
+    def of(self, reading: Reading) -> list[Answer]:
+        found = []
+        for tokens in reading.greedy(self._budget, self._ends):
+            raw = str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+            found.append(Answer(raw.strip(), tuple(tokens), len(tokens) >= self._budget, raw))
+        return found
 
 
-def _continued(method: Method, rows: list[list[int]], targets: list[list[int]]) -> Iterator[Tensor]:
-    """[target length, V] log-probabilities for each row."""
-    ids, mask, _ = left_padded(rows, method.model)
-    most = max(map(len, targets))
-    tail = torch.tensor([row + [0] * (most - len(row)) for row in targets], device=ids.device)
-    kept = torch.tensor([[1] * len(row) + [0] * (most - len(row)) for row in targets], device=ids.device)
-    joined, seen = torch.cat([ids, tail], dim=1), torch.cat([mask, kept], dim=1)
-    logits = _logits(method, joined, seen, keep=most + 1)
-    for i, row in enumerate(targets):
-        yield logits[i, : len(row)].float().log_softmax(-1)
-
-
-def _next(method: Method, rows: list[list[int]]) -> Tensor:
-    """[n, V] log-probabilities of the token that follows each row."""
-    ids, mask, _ = left_padded(rows, method.model)
-    return _logits(method, ids, mask, keep=1)[:, -1].float().log_softmax(-1)
-
-
-def _logits(method: Method, ids: Tensor, mask: Tensor, *, keep: int) -> Tensor:
-    """[B, keep, V] logits of the last columns, of which all but the first follow the prompt."""
-    model: Any = method.model
-    inputs: dict[str, Any] = {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "position_ids": (mask.cumsum(-1) - 1).clamp_min(0),
-    }
-    if "logits_to_keep" in inspect.signature(method.model.forward).parameters:
-        inputs["logits_to_keep"] = keep
-    with torch.inference_mode(), method.boundary(ids.shape[1] - keep + 1):
-        logits: Tensor = model(**inputs, use_cache=False).logits
-    return logits[:, -keep:]
+def _forced(log_p: Tensor, target: Sequence[int]) -> Forced:
+    """From [T, V] log-probabilities."""
+    wanted = torch.tensor(target, device=log_p.device)
+    chosen = log_p.gather(-1, wanted[:, None])[:, 0]
+    return Forced(float(chosen.sum()), tuple((log_p.argmax(-1) == wanted).tolist()))
 
 
 def _batches(rows: list[list[int]], size: int) -> Iterator[tuple[list[int], list[list[int]]]]:

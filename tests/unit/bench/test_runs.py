@@ -15,8 +15,8 @@ from bench_support import SETTINGS, save_taught_model, write_facts
 from typer.testing import CliRunner
 
 from horen.baselines.codebook import CodebookMethod
-from horen.bench import asking
 from horen.bench import run as running
+from horen.bench import scorer
 from horen.bench.plan import Plan
 from horen.bench.report import write_markdown, write_page
 from horen.bench.results import compare, read
@@ -319,9 +319,13 @@ def test_paragraphs_are_scored_by_their_overlap_and_meaning(
 def test_untouched_answers_of_another_run_are_taken_over(
     plan: Plan, done: Path, untouched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(CodebookMethod, "disabled", lambda _: pytest.fail("the untouched model was asked"))
-    monkeypatch.setattr(running, "inference_times", lambda *_: {})
-    monkeypatch.setattr(asking.scorer, "divergences", lambda _method, texts, _kl: [0.0] * len(texts))
+    original = scorer.moved
+
+    def moved(*arguments: Any, known: dict[str, scorer.Answer], **more: Any) -> list[scorer.Moved]:
+        assert set(arguments[1]) <= set(known)
+        return original(*arguments, known=known, **more)
+
+    monkeypatch.setattr(scorer, "moved", moved)
     run(dataclasses.replace(plan, text=None), tmp_path / "out", base=untouched)
     assert said(tmp_path / "out", 4) == said(done, 4)
 
