@@ -63,7 +63,14 @@ class HorenConfig(Settings):
         "where a value starts: zero, or uniform U(0, 1) as published (cold start)",
         choices=("zero", "uniform"),
     )
-    learning_rate: float = setting(1.0, "Adam's step for a value, in units of learning_rate_unit", low=0, open_low=True)
+    optimizer: str = setting(
+        "normalized",
+        "normalized: momentum over gradients of unit length (Cutkosky and Mehta 2020); adam: as published",
+        choices=("normalized", "adam"),
+    )
+    learning_rate: float = setting(
+        1.0, "root mean square of a step's coordinates, in units of learning_rate_unit", low=0, open_low=True
+    )
     learning_rate_unit: str = setting(
         "site",
         "site: the root mean square of the write site's output, so that one setting fits every model; absolute: as is",
@@ -71,7 +78,7 @@ class HorenConfig(Settings):
     )
     max_steps: int = setting(50, "most optimisation steps an edit may take", low=1)
     stop_probability: float = setting(
-        0.9,
+        0.98,
         "an edit has converged when every target token has at least this probability in every training context; "
         "1 never stops early",
         low=0,
@@ -105,6 +112,7 @@ class HorenConfig(Settings):
                 "threshold": 0.85,
                 "write_layer": 0.92,
                 "start": "uniform",
+                "optimizer": "adam",
                 "learning_rate": 1.0,
                 "learning_rate_unit": "absolute",
                 "stop_probability": 1.0,

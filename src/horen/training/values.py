@@ -1,6 +1,6 @@
 """The batched optimiser of edits: many values in one optimisation, each as if it were alone.
 
-Every edit has its own value, its own loss and its own row of Adam's state, and Adam works element by element, so
+Every edit has its own value, its own loss and its own row of the optimiser's state, and no optimiser mixes rows, so
 which edits share a batch changes a result by rounding only. An edit that has converged leaves the batch.
 """
 
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 from horen.config import HorenConfig
+
+_MOMENTUM = 0.8
+_TINY = 1e-30  # an edit that has left the batch has no gradient
 
 
 class Objective(Protocol):
@@ -58,13 +61,13 @@ def train_values(
     *,
     max_steps: int | Sequence[int] | None = None,
 ) -> list[Trained]:
-    """Train E values by Adam on −log p(target | prompt), averaged over each edit's contexts.
+    """Train E values on −log p(target | prompt), averaged over each edit's contexts.
 
     Args:
         objective: B rows.
         owner: for each row the edit it belongs to, 0 to E − 1; every edit has a row.
         start: [E, P] values to start from.
-        config: learning_rate, its unit, max_steps and stop_probability are used.
+        config: optimizer, learning_rate, its unit, max_steps and stop_probability are used.
         max_steps: in place of the configured number, for all or for each edit; 0 only measures ``start``.
 
     Returns:
@@ -128,7 +131,7 @@ class _Run:
         unit = scale / torch.bincount(owner, minlength=count)
         if config.learning_rate_unit == "absolute":
             unit = torch.ones_like(unit)
-        # Adam's step has the size of its learning rate whatever the gradient's, so the unit goes into the rate alone.
+        # A step's size is the learning rate's whatever the gradient's, so the unit goes into the rate alone.
         self._rate = (config.learning_rate * unit)[:, None]
         self._first = torch.zeros_like(self.values)
         self._second = torch.zeros_like(self.values)
@@ -171,13 +174,24 @@ class _Run:
         return active > 0
 
     def descend(self, gradient: Tensor) -> None:
-        """One step of Adam (Kingma and Ba 2015) with its default moments, on active edits."""
+        """One step on active edits."""
         self._taken += 1
+        step = self._adam(gradient) if self._config.optimizer == "adam" else self._normalized(gradient)
+        self.values -= self._rate * step
+
+    def _adam(self, gradient: Tensor) -> Tensor:
+        """Kingma and Ba 2015, with the default moments."""
         self._first.lerp_(gradient, 0.1)
         self._second.lerp_(gradient.square(), 0.001)
         mean = self._first / (1 - 0.9**self._taken)
         spread = (self._second / (1 - 0.999**self._taken)).sqrt()
-        self.values -= self._rate * mean / (spread + 1e-8)
+        return mean / (spread + 1e-8)
+
+    def _normalized(self, gradient: Tensor) -> Tensor:
+        """Momentum over each edit's gradient at unit root mean square (Cutkosky and Mehta 2020)."""
+        size = gradient.square().mean(-1, keepdim=True).sqrt()
+        self._first.lerp_(gradient / size.clamp_min(_TINY), 1 - _MOMENTUM)
+        return self._first / (1 - _MOMENTUM**self._taken)
 
     def results(self) -> list[Trained]:
         """What became of every edit."""

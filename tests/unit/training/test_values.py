@@ -81,13 +81,35 @@ def logistic(rows: int, seed: int, *, hard: float = 0.0, tokens: int = 3) -> Log
     )
 
 
+class Normalized:
+    """Momentum over unit gradients, written out for one edit."""
+
+    def __init__(self, values: list[Tensor], lr: float) -> None:
+        self.value, self.rate, self.steps = values[0], lr, 0
+        self.mean = torch.zeros_like(self.value)
+
+    def zero_grad(self) -> None:
+        self.value.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        gradient = self.value.grad
+        assert gradient is not None
+        self.steps += 1
+        self.mean = 0.8 * self.mean + 0.2 * gradient * SIZE**0.5 / gradient.norm()
+        self.value -= self.rate * self.mean / (1 - 0.8**self.steps)
+
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "normalized": Normalized}
+
+
 def with_torch(
     objective: Logistic, rows: list[int], start: Tensor, settings: HorenConfig, scale: float
 ) -> tuple[Tensor, int, bool, float]:
-    """One edit alone, by torch's own Adam: value, steps, converged, loss."""
+    """One edit alone, by torch's own Adam or by hand: value, steps, converged, loss."""
     rate = settings.learning_rate * (scale if settings.learning_rate_unit == "site" else 1.0)
     value = start.clone().requires_grad_()
-    adam = torch.optim.Adam([value], lr=rate)
+    optimizer: Any = OPTIMIZERS[settings.optimizer]([value], lr=rate)
     part = objective.keep(torch.tensor(rows))
     best: tuple[Tensor, float] | None = None
     for step in range(settings.max_steps + 1):
@@ -97,18 +119,24 @@ def with_torch(
             return value.detach().clone(), step, True, loss.item()
         if best is None or loss.item() < best[1]:
             best = (value.detach().clone(), loss.item())
-        adam.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        adam.step()
+        optimizer.step()
     assert best is not None
     return best[0], settings.max_steps, False, best[1]
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 200), st.lists(st.integers(1, 3), min_size=1, max_size=6), st.sampled_from(["absolute", "site"]))
-def test_it_is_adam_for_every_edit_alone(seed: int, contexts: list[int], unit: str):
+@given(
+    st.integers(0, 200),
+    st.lists(st.integers(1, 3), min_size=1, max_size=6),
+    st.sampled_from(["absolute", "site"]),
+    st.sampled_from(list(OPTIMIZERS)),
+)
+def test_it_is_the_optimizer_for_every_edit_alone(seed: int, contexts: list[int], unit: str, optimizer: str):
     owner = [edit for edit, count in enumerate(contexts) for _ in range(count)]
-    objective, chosen = logistic(len(owner), seed, hard=2.0), config(learning_rate_unit=unit)
+    objective = logistic(len(owner), seed, hard=2.0)
+    chosen = config(learning_rate_unit=unit, optimizer=optimizer)
     start = torch.randn(len(contexts), SIZE, generator=torch.Generator().manual_seed(seed))
     for edit, trained in enumerate(train_values(objective, owner, start, chosen)):
         rows = [row for row, number in enumerate(owner) if number == edit]

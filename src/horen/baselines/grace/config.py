@@ -30,14 +30,21 @@ class GraceConfig(Settings):
         choices=("uniform", "output"),
     )
     steps: int = setting(100, "most optimisation steps an edit may take", low=1)
-    learning_rate: float = setting(1.0, "Adam's step for a value, in units of learning_rate_unit", low=0, open_low=True)
+    optimizer: str = setting(
+        "normalized",
+        "normalized: momentum over gradients of unit length; adam: as published",
+        choices=("normalized", "adam"),
+    )
+    learning_rate: float = setting(
+        1.0, "root mean square of a step's coordinates, in units of learning_rate_unit", low=0, open_low=True
+    )
     learning_rate_unit: str = setting(
         "site",
         "site: the root mean square of the layer's output; absolute: as is",
         choices=("site", "absolute"),
     )
     stop_probability: float = setting(
-        0.9,
+        0.98,
         "an edit has converged when every target token has at least this probability; 1 never stops early",
         low=0,
         high=1,
@@ -58,6 +65,7 @@ class GraceConfig(Settings):
             "paper": {
                 "preset": "paper",
                 "layer": 0.73,
+                "optimizer": "adam",
                 "learning_rate_unit": "absolute",
                 "stop_probability": 1.0,
                 "train_end": False,
@@ -79,6 +87,7 @@ class GraceConfig(Settings):
             key_space="raw",
             scope="all",
             write_layer=layer,
+            optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             learning_rate_unit=self.learning_rate_unit,
             max_steps=self.steps,

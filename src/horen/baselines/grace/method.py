@@ -52,7 +52,7 @@ class Grace(Untouched):
     Here f is the down projection of a layer's MLP, or the whole MLP where it has not one. A value replaces the output
     at the prompt's last token and nowhere else: other tokens of the prompt and those of the answer are the model's
     own, so a prompt is routed once, and an answer is the same with a cache and without. How entries are added,
-    expanded and split is :meth:`horen.baselines.grace.memory.Memory.place`. An edit's value is trained by Adam on
+    expanded and split is :meth:`horen.baselines.grace.memory.Memory.place`. An edit's value is trained on
     −log p(target | prompt), everything else frozen. A rephrase of an edit counts as an edit of its own.
 
     Args:
