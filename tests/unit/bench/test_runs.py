@@ -352,3 +352,21 @@ def test_records_are_left_out_at_the_beginning(plan: Plan, tmp_path: Path):
     assert asked == whole[2:4]
     with pytest.raises(DataError, match="after 3 left out"):
         run(dataclasses.replace(later, skip=3), tmp_path / "other")
+
+
+@pytest.mark.parametrize(("threshold", "fires"), [(-1.0, 1.0), (1.0, 0.0)], ids=["on everything", "never"])
+def test_an_editor_that_is_broken_gets_the_scores_it_deserves(
+    threshold: float, fires: float, plan: Plan, untouched: Path, tmp_path: Path
+):
+    broken = dataclasses.replace(plan, settings=SETTINGS | {"threshold": threshold}, text=None)
+    run(broken, tmp_path / "out")
+    scores, base = read(tmp_path / "out").last.scores, read(untouched).last.scores
+    assert {kind: columns["fired"] for kind, columns in scores["kinds"].items()} == dict.fromkeys(scores["kinds"], fires)
+    assert scores["kinds"]["far"]["identical"]["mean"] == 1 - fires
+    assert scores["kinds"]["far"]["kl"]["mean"] > 0.1 if fires else scores["kinds"]["far"]["kl"]["mean"] == 0
+    assert scores["routing"]["rephrase"]["kinds"]["far"]["false_fire_rate"] == fires
+    if fires:
+        assert scores["headline"]["reliability"]["mean"] == 1.0
+        assert scores["headline"]["locality"]["mean"] == 0.0
+    else:
+        assert scores["headline"] == base["headline"]
