@@ -15,6 +15,7 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Receipt, same_text
 from horen.memory import Codebook
 from horen.model.adapter import quiet
+from horen.model.prefix import Prefixes
 from horen.model.tail import Tail, bfloat16_is_fast
 from horen.plans import Plan
 from horen.session import Session
@@ -49,6 +50,7 @@ class _Trainer:
 
     def __init__(self, session: Session) -> None:
         self._session, self._adapter, self._config = session, session.adapter, session.config
+        self._prefixes: Prefixes | None = None
 
     def encode(self, plans: Sequence[Plan]) -> None:
         """Turn every edit into token ids.
@@ -108,6 +110,8 @@ class _Trainer:
 
     def train(self, plans: Sequence[Plan], codebook: Codebook, progress: Progress | None) -> None:
         """Give every plan a value: that of its source where it holds, else one of its own."""
+        prompts = [sample.prompt[:-1] for item in plans for sample in item.samples]
+        self._prefixes = Prefixes(self._session.model, prompts)
         fresh = [item for item in plans if item.source is None]
         waiting = [item for item in plans if item.source is not None]
         done = self._optimise(fresh, 0, len(plans), progress)
@@ -146,8 +150,9 @@ class _Trainer:
             return []
         samples = [sample for item in plans for sample in item.samples]
         owner = [number for number, item in enumerate(plans) for _ in item.samples]
-        objective = Tail(self._adapter.model, self._adapter.layout, self._adapter.write, samples)
-        if not measure and self._config.precision == "auto" and bfloat16_is_fast(self._adapter.model):
+        adapter = self._adapter
+        objective = Tail(adapter.model, adapter.layout, adapter.write, samples, self._prefixes)
+        if not measure and self._config.precision == "auto" and bfloat16_is_fast(adapter.model):
             return train_checked(objective.rough(), objective, owner, starts, self._config)
         return train_values(objective, owner, starts, self._config, max_steps=0 if measure else None)
 

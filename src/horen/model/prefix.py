@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ from horen.errors import ModelError
 
 States = tuple[Tensor, Tensor]
 
-# A shorter stem costs more in calls than it saves in tokens.
-_LEAST_STEM = 8
+# What a call of the model costs beyond its tokens, in tokens: a group that saves no more is not worth one.
+_CALL = 32
+_LEAST_KEPT = 16
 _ROWS_TOGETHER = 32
 
 
@@ -33,57 +35,85 @@ class Stem:
 
 
 def stems(rows: Sequence[Sequence[int]]) -> list[Stem]:
-    """Rows grouped by what they begin with; every row is in one group, and groups without a stem have length 0.
+    """Rows grouped by what they begin with, so that running each shared beginning once saves the most.
 
-    In the order of their tokens, rows join the group before them as long as that saves no fewer tokens than the group
-    saved without them.
+    Every row that has a token is in one group; those that share too little are in one of length 0.
     """
     order = sorted((i for i, row in enumerate(rows) if row), key=lambda i: tuple(rows[i]))
-    groups: list[Stem] = []
-    group: list[int] = []
-    length = 0
-    for i in order:
-        common = min(_common(rows[group[0]], rows[i]), length) if group else 0
-        if group and common >= _LEAST_STEM and common * len(group) >= length * (len(group) - 1):
-            group.append(i)
-            length = common
-            continue
-        if group:
-            groups.append(Stem(length, tuple(group)))
-        group, length = [i], len(rows[i])
-    if group:
-        groups.append(Stem(length, tuple(group)))
-    single = tuple(i for stem in groups if len(stem.rows) == 1 for i in stem.rows)
-    shared = [stem for stem in groups if len(stem.rows) > 1]
-    return [*shared, Stem(0, single)] if single else shared
+    common = [_common(rows[one], rows[other]) for one, other in pairwise(order)]
+    _, spans = _grouped(common, 0, len(order) - 1) if order else (0, [])
+    shared = [Stem(min(common[first:last]), tuple(order[first : last + 1])) for first, last in spans if first < last]
+    alone = tuple(order[first] for first, last in spans if first == last)
+    return [*shared, Stem(0, alone)] if alone else shared
 
 
-def prefix_states(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> dict[int, States]:
-    """Keys and values of every layer for rows of token ids, without gradients.
+def _grouped(common: Sequence[int], first: int, last: int) -> tuple[int, list[tuple[int, int]]]:
+    """What grouping the rows ``first`` to ``last`` saves at most, in tokens, and the first and last row of each group.
+
+    Rows are in the order of their tokens, and ``common`` is what each shares with the next. A group that is to be taken
+    apart is so where its neighbours share least; of several such places the middle one keeps this from going deep.
+    """
+    if first == last:
+        return 0, [(first, last)]
+    at = min(range(first, last), key=lambda i: (common[i], abs(2 * i - first - last)))
+    left, right = _grouped(common, first, at), _grouped(common, at + 1, last)
+    saved = common[at] * (last - first) - _CALL
+    if saved > 0 and saved >= left[0] + right[0]:
+        return saved, [(first, last)]
+    return left[0] + right[0], [*left[1], *right[1]]
+
+
+class Prefixes:
+    """Keys and values of prompts' beginnings; what many of them share is run once, however they are batched.
 
     Args:
-        model: in evaluation mode; hooks that it carries run.
-        rows: B rows of at most S tokens; not all empty.
-
-    Returns:
-        for each layer keys and values, each [B, heads, S, d], padded with zeros on the left.
-
-    Raises:
-        ModelError: when a layer keeps something else than keys and values.
+        model: in evaluation mode; hooks that it carries run. Nothing may change its weights meanwhile.
+        rows: all rows of token ids that will be asked for.
     """
-    run = _Run(model, rows)
-    groups = stems(rows)
-    shared = [stem for stem in groups if stem.length]
-    for together in _split(sorted(shared, key=lambda stem: stem.length)):
-        beginnings = run.forward([rows[stem.rows[0]][: stem.length] for stem in together], None)
+
+    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._stems: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._known: dict[tuple[int, ...], dict[int, States]] = {}
+        for stem in stems(rows):
+            beginning = tuple(rows[stem.rows[0]][: stem.length])
+            self._stems.update((tuple(rows[i]), beginning) for i in stem.rows)
+
+    def states(self, rows: Sequence[Sequence[int]]) -> dict[int, States]:
+        """Keys and values of every layer for rows of token ids, without gradients.
+
+        Args:
+            rows: B of those that were announced, of at most S tokens; not all empty.
+
+        Returns:
+            for each layer keys and values, each [B, heads, S, d], padded with zeros on the left.
+
+        Raises:
+            ModelError: when a layer keeps something else than keys and values.
+        """
+        run = _Run(self._model, rows)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, row in enumerate(rows):
+            if row:
+                groups.setdefault(self._stems[tuple(row)], []).append(i)
+        known = self._known | _begun(run, [stem for stem in groups if stem and stem not in self._known])
+        for stem, members in groups.items():
+            run.add(Stem(len(stem), tuple(members)), known[stem] if stem else None)
+        # Thousands of questions share a few words; kept, their states would outgrow what they save.
+        self._known.update((stem, states) for stem, states in known.items() if len(stem) >= _LEAST_KEPT)
+        return run.found
+
+
+def _begun(run: _Run, fresh: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], dict[int, States]]:
+    found = {}
+    for together in _split(sorted(fresh, key=len)):
+        beginnings = run.forward(together, None)
         for number, stem in enumerate(together):
-            past = {n: (k[number : number + 1], v[number : number + 1]) for n, (k, v) in beginnings.items()}
-            past = {n: (k[:, :, : stem.length], v[:, :, : stem.length]) for n, (k, v) in past.items()}
-            run.add(stem, past)
-    for stem in groups:
-        if not stem.length:
-            run.add(stem, None)
-    return run.found
+            found[stem] = {
+                layer: (keys[number : number + 1, :, : len(stem)], values[number : number + 1, :, : len(stem)])
+                for layer, (keys, values) in beginnings.items()
+            }
+    return found
 
 
 class _Run:

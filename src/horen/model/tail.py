@@ -24,7 +24,7 @@ from horen.model.adapter import delta
 from horen.model.attention import apart, understands
 from horen.model.head import Head
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
-from horen.model.prefix import prefix_states
+from horen.model.prefix import Prefixes
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,24 @@ class Tail:
         layout: where its layers are.
         site: the write site.
         samples: B training contexts.
+        prefixes: what comes before the last token of their prompts, and perhaps of others; by default of theirs.
     """
 
-    def __init__(self, model: PreTrainedModel, layout: Layout, site: Site, samples: Sequence[Sample]) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        layout: Layout,
+        site: Site,
+        samples: Sequence[Sample],
+        prefixes: Prefixes | None = None,
+    ) -> None:
         self._model = model
         self._layers = list(layout.layers)
         self._site = site
         self._rough = False
         self._apart = understands(model)
         with torch.no_grad():
-            self._known = self._prepare(samples)
+            self._known = self._prepare(samples, prefixes)
         self._head = Head.of(model)
 
     def __len__(self) -> int:
@@ -147,7 +155,7 @@ class Tail:
     def _site_output(self) -> Tensor:
         return first_tensor(self._known.children[self._site.module])
 
-    def _prepare(self, samples: Sequence[Sample]) -> _Known:
+    def _prepare(self, samples: Sequence[Sample], prefixes: Prefixes | None) -> _Known:
         device = self._model.device
         before = max(len(s.prompt) for s in samples) - 1
         after = max(len(s.target) for s in samples)
@@ -162,7 +170,8 @@ class Tail:
             labels[i, : len(sample.target)] = torch.tensor(sample.target)
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
         ids, mask, positions, labels = (x.to(device) for x in (ids, mask, positions, labels))
-        prefix = prefix_states(self._model, [sample.prompt[:-1] for sample in samples]) if before else {}
+        rows = [sample.prompt[:-1] for sample in samples]
+        prefix = (prefixes or Prefixes(self._model, rows)).states(rows) if before else {}
         known = _Known(prefix, None, {}, ids[:, before:], mask, positions[:, before:], labels)
         return self._record(known)
 

@@ -361,7 +361,9 @@ def test_an_editor_that_is_broken_gets_the_scores_it_deserves(
     broken = dataclasses.replace(plan, settings=SETTINGS | {"threshold": threshold}, text=None)
     run(broken, tmp_path / "out")
     scores, base = read(tmp_path / "out").last.scores, read(untouched).last.scores
-    assert {kind: columns["fired"] for kind, columns in scores["kinds"].items()} == dict.fromkeys(scores["kinds"], fires)
+    assert {kind: columns["fired"] for kind, columns in scores["kinds"].items()} == dict.fromkeys(
+        scores["kinds"], fires
+    )
     assert scores["kinds"]["far"]["identical"]["mean"] == 1 - fires
     assert scores["kinds"]["far"]["kl"]["mean"] > 0.1 if fires else scores["kinds"]["far"]["kl"]["mean"] == 0
     assert scores["routing"]["rephrase"]["kinds"]["far"]["false_fire_rate"] == fires

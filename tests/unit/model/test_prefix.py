@@ -6,36 +6,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
-from horen.model.prefix import Stem, prefix_states, stems
+from horen.model.prefix import Prefixes, Stem, stems
 from support.tiny_models import FAMILIES, tiny_model
 
-SHARED = tuple(range(10, 22))
-OTHER = tuple(range(40, 52))
+SHARED = tuple(range(10, 50))
+OTHER = tuple(range(60, 100))
 
 
 def test_rows_that_begin_alike_are_one_group():
     rows = [(*SHARED, 1), (3, 4), (*SHARED, 2, 3), (*OTHER, 5), (*OTHER, 6), ()]
-    assert sorted(stems(rows), key=lambda stem: -stem.length) == [Stem(12, (0, 2)), Stem(12, (3, 4)), Stem(0, (1,))]
+    assert stems(rows) == [Stem(40, (0, 2)), Stem(40, (3, 4)), Stem(0, (1,))]
 
 
-def test_a_short_beginning_is_not_shared():
-    assert stems([(1, 2, 3, 4), (1, 2, 3, 5)]) == [Stem(0, (0, 1))]
+def test_what_saves_less_than_a_call_is_not_shared():
+    rows = [(1, 2, 3, 4, 5), (1, 2, 3, 4, 6)]
+    assert stems(rows) == [Stem(0, (0, 1))]
+    assert stems(rows * 10) == [Stem(4, (*range(0, 20, 2), *range(1, 20, 2)))]
 
 
-def test_a_row_that_would_cost_the_group_more_than_it_brings_stays_out():
-    long = tuple(range(100, 140))
-    rows = [(*SHARED, *long, 1), (*SHARED, *long, 2), (*SHARED, 200)]
-    # joined, three rows would share 12 tokens (24 saved); apart, two share 52 (52 saved)
-    assert Stem(52, (0, 1)) in stems(rows)
+@pytest.mark.parametrize("other", [7, 200])
+def test_a_row_that_would_cost_the_group_more_than_it_brings_stays_out(other: int):
+    long = tuple(range(100, 200))
+    rows = [(*SHARED, *long, 1), (*SHARED, *long, 2), (*SHARED, other)]
+    # joined, three rows would share 40 tokens (80 saved); apart, two share 140
+    assert stems(rows) == [Stem(140, (0, 1)), Stem(0, (2,))]
 
 
-@given(st.lists(st.lists(st.integers(0, 2), max_size=24), max_size=12))
+def test_thousands_of_rows():
+    rows = [(*SHARED, number) for number in range(5_000)]
+    assert stems(rows) == [Stem(40, tuple(range(5_000)))]
+    branches = [(*SHARED, *[branch] * 20, number) for branch in range(50) for number in range(50)]
+    assert [stem.length for stem in stems(branches)] == [60] * 50
+
+
+@given(st.lists(st.lists(st.integers(0, 1), max_size=24), max_size=24))
 def test_every_row_with_tokens_is_in_one_group_and_begins_as_the_group_does(rows: list[list[int]]):
     groups = stems(rows)
     assert sorted(i for stem in groups for i in stem.rows) == [i for i, row in enumerate(rows) if row]
     for stem in groups:
         assert len({tuple(rows[i][: stem.length]) for i in stem.rows}) == 1
-        assert stem.length == 0 or (stem.length >= 8 and len(stem.rows) > 1)
+        assert stem.length == 0 or stem.length * (len(stem.rows) - 1) > 32
 
 
 @pytest.mark.parametrize("together", [1, 32])
@@ -43,9 +53,9 @@ def test_every_row_with_tokens_is_in_one_group_and_begins_as_the_group_does(rows
 def test_states_are_those_of_each_row_alone(family: str, together: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("horen.model.prefix._ROWS_TOGETHER", together)
     model = tiny_model(family)
-    rows = [(*SHARED, 1), (*SHARED, 2, 3, 4), SHARED, (5,), (), (*OTHER, *OTHER, *OTHER, 6), (*OTHER, *OTHER, 7, 8)]
+    rows = [(*SHARED, 1), (*SHARED, 2, 3, 4), SHARED, (5,), (), (*OTHER, 6), (*OTHER, 7, 8)]
     with torch.no_grad():
-        found = prefix_states(model, rows)
+        found = Prefixes(model, rows).states(rows)
         width = max(map(len, rows))
         for number, row in enumerate(rows):
             cache = DynamicCache()
@@ -58,3 +68,21 @@ def test_states_are_those_of_each_row_alone(family: str, together: int, monkeypa
                     if row:
                         alone = getattr(cache.layers[layer], name)[0]
                         torch.testing.assert_close(whole[number, :, width - len(row) :], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_beginning_is_run_once_for_all_batches():
+    model = tiny_model()
+    rows = [(*SHARED, 1, 2), (*SHARED, 3), (*SHARED, 4, 5, 6), *[(1, 2, 3, 4, 5, n) for n in range(9)]]
+    fed: list[int] = []
+    with torch.no_grad():
+        whole = Prefixes(model, rows).states(rows)
+        model.base_model.register_forward_pre_hook(
+            lambda _module, _args, given: fed.append(given["input_ids"].numel()), with_kwargs=True
+        )
+        prefixes = Prefixes(model, rows)
+        parts = [prefixes.states(rows[:2]), prefixes.states(rows[2:]), prefixes.states(rows[3:])]
+    # two rows padded to two tokens after the beginning, then the third's; few tokens are not kept for another batch
+    assert sum(fed) == len(SHARED) + 2 * 2 + 3 + 2 * (5 + 9)
+    for layer, (keys, _) in whole.items():
+        torch.testing.assert_close(parts[0][layer][0], keys[:2, :, -42:], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(parts[1][layer][0], keys[2:], atol=1e-5, rtol=1e-4)
