@@ -14,7 +14,43 @@ _SITES = ("mlp_input", "mlp_hidden", "mlp_output")
 
 
 @dataclass(frozen=True)
-class HorenConfig(Settings):
+class TrainingSettings(Settings):
+    """How values are trained, by whichever editor trains them; see :mod:`horen.training`."""
+
+    optimizer: str = setting(
+        "normalized",
+        "normalized: momentum over gradients of unit length (Cutkosky and Mehta 2020); adam: as published",
+        choices=("normalized", "adam"),
+    )
+    learning_rate: float = setting(
+        1.0, "root mean square of a step's coordinates, in units of learning_rate_unit", low=0, open_low=True
+    )
+    learning_rate_unit: str = setting(
+        "site",
+        "site: the root mean square of the output that is edited, so that one setting fits every model; absolute: 1",
+        choices=("site", "absolute"),
+    )
+    max_steps: int = setting(50, "most optimisation steps an edit may take", low=1)
+    stop_probability: float = setting(
+        0.98,
+        "an edit has converged when every target token has at least this probability in every training context; "
+        "1 never stops early",
+        low=0,
+        high=1,
+        open_low=True,
+    )
+    train_end: bool = setting(True, "train the end token after the target, so that the answer ends where it should")
+    precision: str = setting(
+        "auto",
+        "auto: optimise in bfloat16 where the machine is faster at it, and check every value in the model's own "
+        "arithmetic; model: the model's own throughout",
+        choices=("auto", "model"),
+    )
+    batch_tokens: int = setting(2048, "most target positions that are optimised at once", low=1)
+
+
+@dataclass(frozen=True)
+class HorenConfig(TrainingSettings):
     """Settings of one editor; immutable, and saved with every codebook.
 
     ``HorenConfig()`` is the ``default`` preset and ``HorenConfig.paper()`` the published recipe (arXiv 2605.08143).
@@ -63,41 +99,11 @@ class HorenConfig(Settings):
         "where a value starts: zero, or uniform U(0, 1) as published (cold start)",
         choices=("zero", "uniform"),
     )
-    optimizer: str = setting(
-        "normalized",
-        "normalized: momentum over gradients of unit length (Cutkosky and Mehta 2020); adam: as published",
-        choices=("normalized", "adam"),
-    )
-    learning_rate: float = setting(
-        1.0, "root mean square of a step's coordinates, in units of learning_rate_unit", low=0, open_low=True
-    )
-    learning_rate_unit: str = setting(
-        "site",
-        "site: the root mean square of the write site's output, so that one setting fits every model; absolute: as is",
-        choices=("site", "absolute"),
-    )
-    max_steps: int = setting(50, "most optimisation steps an edit may take", low=1)
-    stop_probability: float = setting(
-        0.98,
-        "an edit has converged when every target token has at least this probability in every training context; "
-        "1 never stops early",
-        low=0,
-        high=1,
-        open_low=True,
-    )
     contexts: str = setting(
         "several",
         "several: train in plain text, in chat, after unrelated text and on the rephrases; prompt: the prompt alone",
         choices=("several", "prompt"),
     )
-    train_end: bool = setting(True, "train the end token after the target, so that the answer ends where it should")
-    precision: str = setting(
-        "auto",
-        "auto: optimise in bfloat16 where the machine is faster at it, and check every value in the model's own "
-        "arithmetic; model: the model's own throughout",
-        choices=("auto", "model"),
-    )
-    batch_tokens: int = setting(2048, "most target positions that are optimised at once", low=1)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {

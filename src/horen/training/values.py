@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from horen.config import HorenConfig
+from horen.config import TrainingSettings
 
 _MOMENTUM = 0.8
 _TINY = 1e-30  # an edit that has left the batch has no gradient
@@ -57,7 +57,7 @@ def train_values(
     objective: Objective,
     owner: Sequence[int],
     start: Tensor,
-    config: HorenConfig,
+    config: TrainingSettings,
     *,
     max_steps: int | Sequence[int] | None = None,
 ) -> list[Trained]:
@@ -90,7 +90,7 @@ def train_values(
 
 
 def train_checked(
-    fast: Objective, exact: Objective, owner: Sequence[int], start: Tensor, config: HorenConfig
+    fast: Objective, exact: Objective, owner: Sequence[int], start: Tensor, config: TrainingSettings
 ) -> list[Trained]:
     """Train on a fast approximation of an objective, then check each value on the exact one.
 
@@ -121,7 +121,7 @@ def train_checked(
 
 class _Run:
     def __init__(
-        self, objective: Objective, owner: Tensor, start: Tensor, config: HorenConfig, limits: Sequence[int]
+        self, objective: Objective, owner: Tensor, start: Tensor, config: TrainingSettings, limits: Sequence[int]
     ) -> None:
         self._limits = torch.tensor(limits, device=owner.device)
         self._objective, self._owner, self._config = objective, owner, config

@@ -32,7 +32,7 @@ QUICKLY: Mapping[str, Mapping[str, Any]] = {
     "cosine": QUICK,
     "grace": {
         "layer": 1,
-        "steps": 1,
+        "max_steps": 1,
         "learning_rate": 5.0,
         "learning_rate_unit": "absolute",
         "stop_probability": 1.0,

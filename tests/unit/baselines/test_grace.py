@@ -209,7 +209,7 @@ def test_steps_lower_the_loss_from_where_a_value_starts():
     losses = {}
     for start in ("uniform", "output"):
         for steps in (1, 60):
-            method = grace(steps=steps, start=start, learning_rate=0.05, learning_rate_unit="site")
+            method = grace(max_steps=steps, start=start, learning_rate=0.05, learning_rate_unit="site")
             found = replaced(method, [*ids, *target], len(ids) - 1, value(method)).log_softmax(-1)
             losses[start, steps] = -float(found[len(ids) - 1 : -1].gather(1, torch.tensor(target)[:, None]).mean())
         assert losses[start, 60] < 0.8 * losses[start, 1]
@@ -297,10 +297,10 @@ def test_an_edit_that_cannot_be_encoded_changes_nothing():
 
 def test_presets():
     default, paper = GraceConfig(), GraceConfig.from_preset("paper")
-    assert (default.preset, default.train_end, default.steps, default.eps_init) == ("default", True, 100, 1.0)
+    assert (default.preset, default.train_end, default.max_steps, default.eps_init) == ("default", True, 100, 1.0)
     assert (paper.preset, paper.train_end, paper.stop_probability) == ("paper", False, 1.0)
     assert paper.sites(3).max_steps == 100
-    assert GraceConfig.from_preset("paper", steps=7).steps == 7
+    assert GraceConfig.from_preset("paper", max_steps=7).max_steps == 7
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_presets():
     [
         ({"layer": -1}, "layer=-1 is not valid"),
         ({"eps_init": -0.1}, "eps_init=-0.1 is not valid: expected at least 0"),
-        ({"steps": 0}, "steps=0 is not valid"),
+        ({"max_steps": 0}, "max_steps=0 is not valid"),
         ({"learning_rate": 0}, "learning_rate=0 is not valid: expected more than 0"),
         ({"start": "cold"}, "expected one of uniform, output"),
         ({"train_end": 1}, "expected true or false"),

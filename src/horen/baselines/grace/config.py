@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from horen.config import HorenConfig
-from horen.settings import Settings, setting
+from horen.config import HorenConfig, TrainingSettings
+from horen.settings import setting
 
 
 @dataclass(frozen=True)
-class GraceConfig(Settings):
+class GraceConfig(TrainingSettings):
     """Settings of GRACE (arXiv 2211.11031).
 
     ``default`` is the published method, trained as HoReN's default preset trains: rates in units of the site, an early
-    stop, and the end token trained. Its 100 steps are the published number; HoReN's own budget is ``steps=50``.
+    stop, and the end token trained. Its 100 steps are the published number; HoReN's own budget is ``max_steps=50``.
     ``paper`` is the published recipe for a decoder-only model: block 35 of 48, 100 steps of size 1 from U(0, 1),
     without an early stop.
     """
@@ -29,35 +30,7 @@ class GraceConfig(Settings):
         "where a value starts: uniform U(0, 1) as published (cold start), or the layer's own output (warm start)",
         choices=("uniform", "output"),
     )
-    steps: int = setting(100, "most optimisation steps an edit may take", low=1)
-    optimizer: str = setting(
-        "normalized",
-        "normalized: momentum over gradients of unit length; adam: as published",
-        choices=("normalized", "adam"),
-    )
-    learning_rate: float = setting(
-        1.0, "root mean square of a step's coordinates, in units of learning_rate_unit", low=0, open_low=True
-    )
-    learning_rate_unit: str = setting(
-        "site",
-        "site: the root mean square of the layer's output; absolute: as is",
-        choices=("site", "absolute"),
-    )
-    stop_probability: float = setting(
-        0.98,
-        "an edit has converged when every target token has at least this probability; 1 never stops early",
-        low=0,
-        high=1,
-        open_low=True,
-    )
-    train_end: bool = setting(True, "train the end token after the target, so that the answer ends where it should")
-    precision: str = setting(
-        "auto",
-        "auto: optimise in bfloat16 where the machine is faster at it, and check every value in the model's own "
-        "arithmetic; model: the model's own throughout",
-        choices=("auto", "model"),
-    )
-    batch_tokens: int = setting(2048, "most target positions that are optimised at once", low=1)
+    max_steps: int = setting(100, "most optimisation steps an edit may take", low=1)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
@@ -87,12 +60,6 @@ class GraceConfig(Settings):
             key_space="raw",
             scope="all",
             write_layer=layer,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            learning_rate_unit=self.learning_rate_unit,
-            max_steps=self.steps,
-            stop_probability=self.stop_probability,
             contexts="prompt",
-            train_end=self.train_end,
-            precision=self.precision,
+            **{item.name: getattr(self, item.name) for item in dataclasses.fields(TrainingSettings)},
         )
