@@ -37,7 +37,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Result:
-    """A run that was read from its folder.
+    """A run that was read from its folder, or its scores alone from the file that they were kept in.
 
     Attributes:
         folder: where it is.
@@ -68,7 +68,9 @@ class Result:
         return self.at(self.stops[-1])[0]
 
     def rows(self) -> list[Row]:
-        """Everything that was asked at :attr:`last`."""
+        """Everything that was asked at :attr:`last`; nothing where only scores were kept."""
+        if self.folder.is_file():
+            return []
         return checkpoint_rows(self.folder / f"seed-{self.last.seed}", self.last.edits)
 
     def at(self, edits: int) -> list[Checkpoint]:
@@ -96,11 +98,18 @@ class Result:
 
 
 def read(folder: Path) -> Result:
-    """Read a run, finished or not.
+    """Read a run, finished or not, or a file of JSON that holds what :meth:`Result.to_dict` gave.
 
     Raises:
-        DataError: when the folder holds no run, or nothing of it was scored yet.
+        DataError: when there is no run, or nothing of it was scored yet.
     """
+    if folder.is_file():
+        document = _document(folder)
+        try:
+            checkpoints = tuple(Checkpoint(**item) for item in document["checkpoints"])
+            return Result(folder, dict(document["manifest"]), checkpoints)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{folder} holds no scores of a run ({error}): give a run's folder.") from error
     if not (folder / MANIFEST).exists():
         raise DataError(f"{folder} holds no run: give the folder that horen bench run --out was given.")
     manifest = _document(folder / MANIFEST)
@@ -121,6 +130,9 @@ def compare(first: Result, second: Result) -> dict[str, Any]:
     Raises:
         DataError: when they are about other data, or share no checkpoint.
     """
+    for run in (first, second):
+        if not run.rows():
+            raise DataError(f"{run.folder} holds scores alone, and runs are compared by their rows: give its folder.")
     if first.manifest["dataset"]["sha256"] != second.manifest["dataset"]["sha256"]:
         raise DataError(f"{first.folder} and {second.folder} are about other data: compare runs on one file.")
     shared = sorted(set(first.stops) & set(second.stops))

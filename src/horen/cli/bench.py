@@ -24,7 +24,9 @@ bench = typer.Typer(
 
 _NEEDED = ("scipy", "rouge_score", "sacrebleu")
 
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of runs.", show_default=False)]
+Folders = Annotated[
+    list[Path], typer.Argument(metavar="DIR…", help="Folders of runs, or files of scores.", show_default=False)
+]
 
 
 @bench.callback()

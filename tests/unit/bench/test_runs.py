@@ -146,6 +146,23 @@ def test_a_finished_run_is_resumed_at_no_cost(done: Path, plan: Plan, monkeypatc
     assert said(done, 4) == before
 
 
+def test_scores_that_were_kept_in_a_file(done: Path, tmp_path: Path):
+    place = tmp_path / "scores.json"
+    place.write_text(json.dumps(read(done).to_dict()))
+    kept = read(place)
+    assert kept.to_dict() == read(done).to_dict() | {"folder": str(place)}
+    write_page([kept], tmp_path / "page.html")
+    headings = re.findall("<h2>(.*?)</h2>", (tmp_path / "page.html").read_text())
+    assert headings == [
+        title for title in SECTIONS if title not in {"How near prompts come to an edit", "Where it fails"}
+    ]
+    with pytest.raises(DataError, match=r"holds scores alone.*give its folder"):
+        compare(kept, read(done))
+    place.write_text("{}")
+    with pytest.raises(DataError, match=r"holds no scores of a run"):
+        read(place)
+
+
 def test_several_seeds(plan: Plan, tmp_path: Path):
     run(dataclasses.replace(plan, seeds=2, batch=4, text=None), tmp_path / "out")
     result = read(tmp_path / "out")

@@ -77,8 +77,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
                 drawings=tuple(_histograms(results)),
             ),
         ]
-    return [
-        *found,
+    found += [
         Section(
             "Costs",
             "After the last checkpoint; prefill and decoding are measured in turn with the untouched model.",
@@ -88,6 +87,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
         Section("Where it fails", "Examples after the last checkpoint, spread over the stream.", _failures(results)),
         Section("What was run", table=tables.provenance(results)),
     ]
+    return [section for section in found if section.drawings or (section.table and section.table.rows)]
 
 
 def _histograms(results: Sequence[Result]) -> list[tuple[str, str]]:
