@@ -102,7 +102,9 @@ def test_saves_are_made_in_between_when_time_has_passed(ok: Ok, new: list[str], 
 
 def test_real_ctrl_c(new: list[str]):
     code = (
-        "import os, signal\nfrom horen.editor import Editor\nreal, calls = Editor.edit, []\n"
+        # A job that was started in the background ignores the signal.
+        "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from horen.editor import Editor\nreal, calls = Editor.edit, []\n"
         "def edit(*args, **kwargs):\n"
         "    calls.append(1)\n"
         "    if len(calls) == 2: os.kill(os.getpid(), signal.SIGINT)\n"
