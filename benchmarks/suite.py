@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from horen.bench.files import write_text
 from horen.bench.plan import Plan
 from horen.bench.results import read
 from horen.bench.run import run
@@ -101,7 +102,7 @@ def write(folder: Path, place: Path) -> None:
     text = result["manifest"]["plan"]["text"]
     result["manifest"]["plan"]["text"] = text and Path(text).name
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(place, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ class Asker:
                     position=item.stored.position,
                     kind=item.kind,
                     text=item.text,
-                    answers=item.answers or (self.base[item.text].text,),
+                    answers=item.answers or (moved[item.text].base.text,),
                     answer=answer.raw,
                     cut=answer.cut,
                     scores=scores,

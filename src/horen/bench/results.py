@@ -131,7 +131,7 @@ def compare(first: Result, second: Result) -> dict[str, Any]:
         DataError: when they are about other data, or share no checkpoint.
     """
     for run in (first, second):
-        if not run.rows():
+        if run.folder.is_file():
             raise DataError(f"{run.folder} holds scores alone, and runs are compared by their rows: give its folder.")
     if first.manifest["dataset"]["sha256"] != second.manifest["dataset"]["sha256"]:
         raise DataError(f"{first.folder} and {second.folder} are about other data: compare runs on one file.")

@@ -152,6 +152,7 @@ def compare(
 
     They are compared on the records that both have, with 95 % intervals by the paired bootstrap.
     """
+    from horen.bench.report.tables import number  # noqa: PLC0415
     from horen.bench.results import compare as differ  # noqa: PLC0415
     from horen.bench.results import read  # noqa: PLC0415
 
@@ -161,7 +162,7 @@ def compare(
         return
     show(f"{found['first']} against {found['second']}, after {found['edits']} edits", style="bold")
     rows = [
-        (name, _signed(d["mean"]), f"{_signed(d['low'])} to {_signed(d['high'])}", _number(d["p"]), str(d["count"]))
+        (name, _signed(d["mean"]), f"{_signed(d['low'])} to {_signed(d['high'])}", number(d["p"]), str(d["count"]))
         for name, d in found["difference"].items()
     ]
     headers = ("score", ("difference", NUMBER), "95 % interval", ("p", NUMBER), ("records", NUMBER))
@@ -195,10 +196,6 @@ def _show(results: list[Result], *, every: bool) -> None:
     for made in (tables.headline(results, every=every), tables.last_columns(results)):
         headers = [name if place < made.words else (name, NUMBER) for place, name in enumerate(made.headers)]
         show_table(table(headers, made.rows))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _signed(value: float | None) -> str:

@@ -7,7 +7,7 @@ beside those of the new tokens, with no gradient and no copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -44,23 +44,24 @@ class PrefixCache(DynamicCache):
 _current: ContextVar[PrefixCache] = ContextVar("prefix cache")
 
 
-def understands(model: PreTrainedModel) -> bool:
-    """Whether the model's layers attend through the interface that :func:`apart` takes the place of."""
-    return bool(getattr(model, "_supports_attention_backend", False)) and all(
-        getattr(config, "_attn_implementation", None) == "sdpa" for config in _configs(model)
-    )
+def configurations(model: PreTrainedModel) -> list[Any]:
+    """Where :func:`apart` says how ``model`` attends; empty where its layers attend in a way of their own."""
+    if not getattr(model, "_supports_attention_backend", False):
+        return []
+    found = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
+    usual = all(getattr(config, "_attn_implementation", None) == "sdpa" for config in found.values())
+    return list(found.values()) if usual else []
 
 
 @contextmanager
-def apart(model: PreTrainedModel, prefix: dict[int, tuple[Tensor, Tensor]]) -> Iterator[PrefixCache]:
-    """Within the block the model, given the cache, attends to ``prefix`` without joining it to new tokens.
+def apart(configs: Sequence[Any], prefix: dict[int, tuple[Tensor, Tensor]]) -> Iterator[PrefixCache]:
+    """Within the block a model, given the cache, attends to ``prefix`` without joining it to new tokens.
 
     Args:
-        model: one that :func:`understands` holds for.
+        configs: what :func:`configurations` gave for the model; at least one.
         prefix: keys and values of layers, each [B, heads, P, d].
     """
     cache = PrefixCache(prefix)
-    configs = _configs(model)
     before = [config._attn_implementation for config in configs]
     token = _current.set(cache)
     try:
@@ -119,11 +120,6 @@ def attend(
 
 def _mask(*args: Any, **kwargs: Any) -> Any:
     return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
-
-
-def _configs(model: PreTrainedModel) -> list[Any]:
-    found = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
-    return list(found.values())
 
 
 AttentionInterface.register(_NAME, attend)

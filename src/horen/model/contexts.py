@@ -18,8 +18,6 @@ from horen.model.tail import Sample
 
 # Scripts that put no blank between words: there a target follows its prompt directly.
 _UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF))
-
-
 # Paragraphs that training prompts follow: few, because edits after the same one share its keys and values.
 _PARAGRAPHS = 8
 

@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
 from horen.model.adapter import delta
-from horen.model.attention import apart, understands
+from horen.model.attention import apart, configurations
 from horen.model.head import Head
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.prefix import Prefixes
@@ -85,7 +85,7 @@ class Tail:
         self._layers = list(layout.layers)
         self._site = site
         self._rough = False
-        self._apart = understands(model)
+        self._configs = configurations(model)
         with torch.no_grad():
             self._known = self._prepare(samples, prefixes)
         self._head = Head.of(model)
@@ -205,8 +205,8 @@ class Tail:
     def _ask(self, stack: ExitStack, model: nn.Module, known: _Known) -> Any:
         """What ``model`` gives for the suffix after the prefix."""
         cache: DynamicCache | None = None
-        if known.prefix and self._apart:
-            cache = stack.enter_context(apart(self._model, known.prefix))
+        if known.prefix and self._configs:
+            cache = stack.enter_context(apart(self._configs, known.prefix))
         elif known.prefix:
             cache = DynamicCache()
             for number, (keys, values) in known.prefix.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-# Logits dominate memory where the vocabulary is large: half a gigabyte of float32, a few times over.
+# A model that scales or caps its logits makes a table of them: half a gigabyte of float32, a few times over.
 _MOST_LOGITS = 2**27
 
 

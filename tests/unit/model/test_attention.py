@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import BloomConfig, BloomForCausalLM
 
 from horen.model import attention
-from horen.model.attention import PrefixCache, apart, attend, understands
+from horen.model.attention import PrefixCache, apart, attend, configurations
 from support.tiny_models import tiny_model
 
 Prefixed = tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]
@@ -84,16 +84,17 @@ def test_what_it_does_not_know_goes_to_the_usual_function(prefixed: Prefixed, mo
 
 def test_the_model_is_as_before_afterwards():
     model = tiny_model()
-    assert understands(model)
+    configs = configurations(model)
+    assert configs
     prefix = {0: (torch.zeros(1, 2, 3, 8), torch.zeros(1, 2, 3, 8))}
-    with apart(model, prefix):
-        assert not understands(model)
-    assert understands(model)
-    with suppress(KeyboardInterrupt), apart(model, prefix):
+    with apart(configs, prefix):
+        assert not configurations(model)
+    assert configurations(model) == configs
+    with suppress(KeyboardInterrupt), apart(configs, prefix):
         raise KeyboardInterrupt
-    assert understands(model)
+    assert configurations(model) == configs
 
 
 def test_models_that_attend_in_their_own_way_are_left_to_it():
-    assert not understands(tiny_model(attn_implementation="eager"))
-    assert not understands(BloomForCausalLM(BloomConfig(hidden_size=16, n_layer=2, n_head=2, vocab_size=50)))
+    assert not configurations(tiny_model(attn_implementation="eager"))
+    assert not configurations(BloomForCausalLM(BloomConfig(hidden_size=16, n_layer=2, n_head=2, vocab_size=50)))

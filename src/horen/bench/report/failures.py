@@ -9,7 +9,7 @@ from types import MappingProxyType
 from horen.bench.asking import PROMPT, REPHRASE, Row
 from horen.bench.records import FAR, NEAR, PORTABILITY, SAME_SUBJECT
 
-EACH = 3
+_EACH = 3
 _LONGEST = 160
 
 
@@ -38,8 +38,8 @@ def failures(rows: Sequence[Row], *, unstructured: bool) -> list[Failure]:
     found: list[Failure] = []
     for way, test in _WAYS.items():
         some = [row for row in rows if test(row, wrong)]
-        step = max(len(some) / EACH, 1.0)
-        picked = [some[int(i * step)] for i in range(min(EACH, len(some)))]
+        step = max(len(some) / _EACH, 1.0)
+        picked = [some[int(i * step)] for i in range(min(_EACH, len(some)))]
         found += [Failure(way, len(some), row) for row in picked]
     return found
 

@@ -18,6 +18,7 @@ _DASHES = ("-", "--", "-.", ":")
 # Replaced by the colour of the surrounding text; nothing is drawn in it otherwise.
 _INK = "#010203"
 _BINS = 40
+_SIMILAR = (PROMPT, REPHRASE, *NEGATIVES)
 
 
 def key(results: Sequence[Result]) -> tuple[str, str]:
@@ -143,9 +144,6 @@ def costs(results: Sequence[Result]) -> list[tuple[str, str]]:
         _over_edits(axes, results)
         drawn.append((f"{name} against the number of edits", _drawn(figure)))
     return drawn
-
-
-_SIMILAR = (PROMPT, REPHRASE, *NEGATIVES)
 
 
 def _colour(place: int) -> str:

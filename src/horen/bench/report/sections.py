@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from horen.bench.asking import Row
 from horen.bench.report import figures, tables
 from horen.bench.report.failures import failures, shortened
 from horen.bench.report.tables import Table
@@ -42,6 +43,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
     Raises:
         ModelError: when matplotlib, which draws the curves, is not installed.
     """
+    asked = [(result, result.rows()) for result in results]
     found = [
         Section(
             "Scores by number of edits",
@@ -74,7 +76,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
             Section(
                 "How near prompts come to an edit",
                 "Score of the nearest edit after the last checkpoint; the line is the method's threshold.",
-                drawings=tuple(_histograms(results)),
+                drawings=tuple(_histograms(asked)),
             ),
         ]
     found += [
@@ -84,21 +86,21 @@ def sections(results: Sequence[Result]) -> list[Section]:
             tables.costs(results),
             tuple(figures.costs(results)),
         ),
-        Section("Where it fails", "Examples after the last checkpoint, spread over the stream.", _failures(results)),
+        Section("Where it fails", "Examples after the last checkpoint, spread over the stream.", _failures(asked)),
         Section("What was run", table=tables.provenance(results)),
     ]
     return [section for section in found if section.drawings or (section.table and section.table.rows)]
 
 
-def _histograms(results: Sequence[Result]) -> list[tuple[str, str]]:
-    drawn = [(result.name, figures.histograms(result.rows())) for result in results]
+def _histograms(asked: Sequence[tuple[Result, list[Row]]]) -> list[tuple[str, str]]:
+    drawn = [(result.name, figures.histograms(rows)) for result, rows in asked]
     return [(f"{name}: scores of the nearest edit", drawing) for name, drawing in drawn if drawing is not None]
 
 
-def _failures(results: Sequence[Result]) -> Table:
+def _failures(asked: Sequence[tuple[Result, list[Row]]]) -> Table:
     rows = []
-    for result in results:
-        for failure in failures(result.rows(), unstructured=bool(result.manifest["dataset"]["unstructured"])):
+    for result, answered in asked:
+        for failure in failures(answered, unstructured=bool(result.manifest["dataset"]["unstructured"])):
             row = failure.row
             nearest = "–"
             if row.nearest is not None and row.score is not None:
