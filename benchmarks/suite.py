@@ -36,7 +36,7 @@ class Stream:
 STREAMS = {
     # The first records of this file were used to choose the default threshold.
     "zsre": Stream("zsre", 1_000, skip=5_000, sample=500),
-    "zsre-10000": Stream("zsre", 9_965, sample=1_000),
+    "zsre-10000": Stream("zsre", 9_965, sample=500),
     "zsre-eval": Stream("zsre", 1_000, sample=500),
     "counterfact": Stream("counterfact", 1_000, sample=500),
     "wikibigedit": Stream("wikibigedit", 1_000, sample=500),
