@@ -32,7 +32,7 @@ _BATCH = 32
 
 
 # What is done with keys and queries once they are made; everything else decides how they are made.
-_RETRIEVAL = ("alpha", "beta", "steps", "epsilon", "threshold")
+_RETRIEVAL = ("alpha", "beta", "steps", "epsilon", "threshold", "contrast", "neighbours")
 
 
 class Router:
@@ -74,8 +74,10 @@ def best(codebook: Codebook, queries: list[torch.Tensor], config: HorenConfig) -
             beta=config.beta,
             steps=config.steps,
             epsilon=config.epsilon,
+            contrast=config.contrast,
+            neighbours=config.neighbours,
         )
-        found.append(max(matches, key=lambda match: match.similarity))
+        found.append(max(matches, key=lambda match: match.score))
     return found
 
 
@@ -113,13 +115,12 @@ def measured(found: Read, config: HorenConfig) -> dict[str, Any]:
     """Routing of the records' rephrases against every kind of negative."""
     matches = best(found.codebook, [query for _, query in found.rephrases], config)
     positives = [
-        PositiveRoute(match.similarity, match.entry == i, match.fired)
+        PositiveRoute(match.score, match.entry == i, match.fired)
         for (i, _), match in zip(found.rephrases, matches, strict=True)
     ]
     others = best(found.codebook, [query for _, query in found.negatives], config)
     routes = [
-        NegativeRoute(match.similarity, kind, match.fired)
-        for (kind, _), match in zip(found.negatives, others, strict=True)
+        NegativeRoute(match.score, kind, match.fired) for (kind, _), match in zip(found.negatives, others, strict=True)
     ]
     result = routing(positives, routes).to_dict()
     for kind in result["kinds"].values():

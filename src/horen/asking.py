@@ -64,7 +64,7 @@ def _explanation(session: Session, text: str, route: Routed | None) -> Explanati
     threshold = session.config.threshold
     record = session.history.owner(route.match.entry) if route is not None else None
     if route is None or record is None:
-        return Explanation(text, None, None, None, None, None, None, threshold, False, None, None)
+        return Explanation(text, None, None, None, None, None, None, None, threshold, False, None, None)
     match = route.match
     runner = session.history.owner(match.runner_up) if match.runner_up is not None else None
     return Explanation(
@@ -75,6 +75,7 @@ def _explanation(session: Session, text: str, route: Routed | None) -> Explanati
         target=record.target,
         similarity=match.similarity,
         raw_similarity=match.raw_similarity,
+        score=match.score,
         threshold=threshold,
         fired=match.fired,
         runner_up=None if runner is None else runner.id,

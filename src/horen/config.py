@@ -89,7 +89,14 @@ class HorenConfig(TrainingSettings):
     beta: float = setting(20.0, "inverse temperature β of the Hopfield softmax", low=0)
     steps: int = setting(1, "most Hopfield steps T; 0 is plain nearest neighbour", low=0)
     epsilon: float = setting(1e-5, "a query has arrived when its read-out is nearer than this", low=0)
-    threshold: float = setting(0.53, "τ: an edit fires when the refined similarity exceeds this", low=-1, high=1)
+    threshold: float = setting(0.53, "τ: an edit fires when its score exceeds this", low=-1, high=1)
+    contrast: float = setting(
+        0.0,
+        "γ: a score is the refined similarity less γ times that of the nearest entries with other values, averaged",
+        low=0,
+        high=1,
+    )
+    neighbours: int = setting(8, "how many of those nearest entries are averaged", low=1)
 
     write_layer: float = setting(0.67, "layer whose MLP output carries the value: a depth or a number", layer=True)
     value: str = setting("vector", "vector: h += v; lora: h += B A h with rank lora_rank", choices=("vector", "lora"))

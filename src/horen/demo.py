@@ -42,7 +42,7 @@ class Probe:
         before: answer of the untouched model, where it was asked.
         after: answer of the edited model.
         edit_id: the edit that fired, or None.
-        similarity: of the nearest edit, fired or not.
+        score: of the nearest edit, fired or not.
         good: whether the answer is right; for a near miss, whether it stayed the same.
     """
 
@@ -51,7 +51,7 @@ class Probe:
     before: str | None
     after: str
     edit_id: int | None
-    similarity: float | None
+    score: float | None
     good: bool
 
 
@@ -265,7 +265,7 @@ class _Run:
             old = None if before is None else before[i]
             good = answers[i] == old if same else normalised(answers[i]) == normalised(self._facts[number].target)
             fired = routes[i].edit_id if routes[i].fired else None
-            probes.append(Probe(number, text, old, answers[i], fired, routes[i].similarity, good))
+            probes.append(Probe(number, text, old, answers[i], fired, routes[i].score, good))
         return tuple(probes)
 
     def _ask(self, editor: Editor, texts: Sequence[str], phase: str, *, chat: bool = False) -> list[str]:

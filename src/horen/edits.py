@@ -127,7 +127,8 @@ class Explanation:
         target: its target.
         similarity: cosine of query and key after the Hopfield refinement.
         raw_similarity: the same before it.
-        threshold: τ, which ``similarity`` must exceed.
+        score: the refined cosine less γ times that of the crowd around it (setting ``contrast``; γ = 0 leaves it).
+        threshold: τ, which ``score`` must exceed.
         fired: whether it does.
         runner_up: id of the nearest edit with another value, or None.
         runner_up_similarity: its cosine after the refinement, or None.
@@ -140,6 +141,7 @@ class Explanation:
     target: str | None
     similarity: float | None
     raw_similarity: float | None
+    score: float | None
     threshold: float
     fired: bool
     runner_up: int | None

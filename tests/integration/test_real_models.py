@@ -66,7 +66,7 @@ def test_explanations_name_the_edit(edited: Editor) -> None:
     found = edited.explain(ASKED_ANOTHER_WAY)
     by_prompt = {record.prompt: record.id for record in edited.edits()}
     assert [e.edit_id for e in found] == [by_prompt[prompt] for prompt in PROMPTS]
-    assert all(e.fired == (e.similarity is not None and e.similarity > e.threshold) for e in found)
+    assert all(e.fired == (e.score is not None and e.score > e.threshold) for e in found)
 
 
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}], ids=["greedy", "beams"])

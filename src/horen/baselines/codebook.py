@@ -54,13 +54,13 @@ class CodebookMethod(Untouched):
         return self.editor.disabled()
 
     def routes(self, prompts: Sequence[str]) -> list[Route]:
-        """Where prompts go; the score is the cosine after refinement, −inf while nothing is stored."""
+        """Where prompts go; the score is what the threshold is compared with, −inf while nothing is stored."""
         found = []
         for seen in self.editor.explain(list(prompts)):
-            if seen.edit_id is None or seen.similarity is None:
+            if seen.edit_id is None or seen.score is None:
                 found.append(Route(None, -math.inf, False))
             else:
-                found.append(Route(self.editor.get(seen.edit_id).prompt, seen.similarity, seen.fired))
+                found.append(Route(self.editor.get(seen.edit_id).prompt, seen.score, seen.fired))
         return found
 
     def stored_bytes(self) -> int:

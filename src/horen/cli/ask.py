@@ -168,14 +168,14 @@ def _lines() -> Iterator[str]:
 
 
 def _show_explanation(found: Explanation) -> None:
-    if found.edit_id is None or found.similarity is None or found.raw_similarity is None:
+    if found.edit_id is None or found.similarity is None or found.raw_similarity is None or found.score is None:
         show("  nearest    none: nothing is stored")
         return
     sign, word = (">", "fired") if found.fired else ("<=", "did not fire")
     show(f"  nearest    edit {found.edit_id}: {clean(found.prompt or '')} -> {clean(found.target or '')}")
     show(
-        f"  {word}: similarity {found.similarity:.3f} {sign} threshold {found.threshold:.3f} (raw "
-        f"{found.raw_similarity:.3f})"
+        f"  {word}: score {found.score:.3f} {sign} threshold {found.threshold:.3f} (similarity {found.similarity:.3f}, "
+        f"raw {found.raw_similarity:.3f})"
     )
     if found.words is not None and found.words != found.text:
         show(f"  read       {clean(found.words)}")

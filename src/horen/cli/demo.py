@@ -98,10 +98,10 @@ def _said(answer: str | None) -> str:
 
 
 def _fired(probe: Probe) -> str:
-    if probe.similarity is None:
+    if probe.score is None:
         return ""
     number = str(probe.edit_id) if probe.edit_id is not None else "-"
-    return f"{number:>2} {probe.similarity:5.2f}"
+    return f"{number:>2} {probe.score:5.2f}"
 
 
 def _summary(report: DemoReport) -> Table:

@@ -20,7 +20,8 @@ class Match:
         value: number of the entry's value.
         similarity: cosine after refinement.
         raw_similarity: cosine before refinement.
-        fired: whether ``similarity`` exceeds the threshold.
+        score: ``similarity`` less γ times the crowd's, which the threshold is compared with.
+        fired: whether ``score`` exceeds the threshold.
         runner_up: number of the nearest entry with another value, or None.
         runner_up_similarity: its cosine after refinement, or None.
     """
@@ -29,6 +30,7 @@ class Match:
     value: int
     similarity: float
     raw_similarity: float
+    score: float
     fired: bool
     runner_up: int | None
     runner_up_similarity: float | None
@@ -181,11 +183,32 @@ class Codebook:
         return list(zip(index.tolist(), similarity.tolist(), strict=True))
 
     def match(
-        self, queries: Tensor, *, threshold: float, alpha: float, beta: float, steps: int, epsilon: float
+        self,
+        queries: Tensor,
+        *,
+        threshold: float,
+        alpha: float,
+        beta: float,
+        steps: int,
+        epsilon: float,
+        contrast: float = 0.0,
+        neighbours: int = 1,
     ) -> list[Match]:
         """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list.
 
-        Raises nothing of its own; see :func:`horen.memory.hopfield.retrieve` for the dynamics.
+        An entry fires where s − γ c > τ: s is its similarity and c the crowd's, the mean similarity of the nearest
+        ``neighbours`` entries with another value. A near miss is about as near to many entries as to its nearest one,
+        a paraphrase is not (the local scaling of nearest-neighbour search, as in CSLS, Conneau et al. 2018).
+
+        Args:
+            queries: unit rows.
+            threshold: τ.
+            alpha: see :func:`horen.memory.hopfield.retrieve`, like what follows.
+            beta: inverse temperature.
+            steps: most Hopfield steps.
+            epsilon: where a query has arrived.
+            contrast: γ ≥ 0; 0 compares the similarity itself.
+            neighbours: size k of the crowd.
         """
         if not len(self) or not len(queries):
             return []
@@ -197,6 +220,7 @@ class Codebook:
             beta=beta,
             steps=steps,
             epsilon=epsilon,
+            neighbours=neighbours if contrast else 1,
             awake=None if len(self) == self.entries else self._awake.rows,
         )
         columns = (
@@ -204,6 +228,7 @@ class Codebook:
             self.value_of[found.index].tolist(),
             found.similarity.tolist(),
             found.raw_similarity.tolist(),
+            (found.similarity - contrast * found.crowd).tolist(),
             found.runner_up.tolist(),
             found.runner_up_similarity.tolist(),
         )
@@ -213,9 +238,10 @@ class Codebook:
                 value=value,
                 similarity=similarity,
                 raw_similarity=raw,
-                fired=similarity > threshold,
+                score=score,
+                fired=score > threshold,
                 runner_up=None if runner < 0 else runner,
                 runner_up_similarity=None if runner < 0 else runner_similarity,
             )
-            for entry, value, similarity, raw, runner, runner_similarity in zip(*columns, strict=True)
+            for entry, value, similarity, raw, score, runner, runner_similarity in zip(*columns, strict=True)
         ]

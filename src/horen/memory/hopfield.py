@@ -22,6 +22,8 @@ class Retrieval:
         raw_similarity: [B] float32, cosine of the query as it came and that key.
         runner_up: [B] int64, the nearest key with another label than the winner's; -1 where there is none.
         runner_up_similarity: [B] float32, its cosine after refinement; -inf where there is none.
+        crowd: [B] float32, mean cosine after refinement of the nearest ``neighbours`` keys with another label than
+            the winner's; a missing or a negative one counts as 0.
     """
 
     index: Tensor
@@ -29,6 +31,7 @@ class Retrieval:
     raw_similarity: Tensor
     runner_up: Tensor
     runner_up_similarity: Tensor
+    crowd: Tensor
 
 
 def hopfield_step(
@@ -70,6 +73,7 @@ def retrieve(
     beta: float,
     steps: int,
     epsilon: float,
+    neighbours: int = 1,
     awake: Tensor | None = None,
 ) -> Retrieval:
     """Refine each query by at most ``steps`` Hopfield steps, then find its nearest key.
@@ -85,6 +89,7 @@ def retrieve(
         beta: inverse temperature.
         steps: T ≥ 0; 0 is plain nearest neighbour.
         epsilon: stop when the read-out is nearer than this.
+        neighbours: size k ≥ 1 of the crowd.
         awake: [N] bool, the keys that take part (at least one); None for all.
     """
     refined = query
@@ -97,6 +102,7 @@ def retrieve(
     similarity, index = scores.max(dim=-1)
     raw = (query * keys[index]).sum(-1)
     others = scores.masked_fill(labels[None, :] == labels[index][:, None], -torch.inf)
-    runner_similarity, runner = others.max(dim=-1)
-    runner = torch.where(runner_similarity.isneginf(), -1, runner)
-    return Retrieval(index, similarity, raw, runner, runner_similarity)
+    nearest, order = others.topk(min(neighbours, len(keys)), dim=-1)
+    runner = torch.where(nearest[:, 0].isneginf(), -1, order[:, 0])
+    crowd = nearest.clamp(min=0).sum(-1) / neighbours
+    return Retrieval(index, similarity, raw, runner, nearest[:, 0], crowd)

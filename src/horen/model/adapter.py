@@ -208,13 +208,15 @@ class Adapter:
             beta=config.beta,
             steps=config.steps,
             epsilon=config.epsilon,
+            contrast=config.contrast,
+            neighbours=config.neighbours,
         )
         routed, used = [], 0
         for place in places:
             spans = place.prompt.spans
             candidates = matches[used : used + len(spans)]
             used += len(spans)
-            best = max(range(len(candidates)), key=lambda i: candidates[i].similarity, default=None)
+            best = max(range(len(candidates)), key=lambda i: candidates[i].score, default=None)
             if best is not None:
                 routed.append(Routed(place, spans[best], candidates[best]))
         return routed

@@ -40,7 +40,7 @@ def test_compare_and_explain(book: Path, run: Run, ok: Ok):
     lines = run("ask", book, CAPITAL, TOWN, "--compare", "--explain").stdout.splitlines()
     assert lines[:3] == [CAPITAL, "  answer     Callen", f"  untouched  {found[0]['untouched']}"]
     assert lines[3] == f"  nearest    edit 1: {CAPITAL} -> Callen"
-    assert lines[4].startswith(f"  fired: similarity {explanation['similarity']:.3f} > threshold")
+    assert lines[4].startswith(f"  fired: score {explanation['score']:.3f} > threshold")
     assert TOWN in lines
 
 

@@ -184,8 +184,8 @@ def test_an_explanation_without_edits():
     told = editor.explain(EDITED)
     assert told.text == EDITED
     assert not told.fired
-    assert {told.words, told.edit_id, told.prompt, told.target, told.similarity, told.raw_similarity} == {None}
-    assert {told.runner_up, told.runner_up_similarity} == {None}
+    assert {told.words, told.edit_id, told.prompt, told.target} == {None}
+    assert {told.similarity, told.raw_similarity, told.score, told.runner_up, told.runner_up_similarity} == {None}
     editor.edit(Edit(EDITED, "Rome"))
     editor.undo()
     assert editor.explain(EDITED) == told

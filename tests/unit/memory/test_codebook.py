@@ -222,3 +222,19 @@ def test_moving_keeps_everything():
     codebook.to(torch.device("cpu"))
     assert matches(codebook, unit(3, 0)) == before
     assert len(codebook) == 3
+
+
+def test_contrast_lowers_the_score_by_the_crowd_and_leaves_the_similarity():
+    codebook = Codebook(2, VALUE)
+    for cosine in (0.9, 0.7, 0.5):
+        value = codebook.add_value(torch.zeros(VALUE))
+        codebook.add_entries(torch.tensor([[cosine, (1 - cosine**2) ** 0.5]]), value)
+    query = torch.tensor([[1.0, 0.0]])
+    options = OPTIONS | {"alpha": 0.0, "threshold": 0.6, "neighbours": 2}
+    plain = codebook.match(query, **options)[0]
+    assert (plain.score, plain.fired) == (plain.similarity, True)
+    contrasted = codebook.match(query, contrast=0.5, **options)[0]
+    assert contrasted.similarity == plain.similarity == pytest.approx(0.9)
+    assert contrasted.score == pytest.approx(0.9 - 0.5 * (0.7 + 0.5) / 2)
+    assert not contrasted.fired
+    assert codebook.match(query, contrast=0.4, **options)[0].fired

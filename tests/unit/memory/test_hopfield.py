@@ -79,7 +79,7 @@ def test_energy_by_hand():
     torch.testing.assert_close(energy(query, keys, beta=2.0), expected[None])
 
 
-OPTIONS = {"alpha": 0.2, "beta": 9.0, "steps": 3, "epsilon": 1e-4}
+OPTIONS = {"alpha": 0.2, "beta": 9.0, "steps": 3, "epsilon": 1e-4, "neighbours": 3}
 
 
 @given(seeds, st.integers(2, 12), counts)
@@ -93,6 +93,7 @@ def test_a_batch_gives_what_its_rows_give(seed: int, queries: int, keys: int):
         assert alone.runner_up.item() == together.runner_up[row].item()
         torch.testing.assert_close(alone.similarity[0], together.similarity[row], atol=1e-5, rtol=0)
         torch.testing.assert_close(alone.raw_similarity[0], together.raw_similarity[row], atol=1e-5, rtol=0)
+        torch.testing.assert_close(alone.crowd[0], together.crowd[row], atol=1e-5, rtol=0)
 
 
 @given(seeds, counts, st.permutations(range(7)))
@@ -119,6 +120,20 @@ def test_sleeping_keys_are_as_if_they_were_not_there(seed: int, queries: int, aw
     expected = torch.where(removed.runner_up < 0, -1, kept[removed.runner_up.clamp_min(0)])
     assert torch.equal(masked.runner_up, expected)
     torch.testing.assert_close(masked.runner_up_similarity, removed.runner_up_similarity, atol=1e-6, rtol=0)
+    torch.testing.assert_close(masked.crowd, removed.crowd, atol=1e-6, rtol=0)
+
+
+def test_the_crowd_is_the_mean_of_the_nearest_keys_with_another_label():
+    query = torch.tensor([[1.0, 0.0]])
+    cosines = torch.tensor([0.9, 0.8, 0.6, -0.5, 0.4])
+    keys = torch.stack([cosines, (1 - cosines.square()).sqrt()], dim=-1)
+    labels = torch.tensor([0, 0, 1, 2, 3])
+    still = {"alpha": 0.0, "beta": 1.0, "steps": 0, "epsilon": 0.0}
+    assert float(retrieve(query, keys, labels, neighbours=1, **still).crowd) == pytest.approx(0.6)
+    assert float(retrieve(query, keys, labels, neighbours=2, **still).crowd) == pytest.approx((0.6 + 0.4) / 2)
+    # The fourth would be negative, and a fifth is not there: both count as 0.
+    assert float(retrieve(query, keys, labels, neighbours=4, **still).crowd) == pytest.approx((0.6 + 0.4) / 4)
+    assert float(retrieve(query, keys[:2], labels[:2], neighbours=4, **still).crowd) == 0
 
 
 @given(seeds, counts, counts)

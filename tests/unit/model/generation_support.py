@@ -55,6 +55,6 @@ def routed_by_hand(editor: Editor, ids: list[int]) -> dict[int, Tensor]:
         keys = adapter.key_space(adapter.features([ids], [prompt.spans]))
         options = {"alpha": config.alpha, "beta": config.beta, "steps": config.steps, "epsilon": config.epsilon}
         matches = adapter.codebook.match(keys, threshold=config.threshold, **options)
-        best = max(matches, key=lambda match: match.similarity)
+        best = max(matches, key=lambda match: match.score)
         found[prompt.at] = adapter.codebook.values[best.value]
     return found

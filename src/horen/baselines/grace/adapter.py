@@ -58,7 +58,7 @@ class GraceAdapter(Adapter):
         routed = []
         for place, (number, distance) in zip(places, self.memory.nearest(features), strict=True):
             margin = self.memory.ball(number).radius - distance
-            match = Match(number, number, margin, -distance, margin >= 0, None, None)
+            match = Match(number, number, margin, -distance, margin, margin >= 0, None, None)
             routed.append(Routed(place, place.prompt.spans[0], match))
         return routed
 
