@@ -21,7 +21,9 @@ from rich.progress import track
 
 from horen import Editor, HorenConfig
 from horen.bench.datasets import load
+from horen.bench.files import write_text
 from horen.bench.metrics.routing import NegativeRoute, PositiveRoute, routing
+from horen.bench.plan import circumstances
 from horen.bench.records import Record
 from horen.cli.edit import parse_settings
 from horen.edits import same_text
@@ -142,8 +144,10 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    usable = load(arguments.dataset, arguments.data, limit=arguments.skip + arguments.edits).records
-    latest = {same_text(record.prompt): record for record in usable[arguments.skip :]}
+    dataset = load(arguments.dataset, arguments.data, limit=arguments.skip + arguments.edits)
+    latest = {same_text(record.prompt): record for record in dataset.records[arguments.skip :]}
+    told = {name: given for name, given in vars(arguments).items() if name not in {"data", "out", "set"}}
+    manifest = {"arguments": told, **circumstances(dataset, arguments.device)}
     results: dict[str, Any] = {}
     known: dict[str, Read] = {}
     for variant in track(["", *arguments.set], description="variants", disable=not sys.stderr.isatty()):
@@ -154,7 +158,7 @@ def main() -> None:
             known[made] = read(router, list(latest.values()), chat=arguments.chat)
         found = measured(known[made], config)
         results[variant or arguments.preset] = found
-        arguments.out.write_text(json.dumps({"arguments": vars(arguments), "results": results}, indent=1, default=str))
+        write_text(arguments.out, json.dumps({"manifest": manifest, "results": results}, indent=1) + "\n")
         kinds = {
             kind: {f"{p['rate']:g}": p["generalization"] for p in item["points"]} | {"fires": item["false_fire_rate"]}
             for kind, item in found["kinds"].items()

@@ -132,8 +132,12 @@ def in_force(edits: Sequence[Record], count: int, sample: int, seed: int) -> lis
 
 def manifest(plan: Plan, dataset: Dataset) -> dict[str, Any]:
     """What was run, on what data, with which packages, on which machine."""
+    return {"plan": plan.to_dict()} | circumstances(dataset, plan.device)
+
+
+def circumstances(dataset: Dataset, device: str | None) -> dict[str, Any]:
+    """A data set's hash and counts, the code's hash, the packages and the machine."""
     return {
-        "plan": plan.to_dict(),
         "dataset": {
             "name": dataset.name,
             "sha256": dataset.sha256,
@@ -144,7 +148,7 @@ def manifest(plan: Plan, dataset: Dataset) -> dict[str, Any]:
         },
         "code": _code(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
-        "machine": _machine(plan.device),
+        "machine": _machine(device),
     }
 
 
