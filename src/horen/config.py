@@ -73,10 +73,22 @@ class HorenConfig(TrainingSettings):
     read_share: float = setting(
         1.0, "share p of the user's last tokens that is pooled; 0 is the last token alone", low=0, high=1
     )
+    read_weight: str = setting(
+        "equal",
+        "how tokens count in what is pooled: all equal, as published, or more the rarer they are in bundled prompts",
+        choices=("equal", "rare"),
+    )
     key_space: str = setting(
         "whitened",
         "raw: k = f/‖f‖ as published; whitened: centred and decorrelated with the bundled prompt bank first",
         choices=("raw", "whitened"),
+    )
+    feature_power: float = setting(
+        1.0,
+        "the whitened space's features are raised to this power first, signs kept: below 1 large ones weigh less",
+        low=0,
+        high=1,
+        open_low=True,
     )
     key_dimension: int = setting(512, "dimensions kept by the whitened key space", low=2)
     scope: str = setting(

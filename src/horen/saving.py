@@ -71,25 +71,31 @@ class Saved:
         device = session.model.device
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:
-            space = KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"))
+            power = session.config.feature_power if session.config.key_space == "whitened" else 1.0
+            space = KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
             codebook = _codebook(tensors["keys"], tensors["values"], tensors["value_of"])
             awake = {entry for record in self.history.active() for entry in record.entries}
-            self._check_sizes(session, space, codebook)
+            self._check_sizes(session, space, codebook, tensors.get("token_weights"))
             codebook.set_awake(set(range(codebook.entries)) - awake, False)
         except (KeyError, IndexError, RuntimeError) as error:
             raise StoreError(
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
             ) from error
         session.history, session.source = self.history, self.source
-        session.install(space, codebook)
+        session.install(space, codebook, tensors.get("token_weights"))
 
-    def _check_sizes(self, session: Session, space: KeySpace, codebook: Codebook) -> None:
+    def _check_sizes(self, session: Session, space: KeySpace, codebook: Codebook, weights: Tensor | None) -> None:
         rows = [entry for operation in self.history.operations for r in operation.added for entry in r.entries]
         fits = {
             "the history names entries that are not there": max(rows, default=-1) < codebook.entries,
             "keys are not as long as the key space says": codebook.keys.shape[1] == space.dimension,
             "values are not of the size of the model's": codebook.values.shape[1] == session.value_size,
             "features are not of the size of the model's": len(space.mean) == session.feature_size,
+            "token weights are not as many as the vocabulary has tokens": (
+                weights is None
+                if session.config.read_weight == "equal"
+                else weights is not None and len(weights) == session.vocabulary_size
+            ),
         }
         for problem, holds in fits.items():
             if not holds:
@@ -115,6 +121,8 @@ def save(session: Session, path: str | os.PathLike[str]) -> None:
     }
     if space.map is not None:
         tensors["key_space.map"] = space.map
+    if session.token_weights is not None:
+        tensors["token_weights"] = session.token_weights
     config = {
         "settings": session.config.to_dict(),
         "model": {"source": session.source, "fingerprint": fingerprint(session.model)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.config import HorenConfig
@@ -13,6 +14,7 @@ from horen.model.contexts import Contexts
 from horen.model.embedded import full_name
 from horen.model.fitting import fit_key_space
 from horen.model.layout import read_feature_size
+from horen.model.pooling import Pooling
 from horen.model.prompts import PromptReader
 from horen.store.history import History
 
@@ -57,6 +59,8 @@ class Session:
         """The codebook, made on first use."""
         adapter = self._adapter
         if adapter.codebook is None:
+            if self.config.read_weight == "rare":
+                adapter.pooling = self._rare()
             with quiet(adapter):
                 if self.config.key_space == "whitened":
                     space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
@@ -66,14 +70,30 @@ class Session:
         assert adapter.codebook is not None  # noqa: S101
         return adapter.codebook
 
-    def install(self, space: KeySpace, codebook: Codebook) -> None:
-        """Let the adapter use a key space and a codebook."""
+    def install(self, space: KeySpace, codebook: Codebook, weights: Tensor | None = None) -> None:
+        """Let the adapter use a key space and a codebook; weights of tokens replace those it has."""
         self._adapter.key_space, self._adapter.codebook = space, codebook
+        if weights is not None:
+            self._adapter.pooling = Pooling(self.config.read_share, weights)
+
+    @property
+    def token_weights(self) -> Tensor | None:
+        """[V] float32, how much each token id counts in a feature; None where all count alike."""
+        return self._adapter.pooling.weights
+
+    def _rare(self) -> Pooling:
+        texts = load_bank().sentences()
+        return Pooling.of_rare_tokens(self.config.read_share, self.tokenizer, texts, self.vocabulary_size)
 
     @property
     def feature_size(self) -> int:
         """Length d_f of a feature of this model."""
         return read_feature_size(self.model, self._adapter.read)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number V of token ids that this model has an embedding for."""
+        return int(self.model.config.get_text_config(decoder=True).vocab_size)
 
     @property
     def value_size(self) -> int:

@@ -81,6 +81,11 @@ class PromptBank:
         rng = random.Random(seed)  # noqa: S311
         return list(islice(self._mixed(rng), n))
 
+    def sentences(self) -> list[str]:
+        """Return what the bank says in words of its own: plain prompts, paragraphs and templates without a name."""
+        templates = [text.replace("{x}", "") for relation in self.relations for text in relation.templates]
+        return [*self.plain, *self.paragraphs, *templates]
+
     def _mixed(self, rng: random.Random) -> Iterator[str]:
         plain = iter(rng.sample(self.plain, len(self.plain)))
         for relation, entity in self._pairs(rng):

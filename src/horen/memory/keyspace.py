@@ -14,15 +14,18 @@ from torch.nn.functional import normalize
 
 @dataclass(frozen=True)
 class KeySpace:
-    """k = normalize((f − mean) · map): the space in which keys and queries are compared.
+    """k = normalize((sign(f)·|f|^p − mean) · map): the space in which keys and queries are compared.
 
     Attributes:
         mean: [d_f] float32, subtracted from every feature; zeros in the published recipe.
         map: [d_f, d_k] float32, or None for the identity.
+        power: p in (0, 1]; below 1 a few large coordinates do not outweigh the rest (power normalization, Perronnin
+            et al. 2010). 1 is the published recipe.
     """
 
     mean: Tensor
     map: Tensor | None = None
+    power: float = 1.0
 
     @property
     def dimension(self) -> int:
@@ -31,12 +34,12 @@ class KeySpace:
 
     def __call__(self, features: Tensor) -> Tensor:
         """Map [B, d_f] features to [B, d_k] float32 unit rows."""
-        centred = features.float() - self.mean
+        centred = _tempered(features.float(), self.power) - self.mean
         return normalize(centred if self.map is None else centred @ self.map, dim=-1)
 
     def to(self, device: torch.device) -> KeySpace:
         """The same space on another device."""
-        return KeySpace(self.mean.to(device), None if self.map is None else self.map.to(device))
+        return KeySpace(self.mean.to(device), None if self.map is None else self.map.to(device), self.power)
 
     @staticmethod
     def identity(dimension: int) -> KeySpace:
@@ -45,7 +48,13 @@ class KeySpace:
 
     @staticmethod
     def whitened(
-        background: Tensor, groups: list[Tensor], *, dimension: int, shrinkage: float, nuisance: float
+        background: Tensor,
+        groups: list[Tensor],
+        *,
+        dimension: int,
+        shrinkage: float,
+        nuisance: float,
+        power: float = 1.0,
     ) -> KeySpace:
         """Fit a space in which unrelated texts are orthogonal on average and paraphrases coincide.
 
@@ -60,7 +69,9 @@ class KeySpace:
             dimension: d_k, cut to what the sample supports.
             shrinkage: λ in (0, 1].
             nuisance: ν in [0, 1].
+            power: p in (0, 1], applied to features before anything is measured on them.
         """
+        background, groups = _tempered(background, power), [_tempered(group, power) for group in groups]
         mean = background.double().mean(0)
         between = background.double() - mean
         samples = [between * ((1 - nuisance) / max(len(between) - 1, 1)) ** 0.5]
@@ -79,4 +90,8 @@ class KeySpace:
         projected = (between @ basis.T) * root
         _, _, axes = torch.linalg.svd(projected, full_matrices=False)
         kept = min(dimension, len(background) - 1, len(axes))
-        return KeySpace(mean.float(), ((basis.T * root) @ axes[:kept].T).float())
+        return KeySpace(mean.float(), ((basis.T * root) @ axes[:kept].T).float(), power)
+
+
+def _tempered(features: Tensor, power: float) -> Tensor:
+    return features if power == 1 else features.sign() * features.abs().pow(power)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace, Match
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.padding import extents, first_label, left_padded, plain_mask
+from horen.model.pooling import Pooling
 from horen.model.prompts import Prompt, PromptReader
 
 _MARK = "_horen_adapter"
@@ -104,6 +104,7 @@ class Adapter:
         self.read: Site = self.layout.read_site(config)
         self.write: Site = self.layout.write_site(config)
         self.layout.check_order(self.read, self.write)
+        self.pooling = Pooling(config.read_share)
         self.codebook: Codebook | None = None
         self.key_space: KeySpace | None = None
         self._state = _State()
@@ -174,8 +175,8 @@ class Adapter:
         def take(activation: Tensor) -> None:
             states = activation.reshape(len(rows), width, -1)
             for i, row in enumerate(rows):
-                offset = width - len(row)
-                taken.extend(self._pool(states[i], (offset + start, offset + stop)) for start, stop in spans[i])
+                own = states[i, width - len(row) :]
+                taken.extend(self.pooling(own[start:stop], row[start:stop]) for start, stop in spans[i])
             raise ReadOnly
 
         handle = self._hook_read(take)
@@ -229,11 +230,6 @@ class Adapter:
         if self.read.side == "input":
             return self.read.module.register_forward_pre_hook(lambda _module, inputs: take(inputs[0]))
         return self.read.module.register_forward_hook(lambda _module, _inputs, output: take(first_tensor(output)))
-
-    def _pool(self, states: Tensor, span: tuple[int, int]) -> Tensor:
-        start, stop = span
-        kept = max(1, math.ceil(self.config.read_share * (stop - start)))
-        return states[stop - kept : stop].float().mean(0)
 
     def _bounded_generate(self) -> Any:
         @functools.wraps(self._generate)
@@ -326,7 +322,7 @@ class Adapter:
                 call.routed.append(Routed(place, known.span, known.match))
         if fresh:
             features = [
-                self._pool(states[p.row], (p.offset + start, p.offset + stop))
+                self.pooling(states[p.row, p.offset + start : p.offset + stop], p.ids[start:stop])
                 for p in fresh
                 for start, stop in p.prompt.spans
             ]

@@ -49,6 +49,7 @@ def fit_key_space(
         dimension=config.key_dimension,
         shrinkage=_SHRINKAGE,
         nuisance=_NUISANCE,
+        power=config.feature_power,
     )
 
 

@@ -41,8 +41,14 @@ def loaded(path: Path, **more: Any) -> Editor:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"key_space": "whitened", "threshold": 0.8}, {"value": "lora", "lora_rank": 2}, {"start": "uniform"}],
-    ids=["raw", "whitened", "lora", "uniform"],
+    [
+        {},
+        {"key_space": "whitened", "threshold": 0.8},
+        {"key_space": "whitened", "threshold": 0.6, "read_weight": "rare", "feature_power": 0.5, "contrast": 0.4},
+        {"value": "lora", "lora_rank": 2},
+        {"start": "uniform"},
+    ],
+    ids=["raw", "whitened", "contrasted", "lora", "uniform"],
 )
 def test_a_loaded_editor_is_the_saved_one(settings: dict[str, Any], tmp_path: Path):
     editor = busy_editor(**settings)

@@ -217,7 +217,10 @@ def test_explaining_while_disabled_tells_the_same():
         assert editor.explain(EDITED) == told
 
 
-@pytest.mark.parametrize("settings", [{"scope": "all"}, {"read_share": 0.6}, {"steps": 0}, {"alpha": 1.0, "steps": 3}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"scope": "all"}, {"read_share": 0.6}, {"read_weight": "rare"}, {"steps": 0}, {"alpha": 1.0, "steps": 3}],
+)
 def test_settings_of_routing(settings: dict[str, Any]):
     editor = quick_editor(**settings)
     assert editor.explain(EDITED).fired

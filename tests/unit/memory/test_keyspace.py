@@ -146,3 +146,19 @@ def test_moving_keeps_the_space():
     moved = space.to(torch.device("cpu"))
     assert torch.equal(moved(background), space(background))
     assert KeySpace.identity(4).to(torch.device("cpu")).map is None
+
+
+def test_the_power_evens_out_large_coordinates_and_keeps_signs():
+    space = KeySpace(torch.tensor([1.0, 0.0, 0.0]), None, 0.5)
+    keys = space(torch.tensor([[16.0, -4.0, 0.0]]))
+    torch.testing.assert_close(keys, torch.tensor([[3.0, -2.0, 0.0]]) / 13**0.5)
+
+
+def test_a_space_is_fitted_on_what_the_power_makes_of_features():
+    background, groups = synthetic()
+    rooted = [group.sign() * group.abs().sqrt() for group in groups]
+    direct = fitted(background.sign() * background.abs().sqrt(), rooted)
+    options = {"dimension": 8, "shrinkage": 0.1, "nuisance": 0.5, "power": 0.5}
+    space = KeySpace.whitened(background, groups, **options)
+    torch.testing.assert_close(space(groups[0]), direct(rooted[0]))
+    torch.testing.assert_close(space.to(torch.device("cpu"))(groups[0]), direct(rooted[0]))

@@ -1,0 +1,62 @@
+"""Pooling: the activations of a prompt's tokens averaged into its feature, each token by its weight.
+
+It is fitted on texts alone and knows neither a model nor a codebook.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+# How common a token is when its weight has fallen to one half.
+_COMMON = 5e-4
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """f = Σ w(t) h_t / Σ w(t) over the last ⌈p·n⌉ of a span's n tokens.
+
+    Attributes:
+        share: p in [0, 1]; 0 is the last token alone.
+        weights: [V] float32, the weight of each token id; None weighs all alike.
+    """
+
+    share: float
+    weights: Tensor | None = None
+
+    def __call__(self, states: Tensor, ids: Sequence[int]) -> Tensor:
+        """The feature [d_f] float32 of a span's activations [n, d_f], n ≥ 1, and its token ids.
+
+        Ids below 0 stand for embeddings that have none: they are weighed alike.
+        """
+        kept = max(1, math.ceil(self.share * len(ids)))
+        rows = states[-kept:].float()
+        if self.weights is None or ids[0] < 0:
+            return rows.mean(0)
+        weights = self.weights.to(rows.device)[list(ids[-kept:])]
+        return (weights / weights.sum()) @ rows
+
+    @staticmethod
+    def of_rare_tokens(
+        share: float, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vocabulary: int
+    ) -> Pooling:
+        """Weigh tokens by w(t) = a / (a + p(t)), p(t) being their share of ``texts`` (SIF, Arora et al. 2017).
+
+        What every question is made of then counts little, and what names its subject counts most.
+
+        Args:
+            share: p.
+            tokenizer: of the model whose activations are pooled.
+            texts: plain sentences.
+            vocabulary: V, at least one more than the greatest token id.
+        """
+        # Read with and without a blank in front, because many tokenizers know a word by two ids.
+        rows = tokenizer([read for text in texts for read in (text, f" {text}")], add_special_tokens=False)["input_ids"]
+        counts = torch.bincount(torch.tensor([token for row in rows for token in row]), minlength=vocabulary)
+        share_of = counts.float() / counts.sum().clamp(min=1)
+        return Pooling(share, _COMMON / (_COMMON + share_of))
