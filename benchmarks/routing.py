@@ -1,7 +1,7 @@
 """Routing without training: which settings send rephrases to their own edit and leave negatives alone.
 
     python benchmarks/routing.py --dataset zsre --data zsre_mend_eval.json --edits 1000 --preset paper \
-        --set alpha=0 --set alpha=0.5 --set beta=40 --set read_layer=0.1 --out routing.json
+        --set alpha=0 --set alpha=0.5 --set beta=40 --set read_sites=mlp_hidden@0.1 --out routing.json
 
 Each --set is a variant of the preset by itself; the preset as it is comes first. Keys are made of the edit prompts as
 an edit makes them, and queries are matched as a prompt is; no value is trained, since none is needed to route.

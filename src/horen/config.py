@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from horen.errors import ConfigError
 from horen.settings import Settings, setting
 
-_SITES = ("mlp_input", "mlp_hidden", "mlp_output")
+SITES = ("auto", "mlp_input", "mlp_hidden", "mlp_output", "layer_output")
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,11 @@ class HorenConfig(TrainingSettings):
 
     preset: str = setting("default", "name of the preset these settings started from")
 
-    read_layer: float = setting(0.1, "layer whose activations make keys and queries: a depth or a number", layer=True)
-    read_site: str = setting(
-        "auto",
-        "activation that is read: the MLP's input, its hidden state before the down projection, or its output; "
-        "auto takes mlp_hidden where the MLP has one down projection, else mlp_input",
-        choices=("auto", *_SITES),
+    read_sites: str = setting(
+        "auto@0.1",
+        "activations that make keys and queries, as site@layer, several joined by +; a site is mlp_input, mlp_hidden "
+        "(before the down projection), mlp_output, layer_output, or auto: mlp_hidden where the MLP has one down "
+        "projection, else mlp_input",
     )
     read_share: float = setting(
         1.0, "share p of the user's last tokens that is pooled; 0 is the last token alone", low=0, high=1
@@ -129,8 +128,7 @@ class HorenConfig(TrainingSettings):
             "default": {},
             "paper": {
                 "preset": "paper",
-                "read_layer": 0.92,
-                "read_site": "mlp_hidden",
+                "read_sites": "mlp_hidden@0.92",
                 "read_share": 0.6,
                 "key_space": "raw",
                 "scope": "all",
@@ -148,6 +146,22 @@ class HorenConfig(TrainingSettings):
         }
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_sites(self.read_sites)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Make settings of saved ones; one layer and one site, as version 0.1.0 had them, are read too.
+
+        Raises:
+            ConfigError: also for a name that is no setting, with the nearest one that is.
+        """
+        given = dict(settings)
+        if "read_layer" in given or "read_site" in given:
+            given["read_sites"] = f"{given.pop('read_site', 'auto')}@{given.pop('read_layer', 0.1)}"
+        return super().from_dict(given)
+
     @classmethod
     def paper(cls, **changes: Any) -> Self:
         """The published recipe at the same relative depth (layer 29 of 32), with ``changes`` on top.
@@ -155,6 +169,29 @@ class HorenConfig(TrainingSettings):
         Threshold 0.85 is the published one for Llama-3; τ = 0.80 and 0.55 were used for other models.
         """
         return cls.from_preset("paper", **changes)
+
+
+def parse_sites(text: str) -> list[tuple[str, float]]:
+    """Sites and their layers in a text such as "mlp_hidden@0.1+layer_output@3".
+
+    Raises:
+        ConfigError: when it names none, one twice, or something else.
+    """
+    found: list[tuple[str, float]] = []
+    for part in text.split("+"):
+        name, _, layer = part.strip().partition("@")
+        try:
+            depth = float(layer)
+        except ValueError:
+            depth = -1.0
+        somewhere = depth >= 0 and (depth < 1 or depth.is_integer())
+        if name not in SITES or not somewhere or (name, depth) in found:
+            raise ConfigError(
+                f"read_sites={text!r} is not valid at {part!r}: expected different site@layer joined by +, the site "
+                f"one of {', '.join(SITES)} and the layer a depth in [0, 1) or a whole number."
+            )
+        found.append((name, depth))
+    return found
 
 
 def resolve_layer(layer: float, count: int, name: str) -> int:

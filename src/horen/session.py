@@ -13,7 +13,7 @@ from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
 from horen.model.embedded import full_name
 from horen.model.fitting import fit_key_space
-from horen.model.layout import read_feature_size
+from horen.model.layout import read_feature_sizes
 from horen.model.pooling import Pooling
 from horen.model.prompts import PromptReader
 from horen.store.history import History
@@ -88,7 +88,7 @@ class Session:
     @property
     def feature_size(self) -> int:
         """Length d_f of a feature of this model."""
-        return read_feature_size(self.model, self._adapter.read)
+        return sum(read_feature_sizes(self.model, self._adapter.reads))
 
     @property
     def vocabulary_size(self) -> int:

@@ -23,7 +23,7 @@ PROMPTS = (EDITED, OTHER, REPHRASED, "Who wrote Hamlet?", "Hello")
 
 # One coarse step of training: a value that changes every answer, for tests that care where it goes, not what it says.
 QUICK: Mapping[str, Any] = {
-    "read_layer": 0,
+    "read_sites": "auto@0",
     "write_layer": 1,
     "key_space": "raw",
     "threshold": 0.97,
@@ -36,7 +36,7 @@ QUICK: Mapping[str, Any] = {
 }
 # Enough training for an edit to hold on the taught model.
 CAREFUL: Mapping[str, Any] = {
-    "read_layer": 0,
+    "read_sites": "auto@0",
     "write_layer": 0,
     "key_space": "raw",
     "threshold": 0.97,

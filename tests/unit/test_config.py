@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horen import ConfigError, HorenConfig
-from horen.config import resolve_layer
+from horen.config import SITES, parse_sites, resolve_layer
 
 FIELDS = {field.name: field for field in dataclasses.fields(HorenConfig)}
 KINDS = get_type_hints(HorenConfig)
@@ -40,6 +40,11 @@ def allowed(name: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(limits["choices"])
     if kind is bool:
         return st.booleans()
+    if name == "read_sites":
+        place = st.tuples(st.sampled_from(SITES), st.floats(0, 1, exclude_max=True) | st.integers(0, 200))
+        return st.lists(place, min_size=1, max_size=4, unique=True).map(
+            lambda places: "+".join(f"{site}@{layer}" for site, layer in places)
+        )
     if kind is str:
         return st.text()
     if limits.get("layer"):
@@ -128,6 +133,36 @@ def test_unknown_settings(make: Any):
         take(treshold=0.5)
     with pytest.raises(ConfigError, match=r"Unknown setting 'zzz': the settings are .*threshold"):
         take(zzz=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("auto@0.1", [("auto", 0.1)]),
+        ("mlp_hidden@3 + layer_output@0.03", [("mlp_hidden", 3.0), ("layer_output", 0.03)]),
+        ("mlp_input@1+mlp_output@1", [("mlp_input", 1.0), ("mlp_output", 1.0)]),
+    ],
+)
+def test_sites_are_read(text: str, expected: list[tuple[str, float]]):
+    assert parse_sites(text) == expected
+    assert HorenConfig(read_sites=text).read_sites == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "auto", "@1", "mlp@1", "auto@", "auto@x", "auto@-1", "auto@1.5", "auto@nan", "auto@inf", "auto@1e400"),
+        *("auto@1+", "auto@1+auto@1", "auto@1,mlp_input@2"),
+    ],
+)
+def test_what_is_no_site(text: str):
+    with pytest.raises(ConfigError, match=r"^read_sites=.*expected different site@layer joined by \+"):
+        HorenConfig(read_sites=text)
+
+
+def test_a_layer_and_a_site_of_the_first_version_are_read():
+    assert HorenConfig.from_dict({"read_layer": 0.3, "read_site": "mlp_input"}).read_sites == "mlp_input@0.3"
+    assert HorenConfig.from_preset("paper", read_layer=5).read_sites == "auto@5"
 
 
 def test_presets():

@@ -5,6 +5,7 @@ It is fitted on features alone and knows neither the model nor the text they cam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,7 @@ class KeySpace:
         shrinkage: float,
         nuisance: float,
         power: float = 1.0,
+        blocks: Sequence[int] = (),
     ) -> KeySpace:
         """Fit a space in which unrelated texts are orthogonal on average and paraphrases coincide.
 
@@ -70,27 +72,49 @@ class KeySpace:
             shrinkage: λ in (0, 1].
             nuisance: ν in [0, 1].
             power: p in (0, 1], applied to features before anything is measured on them.
+            blocks: sizes of the parts that features are joined of, such as activations of several layers; each is
+                whitened by itself, they weigh alike, and the directions are those of most variance in all of them.
         """
-        background, groups = _tempered(background, power), [_tempered(group, power) for group in groups]
-        mean = background.double().mean(0)
-        between = background.double() - mean
-        samples = [between * ((1 - nuisance) / max(len(between) - 1, 1)) ** 0.5]
-        within = torch.cat([between[:0], *(group.double() - group.double().mean(0) for group in groups)])
-        if nuisance > 0 and bool(within.any()):
-            freedom = sum(len(group) - 1 for group in groups)
-            # Scatter is scaled to the background's size, so that ν means the same for every model.
-            scale = between.square().sum() / len(between) / (within.square().sum() / freedom)
-            samples.append(within * (nuisance * scale / freedom) ** 0.5)
-        stacked = torch.cat(samples)
-        # The sample spans at most its rows: an SVD of the rows stays cheap where d_f² would not fit in memory.
-        _, singular, basis = torch.linalg.svd(stacked, full_matrices=False)
-        variance = singular.square()
-        floor = shrinkage * variance.sum() / stacked.shape[1]
-        root = ((1 - shrinkage) * variance + floor).rsqrt()
-        projected = (between @ basis.T) * root
-        _, _, axes = torch.linalg.svd(projected, full_matrices=False)
-        kept = min(dimension, len(background) - 1, len(axes))
-        return KeySpace(mean.float(), ((basis.T * root) @ axes[:kept].T).float(), power)
+        sizes = list(blocks) or [background.shape[1]]
+        of_rows = [torch.split(_tempered(rows, power), sizes, dim=-1) for rows in (background, *groups)]
+        means, maps, pieces = [], [], []
+        for own, *wordings in zip(*of_rows, strict=True):
+            mean, block_map = _whitening(own, wordings, dimension, shrinkage, nuisance)
+            piece = (own.double() - mean) @ block_map
+            size = piece.square().sum(-1).mean().sqrt()
+            means.append(mean)
+            maps.append(block_map / size)
+            pieces.append(piece / size)
+        if len(maps) > 1:
+            axes = torch.linalg.svd(torch.cat(pieces, dim=-1), full_matrices=False)[2][:dimension]
+            parts = torch.split(axes, [block_map.shape[1] for block_map in maps], dim=-1)
+            maps = [block_map @ part.T for block_map, part in zip(maps, parts, strict=True)]
+        return KeySpace(torch.cat(means).float(), torch.cat(maps).float(), power)
+
+
+def _whitening(
+    background: Tensor, groups: list[Tensor], dimension: int, shrinkage: float, nuisance: float
+) -> tuple[Tensor, Tensor]:
+    """Mean [d] and map [d, k] of one block, float64."""
+    mean = background.double().mean(0)
+    between = background.double() - mean
+    samples = [between * ((1 - nuisance) / max(len(between) - 1, 1)) ** 0.5]
+    within = torch.cat([between[:0], *(group.double() - group.double().mean(0) for group in groups)])
+    if nuisance > 0 and bool(within.any()):
+        freedom = sum(len(group) - 1 for group in groups)
+        # Scatter is scaled to the background's size, so that ν means the same for every model.
+        scale = between.square().sum() / len(between) / (within.square().sum() / freedom)
+        samples.append(within * (nuisance * scale / freedom) ** 0.5)
+    stacked = torch.cat(samples)
+    # The sample spans at most its rows: an SVD of the rows stays cheap where d_f² would not fit in memory.
+    _, singular, basis = torch.linalg.svd(stacked, full_matrices=False)
+    variance = singular.square()
+    floor = shrinkage * variance.sum() / stacked.shape[1]
+    root = ((1 - shrinkage) * variance + floor).rsqrt()
+    projected = (between @ basis.T) * root
+    _, _, axes = torch.linalg.svd(projected, full_matrices=False)
+    kept = min(dimension, len(background) - 1, len(axes))
+    return mean, (basis.T * root) @ axes[:kept].T
 
 
 def _tempered(features: Tensor, power: float) -> Tensor:

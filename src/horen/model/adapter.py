@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from horen.config import HorenConfig
 from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace, Match
-from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
+from horen.model.layout import Layout, Site, first_tensor, joined, with_first_tensor
 from horen.model.padding import extents, first_label, left_padded, plain_mask
 from horen.model.pooling import Pooling
 from horen.model.prompts import Prompt, PromptReader
@@ -49,13 +49,14 @@ class _Call:
     """What one forward call of the model still has to do.
 
     A prompt that is fed in chunks is routed in the last: until then activations are gathered, and ``before`` columns
-    of the places were in earlier chunks.
+    of the places were in earlier chunks. ``seen`` holds what the read sites gave so far.
     """
 
     places: list[Placed]
     shape: tuple[int, int]
     before: int = 0
     gathers: bool = False
+    seen: list[Tensor] = field(default_factory=list)
     routed: list[Routed] = field(default_factory=list)
 
 
@@ -101,9 +102,10 @@ class Adapter:
         self.reader = reader
         self.config = config
         self.layout = Layout.of(model)
-        self.read: Site = self.layout.read_site(config)
+        self.reads: tuple[Site, ...] = self.layout.read_sites(config)
         self.write: Site = self.layout.write_site(config)
-        self.layout.check_order(self.read, self.write)
+        for site in self.reads:
+            self.layout.check_order(site, self.write)
         self.pooling = Pooling(config.read_share)
         self.codebook: Codebook | None = None
         self.key_space: KeySpace | None = None
@@ -112,7 +114,7 @@ class Adapter:
         self._handles = [
             model.register_forward_pre_hook(self._before, with_kwargs=True),
             model.register_forward_hook(self._after, always_call=True),
-            self._hook_read(self._route),
+            *self._hook_reads(self._gather),
             self.write.module.register_forward_hook(self._write),
         ]
         self._own_generate = model.__dict__.get("generate")
@@ -162,7 +164,9 @@ class Adapter:
             self._state.boundary, self._state.call = before, None
 
     def features(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]]) -> Tensor:
-        """Pooled activations, [Σ spans, d_f] float32 in order; the model is run up to the read site alone.
+        """Pooled activations, [Σ spans, d_f] float32 in order; the model is run up to the last read site alone.
+
+        Several sites' activations stand one behind the other in a feature.
 
         Args:
             rows: token ids without padding.
@@ -170,23 +174,28 @@ class Adapter:
         """
         ids, mask, positions = left_padded(rows, self.model)
         width = ids.shape[1]
+        seen: list[Tensor] = []
         taken: list[Tensor] = []
 
         def take(activation: Tensor) -> None:
-            states = activation.reshape(len(rows), width, -1)
+            seen.append(activation.reshape(len(rows), width, -1))
+            if len(seen) < len(self.reads):
+                return
+            states = joined(seen)
             for i, row in enumerate(rows):
                 own = states[i, width - len(row) :]
                 taken.extend(self.pooling(own[start:stop], row[start:stop]) for start, stop in spans[i])
             raise ReadOnly
 
-        handle = self._hook_read(take)
+        handles = self._hook_reads(take)
         try:
             with self.disabled(), torch.no_grad():
                 self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
         except ReadOnly:
             pass
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
         return torch.stack(taken)
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
@@ -226,10 +235,13 @@ class Adapter:
         """What the write site gives where edits fire: [n, d_v] of values [n, P] and its own outputs [n, d_v]."""
         return hidden + delta(values, hidden)
 
-    def _hook_read(self, take: Any) -> torch.utils.hooks.RemovableHandle:
-        if self.read.side == "input":
-            return self.read.module.register_forward_pre_hook(lambda _module, inputs: take(inputs[0]))
-        return self.read.module.register_forward_hook(lambda _module, _inputs, output: take(first_tensor(output)))
+    def _hook_reads(self, take: Callable[[Tensor], None]) -> list[torch.utils.hooks.RemovableHandle]:
+        return [
+            site.module.register_forward_pre_hook(lambda _module, inputs: take(inputs[0]))
+            if site.side == "input"
+            else site.module.register_forward_hook(lambda _module, _inputs, output: take(first_tensor(output)))
+            for site in self.reads
+        ]
 
     def _bounded_generate(self) -> Any:
         @functools.wraps(self._generate)
@@ -294,14 +306,20 @@ class Adapter:
     def _after(self, *_: Any) -> None:
         self._state.call = None
 
-    def _route(self, activation: Tensor) -> None:
-        call, boundary = self._state.call, self._state.boundary
+    def _gather(self, activation: Tensor) -> None:
+        call = self._state.call
         if call is None:
             return
         if activation.shape[:-1].numel() != call.shape[0] * call.shape[1]:
             self._state.call = None  # an interrupted call left its plan behind; this is another
             return
-        states = activation.detach().reshape(*call.shape, -1)
+        call.seen.append(activation.detach().reshape(*call.shape, -1))
+        if len(call.seen) == len(self.reads):
+            self._route(call, joined(call.seen))
+            call.seen.clear()
+
+    def _route(self, call: _Call, states: Tensor) -> None:
+        boundary = self._state.boundary
         if boundary is not None and (call.gathers or boundary.states):
             boundary.states.append(states)
             if call.gathers:

@@ -6,6 +6,7 @@ Everything is told from structure (module tree, shapes, signatures), so no famil
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from horen.config import HorenConfig, resolve_layer
+from horen.config import SITES, HorenConfig, parse_sites, resolve_layer
 from horen.errors import ConfigError, ModelError
 
 # A module that asks for any of these mixes positions; an MLP needs the hidden states alone.
@@ -30,7 +31,7 @@ class Site:
         layer: number of the decoder layer.
         module: the module that is hooked.
         side: whether its input or its output is meant.
-        name: mlp_input, mlp_hidden or mlp_output.
+        name: mlp_input, mlp_hidden, mlp_output or layer_output.
     """
 
     layer: int
@@ -97,22 +98,27 @@ class Layout:
         experts = any(isinstance(child, nn.ModuleList) or _is_stacked(child) for child in children)
         return None if experts or not downs else downs[-1]
 
-    def read_site(self, config: HorenConfig) -> Site:
-        """Where keys and queries are read.
+    def read_sites(self, config: HorenConfig) -> tuple[Site, ...]:
+        """Where keys and queries are read, in the order in which a forward call comes by.
 
         Raises:
-            ConfigError: when the configured site does not exist in this model.
+            ConfigError: when a configured site does not exist in this model.
         """
-        number = resolve_layer(config.read_layer, len(self.layers), "read_layer")
+        found = [self._read_site(name, layer) for name, layer in parse_sites(config.read_sites)]
+        return tuple(sorted(found, key=lambda site: (site.layer, SITES.index(site.name))))
+
+    def _read_site(self, name: str, layer: float) -> Site:
+        number = resolve_layer(layer, len(self.layers), "read_sites")
+        if name == "layer_output":
+            return Site(number, self.layers[number], "output", name)
         first, last = self.mlp(number)
         down = self.down_projection(number)
-        name = config.read_site
         if name == "auto":
             name = "mlp_input" if down is None else "mlp_hidden"
         if name == "mlp_hidden":
             if down is None:
                 raise ConfigError(
-                    f"read_site='mlp_hidden' needs one down projection, but the MLP of layer {number} "
+                    f"The site mlp_hidden in read_sites needs one down projection, but the MLP of layer {number} "
                     f"({type(last).__name__}) has none or many: use 'mlp_input' or 'auto'."
                 )
             return Site(number, down, "input", name)
@@ -125,15 +131,19 @@ class Layout:
 
     def check_order(self, read: Site, write: Site) -> None:
         """Raise ConfigError unless ``read`` is computed before ``write``."""
-        if read.layer > write.layer or (read.layer == write.layer and read.name == "mlp_output"):
+        if read.layer > write.layer or (read.layer == write.layer and read.name.endswith("_output")):
             raise ConfigError(
-                f"read_layer={read.layer} ({read.name}) comes after write_layer={write.layer}: a prompt must be read "
-                "before its value can be written; choose an earlier read_layer or a later write_layer."
+                f"read_sites={read.name}@{read.layer} comes after write_layer={write.layer}: a prompt must be read "
+                "before its value can be written; choose an earlier layer in read_sites or a later write_layer."
             )
 
 
-def read_feature_size(model: PreTrainedModel, site: Site) -> int:
-    """Length d_f of one activation at a read site, found by running one token through the model."""
+def read_feature_sizes(model: PreTrainedModel, sites: Sequence[Site]) -> list[int]:
+    """Length of one activation at each read site, found by running one token through the model."""
+    return [_feature_size(model, site) for site in sites]
+
+
+def _feature_size(model: PreTrainedModel, site: Site) -> int:
     found: list[int] = []
 
     def note(_module: nn.Module, inputs: Any) -> None:
@@ -156,6 +166,12 @@ def first_tensor(output: Any) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise ModelError(f"An MLP returned {type(output).__name__} where hidden states were expected.")
     return tensor
+
+
+def joined(activations: Sequence[Tensor]) -> Tensor:
+    """Activations of several sites, each [..., d], one behind the other on the device of the last."""
+    last = activations[-1]
+    return last if len(activations) == 1 else torch.cat([part.to(last) for part in activations], dim=-1)
 
 
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:

@@ -153,7 +153,9 @@ def test_chat_without_a_template():
     assert isinstance(editor.generate("Hello"), str)
 
 
-@pytest.mark.parametrize("settings", [{"read_layer": 4}, {"write_layer": 9}, {"read_layer": 3, "write_layer": 1}])
+@pytest.mark.parametrize(
+    "settings", [{"read_sites": "auto@4"}, {"write_layer": 9}, {"read_sites": "auto@3", "write_layer": 1}]
+)
 def test_layers_that_do_not_fit_the_model(settings: dict[str, Any]):
     model = tiny_model()
     with pytest.raises(ConfigError, match=rf"{next(iter(settings))}=.*(give|choose)"):

@@ -44,7 +44,14 @@ def loaded(path: Path, **more: Any) -> Editor:
     [
         {},
         {"key_space": "whitened", "threshold": 0.8},
-        {"key_space": "whitened", "threshold": 0.6, "read_weight": "rare", "feature_power": 0.5, "contrast": 0.4},
+        {
+            "key_space": "whitened",
+            "threshold": 0.6,
+            "read_weight": "rare",
+            "feature_power": 0.5,
+            "contrast": 0.4,
+            "read_sites": "layer_output@0+auto@0",
+        },
         {"value": "lora", "lora_rank": 2},
         {"start": "uniform"},
     ],

@@ -97,7 +97,9 @@ def test_low_rank_values():
 
 
 def test_the_published_recipe():
-    editor = Editor(tiny_model(), tiny_tokenizer(), HorenConfig.paper(max_steps=5, write_layer=2, read_layer=2))
+    editor = Editor(
+        tiny_model(), tiny_tokenizer(), HorenConfig.paper(max_steps=5, write_layer=2, read_sites="mlp_hidden@2")
+    )
     base = outputs(editor)
     receipts = editor.edit([Edit(EDITED, "Rome"), Edit(OTHER, "Paris")])
     assert [receipt.steps for receipt in receipts] == [5, 5]
@@ -219,7 +221,14 @@ def test_explaining_while_disabled_tells_the_same():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"scope": "all"}, {"read_share": 0.6}, {"read_weight": "rare"}, {"steps": 0}, {"alpha": 1.0, "steps": 3}],
+    [
+        {"scope": "all"},
+        {"read_share": 0.6},
+        {"read_weight": "rare"},
+        {"read_sites": "auto@0+layer_output@0"},
+        {"steps": 0},
+        {"alpha": 1.0, "steps": 3},
+    ],
 )
 def test_settings_of_routing(settings: dict[str, Any]):
     editor = quick_editor(**settings)

@@ -162,3 +162,23 @@ def test_a_space_is_fitted_on_what_the_power_makes_of_features():
     space = KeySpace.whitened(background, groups, **options)
     torch.testing.assert_close(space(groups[0]), direct(rooted[0]))
     torch.testing.assert_close(space.to(torch.device("cpu"))(groups[0]), direct(rooted[0]))
+
+
+def test_blocks_are_whitened_each_by_itself_and_weigh_alike():
+    background, groups = synthetic()
+    small, large = normal(60, 6, seed=8), [normal(4, 6, seed=20 + i) for i in range(60)]
+    options = {"dimension": 40, "shrinkage": 0.1, "nuisance": 0.5}
+    keys = []
+    for scale in (1.0, 1000.0):
+        space = KeySpace.whitened(
+            torch.cat([background, scale * small], dim=-1),
+            [torch.cat([group, scale * other], dim=-1) for group, other in zip(groups, large, strict=True)],
+            blocks=[24, 6],
+            **options,
+        )
+        assert space.dimension == 24 + 6
+        keys.append(space(torch.cat([groups[3], scale * large[3]], dim=-1)))
+    # Whatever the units of the second block, its part in a key is the same.
+    torch.testing.assert_close(keys[0] @ keys[0].T, keys[1] @ keys[1].T, atol=1e-4, rtol=0)
+    alone = KeySpace.whitened(background, groups, **options)(groups[3])
+    assert not torch.allclose(keys[0] @ keys[0].T, alone @ alone.T, atol=1e-2)

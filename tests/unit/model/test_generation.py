@@ -76,8 +76,9 @@ def test_a_prompt_of_one_token():
         assert generated(editor, [ids], use_cache=cached)[0].tolist() == expected
 
 
-def test_a_prompt_in_chunks():
-    editor, ids = quick_editor(), ids_of(f"{OTHER} {OTHER} {EDITED}")
+@pytest.mark.parametrize("sites", ["auto@0", "auto@0+layer_output@0"])
+def test_a_prompt_in_chunks(sites: str):
+    editor, ids = quick_editor(read_sites=sites), ids_of(f"{OTHER} {OTHER} {EDITED}")
     editor.edit(Edit(f"{OTHER} {OTHER} {EDITED}", "Paris"))
     assert torch.equal(generated(editor, [ids], prefill_chunk_size=5), generated(editor, [ids]))
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, MambaConfi
 
 from horen import ConfigError, HorenConfig, ModelError
 from horen.config import resolve_layer
-from horen.model.layout import Layout, first_tensor, read_feature_size, with_first_tensor
+from horen.model.layout import Layout, first_tensor, read_feature_sizes, with_first_tensor
 from support.tiny_models import FAMILIES, HIDDEN, LAYERS, MIXTURES, tiny_model
 
 # Where each family keeps its MLP, as its source says: path of the first and of the last module.
@@ -66,16 +66,17 @@ def test_sites(family: str):
         ("mlp_input", first, "input"),
         ("mlp_output", last, "output"),
         ("mlp_hidden", hidden, "input"),
+        ("layer_output", layout.layers[1], "output"),
     ):
-        config = HorenConfig(read_layer=1, write_layer=3, read_site=name)
+        config = HorenConfig(write_layer=3, read_sites=f"{name}@1")
         if module is None:
             with pytest.raises(ConfigError, match=r"mlp_hidden.*auto"):
-                layout.read_site(config)
+                layout.read_sites(config)
             continue
-        site = layout.read_site(config)
+        (site,) = layout.read_sites(config)
         assert (site.layer, site.module, site.side, site.name) == (1, module, side, name)
         layout.check_order(site, layout.write_site(config))
-    auto = layout.read_site(HorenConfig(read_layer=1, read_site="auto"))
+    (auto,) = layout.read_sites(HorenConfig(read_sites="auto@1"))
     assert auto.name == ("mlp_input" if hidden is None else "mlp_hidden")
     write = layout.write_site(HorenConfig(write_layer=3))
     assert (write.layer, write.module, write.side) == (3, layout.mlp(3)[1], "output")
@@ -89,8 +90,9 @@ def test_feature_size_is_that_of_the_activation(family: str):
     for name, expected in (("mlp_input", HIDDEN), ("mlp_output", HIDDEN), ("mlp_hidden", widths.get(family, 48))):
         if name == "mlp_hidden" and family in MIXTURES:
             continue
-        site = layout.read_site(HorenConfig(read_layer=1, read_site=name))
-        assert read_feature_size(model, site) == expected
+        sites = layout.read_sites(HorenConfig(read_sites=f"layer_output@2+{name}@1"))
+        assert [site.layer for site in sites] == [1, 2]
+        assert read_feature_sizes(model, sites) == [expected, HIDDEN]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +106,8 @@ def test_a_layer_is_a_depth_or_a_number(layer: float, count: int, expected: int)
 @pytest.mark.parametrize("layer", [4, 5, 400])
 def test_a_layer_that_is_not_there(layer: int):
     layout = Layout.of(tiny_model())
-    with pytest.raises(ConfigError, match=rf"read_layer={layer}.*4.*0 to 3"):
-        layout.read_site(HorenConfig(read_layer=layer))
+    with pytest.raises(ConfigError, match=rf"read_sites={layer}.*4.*0 to 3"):
+        layout.read_sites(HorenConfig(read_sites=f"auto@{layer}"))
     with pytest.raises(ConfigError, match=rf"write_layer={layer}.*4.*0 to 3"):
         layout.write_site(HorenConfig(write_layer=layer))
 
@@ -113,20 +115,22 @@ def test_a_layer_that_is_not_there(layer: int):
 @pytest.mark.parametrize(
     ("settings", "fine"),
     [
-        ({"read_layer": 1, "read_site": "mlp_hidden", "write_layer": 1}, True),
-        ({"read_layer": 1, "read_site": "mlp_input", "write_layer": 1}, True),
-        ({"read_layer": 0, "read_site": "mlp_output", "write_layer": 1}, True),
-        ({"read_layer": 1, "read_site": "mlp_output", "write_layer": 1}, False),
-        ({"read_layer": 2, "read_site": "mlp_input", "write_layer": 1}, False),
+        ({"read_sites": "mlp_hidden@1", "write_layer": 1}, True),
+        ({"read_sites": "mlp_input@1", "write_layer": 1}, True),
+        ({"read_sites": "mlp_output@0", "write_layer": 1}, True),
+        ({"read_sites": "mlp_output@1", "write_layer": 1}, False),
+        ({"read_sites": "layer_output@0", "write_layer": 1}, True),
+        ({"read_sites": "layer_output@1", "write_layer": 1}, False),
+        ({"read_sites": "mlp_input@2", "write_layer": 1}, False),
     ],
 )
 def test_a_prompt_is_read_before_its_value_is_written(settings: dict[str, Any], fine: bool):
     layout, config = Layout.of(tiny_model()), HorenConfig(**settings)
     if fine:
-        layout.check_order(layout.read_site(config), layout.write_site(config))
+        layout.check_order(layout.read_sites(config)[-1], layout.write_site(config))
         return
-    with pytest.raises(ConfigError, match=r"read_layer=.*write_layer=.*earlier read_layer"):
-        layout.check_order(layout.read_site(config), layout.write_site(config))
+    with pytest.raises(ConfigError, match=r"read_sites=.*write_layer=.*earlier layer in read_sites"):
+        layout.check_order(layout.read_sites(config)[-1], layout.write_site(config))
 
 
 NO_MLP = {

@@ -29,7 +29,7 @@ from support.editors import (
     quick_editor,
     same_weights,
 )
-from support.tiny_models import HIDDEN, each_family, tiny_model
+from support.tiny_models import each_family, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
 
@@ -204,8 +204,8 @@ def test_wrapping_twice_is_refused():
 
 def test_settings_that_do_not_fit_leave_no_hook():
     model = tiny_model()
-    with pytest.raises(ValueError, match="read_layer"):
-        Editor(model, tiny_tokenizer(), HorenConfig(read_layer=9))
+    with pytest.raises(ValueError, match="read_sites"):
+        Editor(model, tiny_tokenizer(), HorenConfig(read_sites="auto@9"))
     assert hooks_on(model) == 0
     assert "_horen_adapter" not in model.__dict__
 
@@ -245,19 +245,19 @@ def test_quiet_puts_everything_back():
 
 
 @each_family
-@pytest.mark.parametrize("site", ["auto", "mlp_input", "mlp_output"])
+@pytest.mark.parametrize("site", ["auto", "mlp_input", "mlp_output", "layer_output"])
 def test_features_are_the_pooled_activations(family: str, site: str):
-    editor = quick_editor(family, edits=[], read_layer=1, write_layer=2, read_site=site)
+    editor = quick_editor(family, edits=[], write_layer=2, read_sites=f"{site}@1")
     adapter, rows = editor._session.adapter, [ids_of(text) for text in PROMPTS]
     seen: list[Tensor] = []
 
     def note(activation: Tensor) -> None:
         seen.append(activation)
 
-    if adapter.read.side == "input":
-        handle = adapter.read.module.register_forward_pre_hook(lambda _module, inputs: note(inputs[0]))
+    if adapter.reads[0].side == "input":
+        handle = adapter.reads[0].module.register_forward_pre_hook(lambda _module, inputs: note(inputs[0]))
     else:
-        handle = adapter.read.module.register_forward_hook(
+        handle = adapter.reads[0].module.register_forward_hook(
             lambda _module, _inputs, output: note(output[0] if isinstance(output, tuple) else output)
         )
     expected = []
@@ -270,12 +270,16 @@ def test_features_are_the_pooled_activations(family: str, site: str):
     torch.testing.assert_close(adapter.features(rows, spans), torch.stack(expected), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.01, 1), (0.5, 3), (0.6, 4), (1.0, 6)])
-def test_a_share_of_the_last_words_is_pooled(share: float, expected: int):
-    adapter = quick_editor(edits=[], read_share=share)._session.adapter
-    states = torch.arange(10.0)[:, None].expand(-1, HIDDEN)
-    pooled = adapter._pool(states, (2, 8))
-    assert float(pooled[0]) == pytest.approx(sum(range(8 - expected, 8)) / expected)
+@each_family
+def test_features_of_several_sites_stand_one_behind_the_other(family: str):
+    rows = [ids_of(text) for text in PROMPTS]
+    spans = [[(0, len(ids)), (1, len(ids))] for ids in rows]
+    found = {}
+    for sites in ("auto@0", "layer_output@1", "layer_output@1+auto@0"):
+        adapter = quick_editor(family, edits=[], write_layer=2, read_sites=sites)._session.adapter
+        found[sites] = adapter.features(rows, spans)
+    first, second, both = found.values()
+    torch.testing.assert_close(both, torch.cat([first, second], dim=-1))
 
 
 def test_left_padding():

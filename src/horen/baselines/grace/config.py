@@ -54,8 +54,7 @@ class GraceConfig(TrainingSettings):
         prompt's last token is the query, and its output there is what a value replaces.
         """
         return HorenConfig(
-            read_layer=layer,
-            read_site="auto",
+            read_sites=f"auto@{layer}",
             read_share=0.0,
             key_space="raw",
             scope="all",

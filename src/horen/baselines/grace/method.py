@@ -23,7 +23,7 @@ from horen.config import resolve_layer
 from horen.edits import Edit, same_text
 from horen.errors import ModelError, StoreError
 from horen.model.adapter import quiet
-from horen.model.layout import Layout, read_feature_size
+from horen.model.layout import Layout, read_feature_sizes
 from horen.model.prompts import PromptReader
 from horen.store import Folder
 
@@ -203,7 +203,7 @@ class Grace(Untouched):
 
     def _empty(self) -> Memory:
         with self._adapter.disabled():
-            size = read_feature_size(self.model, self._adapter.read)
+            (size,) = read_feature_sizes(self.model, self._adapter.reads)
         width = self._adapter.layout.hidden_size
         return Memory(size, width, eps_init=self.config.eps_init, device=self.model.device)
 
