@@ -64,7 +64,7 @@ class HorenConfig(TrainingSettings):
     preset: str = setting("default", "name of the preset these settings started from")
 
     read_sites: str = setting(
-        "auto@0.1",
+        "layer_output@0.04+auto@0.1",
         "activations that make keys and queries, as site@layer, several joined by +; a site is mlp_input, mlp_hidden "
         "(before the down projection), mlp_output, layer_output, or auto: mlp_hidden where the MLP has one down "
         "projection, else mlp_input",
@@ -73,7 +73,7 @@ class HorenConfig(TrainingSettings):
         1.0, "share p of the user's last tokens that is pooled; 0 is the last token alone", low=0, high=1
     )
     read_weight: str = setting(
-        "equal",
+        "rare",
         "how tokens count in what is pooled: all equal, as published, or more the rarer they are in bundled prompts",
         choices=("equal", "rare"),
     )
@@ -83,7 +83,7 @@ class HorenConfig(TrainingSettings):
         choices=("raw", "whitened"),
     )
     feature_power: float = setting(
-        1.0,
+        0.5,
         "the whitened space's features are raised to this power first, signs kept: below 1 large ones weigh less",
         low=0,
         high=1,
@@ -100,9 +100,9 @@ class HorenConfig(TrainingSettings):
     beta: float = setting(20.0, "inverse temperature β of the Hopfield softmax", low=0)
     steps: int = setting(1, "most Hopfield steps T; 0 is plain nearest neighbour", low=0)
     epsilon: float = setting(1e-5, "a query has arrived when its read-out is nearer than this", low=0)
-    threshold: float = setting(0.53, "τ: an edit fires when its score exceeds this", low=-1, high=1)
+    threshold: float = setting(0.5, "τ: an edit fires when its score exceeds this", low=-1, high=1)
     contrast: float = setting(
-        0.0,
+        0.4,
         "γ: a score is the refined similarity less γ times that of the nearest entries with other values, averaged",
         low=0,
         high=1,
@@ -130,9 +130,12 @@ class HorenConfig(TrainingSettings):
                 "preset": "paper",
                 "read_sites": "mlp_hidden@0.92",
                 "read_share": 0.6,
+                "read_weight": "equal",
                 "key_space": "raw",
+                "feature_power": 1.0,
                 "scope": "all",
                 "threshold": 0.85,
+                "contrast": 0.0,
                 "write_layer": 0.92,
                 "start": "uniform",
                 "optimizer": "adam",
@@ -151,16 +154,17 @@ class HorenConfig(TrainingSettings):
         parse_sites(self.read_sites)
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Make settings of saved ones; one layer and one site, as version 0.1.0 had them, are read too.
+    def from_saved(cls, settings: Mapping[str, Any]) -> Self:
+        """The settings of a saved codebook, also of version 0.1.0, which read one site and weighed all tokens alike.
 
         Raises:
-            ConfigError: also for a name that is no setting, with the nearest one that is.
+            ConfigError: for a name that is no setting.
         """
         given = dict(settings)
-        if "read_layer" in given or "read_site" in given:
-            given["read_sites"] = f"{given.pop('read_site', 'auto')}@{given.pop('read_layer', 0.1)}"
-        return super().from_dict(given)
+        if "read_layer" in given:
+            given["read_sites"] = f"{given.pop('read_site')}@{given.pop('read_layer')}"
+            given |= {"read_weight": "equal", "feature_power": 1.0, "contrast": 0.0}
+        return cls.from_dict(given)
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:

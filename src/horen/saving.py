@@ -44,7 +44,7 @@ class Saved:
             settings, source = folder.config["settings"], folder.config["model"]["source"]
         except (KeyError, TypeError) as error:
             raise StoreError(f"{path} records no settings or model: restore the folder from a copy.") from error
-        config = HorenConfig.from_dict(settings)
+        config = HorenConfig.from_saved(settings)
         return cls(Path(path), folder, config, source, History.from_lines(folder.records))
 
     def restore(self, session: Session) -> None:

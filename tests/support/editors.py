@@ -25,8 +25,10 @@ PROMPTS = (EDITED, OTHER, REPHRASED, "Who wrote Hamlet?", "Hello")
 QUICK: Mapping[str, Any] = {
     "read_sites": "auto@0",
     "write_layer": 1,
+    "read_weight": "equal",
     "key_space": "raw",
     "threshold": 0.97,
+    "contrast": 0.0,
     "contexts": "prompt",
     "max_steps": 1,
     "stop_probability": 1.0,
@@ -38,8 +40,10 @@ QUICK: Mapping[str, Any] = {
 CAREFUL: Mapping[str, Any] = {
     "read_sites": "auto@0",
     "write_layer": 0,
+    "read_weight": "equal",
     "key_space": "raw",
     "threshold": 0.97,
+    "contrast": 0.0,
     "contexts": "prompt",
     "max_steps": 150,
     "stop_probability": 0.9,

@@ -160,9 +160,14 @@ def test_what_is_no_site(text: str):
         HorenConfig(read_sites=text)
 
 
-def test_a_layer_and_a_site_of_the_first_version_are_read():
-    assert HorenConfig.from_dict({"read_layer": 0.3, "read_site": "mlp_input"}).read_sites == "mlp_input@0.3"
-    assert HorenConfig.from_preset("paper", read_layer=5).read_sites == "auto@5"
+def test_settings_saved_by_the_first_version():
+    new = ("read_sites", "read_weight", "feature_power", "contrast", "neighbours")
+    saved = {name: value for name, value in HorenConfig(threshold=0.6).to_dict().items() if name not in new}
+    config = HorenConfig.from_saved(saved | {"read_layer": 0.3, "read_site": "mlp_input"})
+    assert config == HorenConfig(
+        threshold=0.6, read_sites="mlp_input@0.3", read_weight="equal", feature_power=1.0, contrast=0.0
+    )
+    assert HorenConfig.from_saved(config.to_dict()) == config
 
 
 def test_presets():

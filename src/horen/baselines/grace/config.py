@@ -56,6 +56,7 @@ class GraceConfig(TrainingSettings):
         return HorenConfig(
             read_sites=f"auto@{layer}",
             read_share=0.0,
+            read_weight="equal",
             key_space="raw",
             scope="all",
             write_layer=layer,
