@@ -124,6 +124,19 @@ def no_space(parts: Parts) -> None:
     del parts.tensors["key_space.mean"]
 
 
+def no_token_weights(parts: Parts) -> None:
+    parts.config["settings"]["read_weight"] = "rare"
+
+
+def few_token_weights(parts: Parts) -> None:
+    parts.config["settings"]["read_weight"] = "rare"
+    parts.tensors["token_weights"] = torch.ones(5)
+
+
+def needless_token_weights(parts: Parts) -> None:
+    parts.tensors["token_weights"] = torch.ones(5)
+
+
 def no_settings(parts: Parts) -> None:
     del parts.config["settings"]
 
@@ -153,6 +166,9 @@ UNFIT: list[Callable[[Parts], None]] = [
     other_features,
     keys_of_three_dimensions,
     no_space,
+    no_token_weights,
+    few_token_weights,
+    needless_token_weights,
     no_settings,
     no_model,
     no_fingerprint,
