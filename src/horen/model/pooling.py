@@ -38,7 +38,7 @@ class Pooling:
         rows = states[-kept:].float()
         if self.weights is None or ids[0] < 0:
             return rows.mean(0)
-        weights = self.weights.to(rows.device)[list(ids[-kept:])]
+        weights = self.weights[list(ids[-kept:])].to(rows.device)
         return (weights / weights.sum()) @ rows
 
     @staticmethod
