@@ -33,10 +33,6 @@ from horen.model.adapter import quiet
 _BATCH = 32
 
 
-# What is done with keys and queries once they are made; everything else decides how they are made.
-_RETRIEVAL = ("alpha", "beta", "steps", "epsilon", "threshold", "contrast", "neighbours")
-
-
 class Router:
     """An editor's way from texts to entries, with keys but no values."""
 
@@ -54,7 +50,7 @@ class Router:
             for start in range(0, len(rows), _BATCH):
                 part = slice(start, start + _BATCH)
                 made = self._session.key_space(adapter.features(rows[part], spans[part]))
-                found += made.split([len(some) for some in spans[part]])
+                found += torch.split(made, [len(some) for some in spans[part]])
         return found
 
     def store(self, keys: torch.Tensor) -> Codebook:
@@ -67,20 +63,8 @@ class Router:
 
 def best(codebook: Codebook, queries: list[torch.Tensor], config: HorenConfig) -> list[Match]:
     """The best match over each text's readings."""
-    found = []
-    for query in queries:
-        matches = codebook.match(
-            query,
-            threshold=config.threshold,
-            alpha=config.alpha,
-            beta=config.beta,
-            steps=config.steps,
-            epsilon=config.epsilon,
-            contrast=config.contrast,
-            neighbours=config.neighbours,
-        )
-        found.append(max(matches, key=lambda match: match.score))
-    return found
+    matches = [codebook.match(query, **config.retrieval()) for query in queries]
+    return [max(found, key=lambda match: match.score) for found in matches]
 
 
 @dataclass(frozen=True)
@@ -152,7 +136,7 @@ def main() -> None:
     known: dict[str, Read] = {}
     for variant in track(["", *arguments.set], description="variants", disable=not sys.stderr.isatty()):
         config = HorenConfig.from_preset(arguments.preset, **parse_settings(variant.split(",") if variant else []))
-        made = json.dumps({name: value for name, value in config.to_dict().items() if name not in _RETRIEVAL})
+        made = json.dumps({name: value for name, value in config.to_dict().items() if name not in config.retrieval()})
         if made not in known:
             router = Router(Editor.from_pretrained(arguments.model, config, device=arguments.device))
             known[made] = read(router, list(latest.values()), chat=arguments.chat)

@@ -153,6 +153,11 @@ class HorenConfig(TrainingSettings):
         super().__post_init__()
         parse_sites(self.read_sites)
 
+    def retrieval(self) -> dict[str, Any]:
+        """What :meth:`horen.memory.Codebook.match` is told: the settings that decide once keys and queries are made."""
+        names = ("threshold", "contrast", "neighbours", "alpha", "beta", "steps", "epsilon")
+        return {name: getattr(self, name) for name in names}
+
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any]) -> Self:
         """The settings of a saved codebook, also of version 0.1.0, which read one site and weighed all tokens alike.

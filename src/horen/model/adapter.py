@@ -207,20 +207,10 @@ class Adapter:
         """
         if self.codebook is None or self.key_space is None:
             return []
-        config = self.config
         if self.codebook.keys.device != features.device:  # the model was moved since the last call
             self.codebook.to(features.device)
             self.key_space = self.key_space.to(features.device)
-        matches = self.codebook.match(
-            self.key_space(features),
-            threshold=config.threshold,
-            alpha=config.alpha,
-            beta=config.beta,
-            steps=config.steps,
-            epsilon=config.epsilon,
-            contrast=config.contrast,
-            neighbours=config.neighbours,
-        )
+        matches = self.codebook.match(self.key_space(features), **self.config.retrieval())
         routed, used = [], 0
         for place in places:
             spans = place.prompt.spans

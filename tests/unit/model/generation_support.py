@@ -49,12 +49,11 @@ def counted(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[in
 
 def routed_by_hand(editor: Editor, ids: list[int]) -> dict[int, Tensor]:
     """The value that each prompt of a conversation wakes, by position, where every prompt wakes one."""
-    adapter, config = editor._session.adapter, editor.config
+    adapter = editor._session.adapter
     found = {}
     for prompt in editor._session.reader.read(ids, len(ids)):
         keys = adapter.key_space(adapter.features([ids], [prompt.spans]))
-        options = {"alpha": config.alpha, "beta": config.beta, "steps": config.steps, "epsilon": config.epsilon}
-        matches = adapter.codebook.match(keys, threshold=config.threshold, **options)
+        matches = adapter.codebook.match(keys, **editor.config.retrieval())
         best = max(matches, key=lambda match: match.score)
         found[prompt.at] = adapter.codebook.values[best.value]
     return found
