@@ -104,8 +104,7 @@ class Adapter:
         self.layout = Layout.of(model)
         self.reads: tuple[Site, ...] = self.layout.read_sites(config)
         self.write: Site = self.layout.write_site(config)
-        for site in self.reads:
-            self.layout.check_order(site, self.write)
+        self.layout.check_order(self.reads[-1], self.write)
         self.pooling = Pooling(config.read_share)
         self.codebook: Codebook | None = None
         self.key_space: KeySpace | None = None

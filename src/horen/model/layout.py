@@ -104,7 +104,8 @@ class Layout:
         Raises:
             ConfigError: when a configured site does not exist in this model.
         """
-        found = [self._read_site(name, layer) for name, layer in parse_sites(config.read_sites)]
+        # Two depths may name one layer of a shallow model: it is read once.
+        found = {self._read_site(name, layer) for name, layer in parse_sites(config.read_sites)}
         return tuple(sorted(found, key=lambda site: (site.layer, SITES.index(site.name))))
 
     def _read_site(self, name: str, layer: float) -> Site:

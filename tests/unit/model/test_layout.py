@@ -82,6 +82,12 @@ def test_sites(family: str):
     assert (write.layer, write.module, write.side) == (3, layout.mlp(3)[1], "output")
 
 
+def test_depths_that_name_one_layer_are_one_site():
+    layout = Layout.of(tiny_model())
+    (site,) = layout.read_sites(HorenConfig(read_sites="mlp_input@0.01+mlp_input@0.02"))
+    assert (site.layer, site.name) == (0, "mlp_input")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_feature_size_is_that_of_the_activation(family: str):
     model = tiny_model(family)
