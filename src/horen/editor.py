@@ -16,6 +16,7 @@ from horen.asking import Messages
 from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, Explanation, OnConflict, Receipt, Undone
 from horen.errors import ConfigError, EditError, ModelError
+from horen.known import KnownValues
 from horen.model.embedded import full_name
 from horen.model.loading import load_model
 from horen.plans import check_list, plan
@@ -317,6 +318,22 @@ class Editor:
         saved = saving.Saved.read(path)
         check_same(path, saved.config.to_dict(), self.config.to_dict())
         saved.restore(self._session)
+
+    def take_values(self, path: str | os.PathLike[str]) -> None:
+        """From now on take the values of edits that a saved codebook holds from there, rather than train them.
+
+        Meant for comparing gates: an edit of the same prompt, target and rephrases gets the same value whatever decides
+        when it fires.
+
+        Args:
+            path: a folder written by :meth:`save`, of the same model and the same settings but those of the gate
+                (alpha, beta, steps, epsilon, contrast, neighbours).
+
+        Raises:
+            StoreError: when the folder is missing, truncated or altered.
+            MismatchError: when it is of another model, or of settings with which values come out otherwise.
+        """
+        self._session.known = KnownValues(path, self._session)
 
     @property
     def stored_bytes(self) -> int:

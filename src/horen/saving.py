@@ -47,12 +47,11 @@ class Saved:
         config = HorenConfig.from_saved(settings)
         return cls(Path(path), folder, config, source, History.from_lines(folder.records))
 
-    def restore(self, session: Session) -> None:
-        """Fill a new session with what was saved.
+    def check_model(self, session: Session) -> None:
+        """Raise MismatchError when a session's model is another one than the codebook was made for.
 
         Raises:
-            MismatchError: when the session's model is another one.
-            StoreError: when the tensors do not fit the history.
+            StoreError: when the folder does not say what it was made for.
         """
         # Only what has a model at hand imports transformers: the changes below that need none stay quick.
         from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
@@ -68,6 +67,15 @@ class Saved:
                 f"{self.path} was made for another model ({self.source or 'of unknown source'}; {differs}): load it "
                 "with that model, or write its edits anew for this one."
             )
+
+    def restore(self, session: Session) -> None:
+        """Fill a new session with what was saved.
+
+        Raises:
+            MismatchError: when the session's model is another one.
+            StoreError: when the tensors do not fit the history.
+        """
+        self.check_model(session)
         device = session.model.device
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen.config import HorenConfig
 from horen.data import load_bank
 from horen.errors import ModelError
+from horen.known import KnownValues
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
@@ -31,6 +32,7 @@ class Session:
         self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()
+        self.known: KnownValues | None = None
         self._adapter = Adapter(model, self.reader, config)
 
     @property

@@ -114,7 +114,8 @@ class _Trainer:
         self._prefixes = Prefixes(self._session.model, prompts)
         fresh = [item for item in plans if item.source is None]
         waiting = [item for item in plans if item.source is not None]
-        done = self._optimise(fresh, 0, len(plans), progress)
+        unknown = self._unknown(fresh)
+        done = self._optimise(unknown, len(fresh) - len(unknown), len(plans), progress)
         while waiting:
             ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained is not None]
             for batch in self._batches(ready):
@@ -127,8 +128,17 @@ class _Trainer:
             done += len(ready) - len(failed)
             if progress is not None and len(failed) < len(ready):
                 progress(done, len(plans))
-            done = self._optimise(failed, done, len(plans), progress)
+            unknown = self._unknown(failed)
+            done = self._optimise(unknown, done + len(failed) - len(unknown), len(plans), progress)
             waiting = [item for item in waiting if item.trained is None]
+
+    def _unknown(self, plans: list[Plan]) -> list[Plan]:
+        """Give values to plans whose edits have one elsewhere; the others, which must be trained."""
+        known = self._session.known
+        if known is not None:
+            for item in plans:
+                item.trained = known.find(item.edit)
+        return [item for item in plans if item.trained is None]
 
     def _optimise(self, plans: list[Plan], done: int, total: int, progress: Progress | None) -> int:
         for batch in self._batches(plans):

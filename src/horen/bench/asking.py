@@ -12,7 +12,7 @@ from horen.bench.metrics.answers import containment, exact_match, token_f1
 from horen.bench.metrics.overlap import Similarity, overlap
 from horen.bench.metrics.tokens import identical, kl_divergence, token_agreement
 from horen.bench.records import Record
-from horen.bench.scorer import Answer, Moved
+from horen.bench.scorer import Answer, Forced, Moved
 from horen.edits import same_text
 
 PROMPT, REPHRASE = "prompt", "rephrase"
@@ -115,8 +115,8 @@ class Asker:
 
     Attributes:
         method: what is asked.
-        budget: most new tokens of an answer.
-        batch: rows run together.
+        budget: most new tokens of an answer to an edit's prompt or rephrase.
+        detail_budget: most new tokens of an answer to anything else.
         unstructured: whether targets are paragraphs.
         base: the untouched model's answers to negatives, by text; what is missing is asked and added.
         similarity: of pairs of long texts, for unstructured targets; None leaves the score out.
@@ -124,7 +124,7 @@ class Asker:
 
     method: Method
     budget: int
-    batch: int
+    detail_budget: int
     unstructured: bool
     base: dict[str, Answer]
     similarity: Similarity | None = None
@@ -135,9 +135,7 @@ class Asker:
         negatives = list(dict.fromkeys(item.text for item in asked if not item.answers))
         moved = self._moved(negatives, progress)
         edited_ones = [item for item in asked if item.kind in {PROMPT, REPHRASE}]
-        said, forced = self._said(
-            list(dict.fromkeys(item.text for item in asked if item.answers)), edited_ones, progress
-        )
+        said, forced = self._said([item for item in asked if item.answers], edited_ones, progress)
         alike = self._alike(edited_ones, said)
         texts = list(dict.fromkeys(item.text for item in asked))
         routes = self.method.routes(texts)
@@ -179,16 +177,16 @@ class Asker:
             self.method,
             texts,
             kl_divergence,
-            budget=self.budget,
+            budget=self.detail_budget,
             known=self.base,
-            batch=self.batch,
+            batch=_rows_together(self.detail_budget),
             progress=count,
         )
         self.base.update({text: one.base for text, one in zip(texts, found, strict=True)})
         return dict(zip(texts, found, strict=True))
 
     def _said(
-        self, texts: Sequence[str], edited: Sequence[Asked], progress: Progress
+        self, asked: Sequence[Asked], edited: Sequence[Asked], progress: Progress
     ) -> tuple[dict[str, Answer], dict[tuple[str, str], dict[str, float]]]:
         """Answers by text, and teacher-forced scores by text and target."""
         pairs = list(dict.fromkeys((item.text, item.answers[0]) for item in edited))
@@ -196,10 +194,19 @@ class Asker:
         firsts = dict(reversed(pairs))
         rest = [(text, target) for text, target in pairs if firsts[text] != target]
         targets = {text: scorer.target_ids(self.method, target) for text, target in firsts.items()}
+        texts = list(dict.fromkeys(item.text for item in asked))
         count = _Count("asking", len(texts), progress)
-        answers, scored = scorer.answers(
-            self.method, texts, budget=self.budget, targets=targets, batch=self.batch, progress=count
-        )
+        said: dict[str, Answer] = {}
+        scored: dict[str, Forced] = {}
+        for budget, group in (
+            (self.budget, [text for text in texts if text in firsts]),
+            (self.detail_budget, [text for text in texts if text not in firsts]),
+        ):
+            answers, found_here = scorer.answers(
+                self.method, group, budget=budget, targets=targets, batch=_rows_together(budget), progress=count
+            )
+            said.update(zip(group, answers, strict=True))
+            scored |= found_here
         forced = {(text, target): scored[text] for text, target in firsts.items()}
         ids = [scorer.target_ids(self.method, target) for _, target in rest]
         found = scorer.forced_rows(self.method, self.method.rows([text for text, _ in rest]), ids)
@@ -208,7 +215,7 @@ class Asker:
             pair: {"forced": sum(one.greedy) / len(one.greedy), "nll": -one.log_likelihood / len(one.greedy)}
             for pair, one in forced.items()
         }
-        return dict(zip(texts, answers, strict=True)), named
+        return said, named
 
     def _right(self, item: Asked, answer: Answer) -> dict[str, float]:
         scores = {
@@ -229,6 +236,11 @@ class Asker:
         pairs = list(dict.fromkeys((item.text, item.answers[0]) for item in asked))
         found = self.similarity([said[text].text for text, _ in pairs], [target for _, target in pairs])
         return {pair: {"similarity": value} for pair, value in zip(pairs, found, strict=True)}
+
+
+def _rows_together(budget: int) -> int:
+    """Long answers are asked few at a time: the cache grows with rows and tokens, and is copied at every token."""
+    return 64 if budget <= 64 else 8
 
 
 class _Count:

@@ -22,7 +22,7 @@ from horen.errors import DataError
 
 CHECKPOINTS = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
 _PACKAGES = ("horen", "torch", "transformers", "scipy", "scikit-learn", "rouge-score", "sacrebleu")
-_BUDGET, _LONG_BUDGET = 24, 256
+_BUDGET, _LONG_BUDGET, _DETAIL_BUDGET = 24, 256, 64
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Plan:
         batch: edits applied in one call.
         sample: most edits scored at a checkpoint; 0 scores all of them.
         seeds: orders of the stream: seed 0 is the file's, others are shuffled.
-        budget: most new tokens of an answer; 0 takes 24, or 256 for unstructured targets.
+        budget: most new tokens of an answer; 0 takes 24, or for unstructured targets 256 and for short questions about
+            them 64.
         text: file of held-aside text for retention, or None.
         dtype: of the weights.
         device: where the model runs.
@@ -76,8 +77,12 @@ class Plan:
         return (*(count for count in CHECKPOINTS if count < self.edits), self.edits)
 
     def answer_budget(self, *, unstructured: bool) -> int:
-        """Most new tokens of an answer."""
+        """Most new tokens of an answer to an edit's prompt or a rephrase of it."""
         return self.budget or (_LONG_BUDGET if unstructured else _BUDGET)
+
+    def detail_budget(self, *, unstructured: bool) -> int:
+        """Most new tokens of an answer to anything else, whose right answer is short."""
+        return self.budget or (_DETAIL_BUDGET if unstructured else _BUDGET)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from horen.baselines import open_method
+from horen.baselines.codebook import CodebookMethod
 from horen.baselines.encoder import load_encoder
 from horen.bench.asking import Asker, Row
 from horen.bench.costs import counted, inference_times, text_perplexity
@@ -26,7 +27,7 @@ from horen.bench.plan import Plan, batches, in_force, manifest, stream
 from horen.bench.records import Dataset, Record
 from horen.bench.scorer import Answer
 from horen.edits import Edit, same_text
-from horen.errors import DataError, StoreError
+from horen.errors import ConfigError, DataError, StoreError
 from horen.model.loading import load_model
 
 Progress = Callable[[str, int, int], None]
@@ -36,7 +37,13 @@ MANIFEST, BASE = "manifest.json", "base.json"
 
 
 def run(
-    plan: Plan, out: Path, *, resume: bool = False, base: Path | None = None, progress: Progress | None = None
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool = False,
+    base: Path | None = None,
+    values: Path | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Run a plan into a folder.
 
@@ -45,6 +52,8 @@ def run(
         out: a new folder, or with ``resume`` one of the same plan that was interrupted.
         resume: go on where an earlier run of the plan stopped.
         base: folder of another run of the same model, whose untouched answers need not be asked again.
+        values: folder of another run of the same stream whose trained values are taken, see
+            :meth:`horen.Editor.take_values`; the manifest says so, and no cost of an edit is measured.
         progress: called with (phase, done, total).
 
     Raises:
@@ -60,7 +69,7 @@ def run(
             f"{plan.edits} edits after {plan.skip} left out: ask for as many as there are."
         )
     known = {} if base is None else _base_of(base, plan, dataset)
-    _claim(plan, out, dataset, resume=resume)
+    _claim(plan, out, manifest(plan, dataset) | _origin(values), resume=resume)
     known |= _read_base(out / BASE)
     report("loading the model", 0, 1)
     model, tokenizer = load_model(plan.model, dtype=plan.dtype, device=plan.device)
@@ -68,7 +77,11 @@ def run(
     for seed in range(plan.seeds):
         method = open_method(plan.method, model, tokenizer, preset=plan.preset, settings=plan.settings, seed=seed)
         try:
-            _Seed(plan, dataset, out, seed, method, _Shared(known, similarity, report)).run()
+            if values is not None:
+                if not isinstance(method, CodebookMethod):
+                    raise ConfigError(f"{plan.method!r} takes no values of another run: only 'horen' and 'cosine' do.")
+                method.editor.take_values(values / f"seed-{seed}" / "state")
+            _Seed(plan, dataset, out, seed, method, _Shared(known, similarity, report, values is None)).run()
         finally:
             method.close()
 
@@ -80,6 +93,7 @@ class _Shared:
     base: dict[str, Answer]
     similarity: Similarity | None
     progress: Progress
+    trains: bool
 
 
 class _Seed:
@@ -97,9 +111,10 @@ class _Seed:
         self._plan, self._method, self._progress, self._number = plan, method, shared.progress, seed
         self._edits = stream(dataset.records[plan.skip :], plan.edits, seed)
         self._folder, self._base_file = out / f"seed-{seed}", out / BASE
-        budget = plan.answer_budget(unstructured=dataset.unstructured)
-        batch = 64 if budget <= 64 else 8
-        self._asker = Asker(method, budget, batch, dataset.unstructured, shared.base, shared.similarity)
+        long = dataset.unstructured
+        budgets = plan.answer_budget(unstructured=long), plan.detail_budget(unstructured=long)
+        self._asker = Asker(method, *budgets, long, shared.base, shared.similarity)
+        self._trains = shared.trains
         self._perplexity: float | None = None  # of the untouched model
         self._spent = {"batches": 0, "counted": 0, "flops": 0, "timed": 0, "seconds": 0.0}
 
@@ -146,8 +161,8 @@ class _Seed:
         costs: dict[str, Any] = {
             "edits": count,
             "scored": len(held),
-            "seconds_an_edit": _share(self._spent["seconds"], self._spent["timed"]),
-            "flops_an_edit": _share(self._spent["flops"], self._spent["counted"]),
+            "seconds_an_edit": _share(self._spent["seconds"], self._spent["timed"]) if self._trains else None,
+            "flops_an_edit": _share(self._spent["flops"], self._spent["counted"]) if self._trains else None,
             "bytes_an_edit": self._method.stored_bytes() / max(count, 1),
             "inference": inference_times(self._method, [item.record.prompt for item in held]),
         }
@@ -187,7 +202,18 @@ def checkpoint_rows(folder: Path, count: int) -> list[Row]:
     return [Row.from_dict(json.loads(line)) for line in text.splitlines()]
 
 
-def _claim(plan: Plan, out: Path, dataset: Dataset, *, resume: bool) -> None:
+def _origin(values: Path | None) -> dict[str, Any]:
+    """Whose values a run takes, for its manifest."""
+    if values is None:
+        return {}
+    try:
+        other = json.loads((values / MANIFEST).read_text(encoding="utf-8"))
+        return {"values_of": {"method": other["plan"]["method"], "code": other["code"]}}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{values} holds no run to take values from ({error!r}): give a run's folder.") from error
+
+
+def _claim(plan: Plan, out: Path, facts: dict[str, Any], *, resume: bool) -> None:
     place = out / MANIFEST
     if place.exists():
         if not resume:
@@ -195,7 +221,9 @@ def _claim(plan: Plan, out: Path, dataset: Dataset, *, resume: bool) -> None:
         before = json.loads(place.read_text(encoding="utf-8"))
         wanted = json.loads(json.dumps(plan.to_dict()))
         changed = [name for name, value in wanted.items() if before["plan"].get(name) != value]
-        if changed or before["dataset"]["sha256"] != dataset.sha256:
+        if before.get("values_of", {}).get("code") != facts.get("values_of", {}).get("code"):
+            changed.append("where values come from")
+        if changed or before["dataset"]["sha256"] != facts["dataset"]["sha256"]:
             what = ", ".join(changed) or "the data set's content"
             raise StoreError(f"{out} holds a run with another plan ({what}): choose a new folder for this one.")
         return
@@ -205,7 +233,7 @@ def _claim(plan: Plan, out: Path, dataset: Dataset, *, resume: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{out} cannot be made ({error.strerror}): choose a folder that can be written.") from error
-    _write_json(place, manifest(plan, dataset))
+    _write_json(place, facts)
 
 
 def _base_of(other: Path, plan: Plan, dataset: Dataset) -> dict[str, Answer]:
@@ -216,7 +244,7 @@ def _base_of(other: Path, plan: Plan, dataset: Dataset) -> dict[str, Answer]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{other} holds no run to take answers from ({error!r}): give a run's folder.") from error
     differs = [name for name in ("model", "dtype", "device") if getattr(theirs, name) != getattr(plan, name)]
-    budgets = theirs.answer_budget(unstructured=unstructured), plan.answer_budget(unstructured=dataset.unstructured)
+    budgets = theirs.detail_budget(unstructured=unstructured), plan.detail_budget(unstructured=dataset.unstructured)
     if budgets[0] != budgets[1]:
         differs.append("budget")
     if differs:

@@ -57,12 +57,17 @@ def run(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Orders of the stream; the first is the file's.")] = 1,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Most edits scored at a checkpoint; 0: all.")] = 0,
     budget: Annotated[
-        int, typer.Option("--max-new-tokens", min=0, help="Budget of an answer; 0: 24, or 256 for long targets.")
+        int,
+        typer.Option("--max-new-tokens", min=0, help="Budget of an answer; 0: 24; long targets 256, their details 64."),
     ] = 0,
     text: Annotated[Path | None, typer.Option("--text", metavar="FILE", help="Held-aside text for retention.")] = None,
     base: Annotated[
         Path | None,
         typer.Option("--base", metavar="DIR", help="Take the untouched model's answers over from another run."),
+    ] = None,
+    values: Annotated[
+        Path | None,
+        typer.Option("--values", metavar="DIR", help="Take trained values over from another run of the same stream."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same plan.")] = False,
     dtype: WeightType = Dtype.auto,
@@ -103,7 +108,7 @@ def run(
     make_ready(model)
     try:
         with Phases() as phases:
-            run_plan(plan, out, resume=resume, base=base, progress=phases.at)
+            run_plan(plan, out, resume=resume, base=base, values=values, progress=phases.at)
     except KeyboardInterrupt:
         say(f"Interrupted: what was scored is in {out}. The same command with --resume goes on.")
         raise typer.Exit(130) from None

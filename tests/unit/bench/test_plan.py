@@ -35,7 +35,9 @@ def test_numbers_out_of_range(wrong: dict[str, int]):
 
 def test_budget_of_an_answer():
     assert Plan("unke", "f", "none").answer_budget(unstructured=True) > 200
+    assert 24 < Plan("unke", "f", "none").detail_budget(unstructured=True) < 200
     assert Plan("zsre", "f", "none").answer_budget(unstructured=False) == 24
+    assert Plan("zsre", "f", "none").detail_budget(unstructured=False) == 24
     assert Plan("zsre", "f", "none", budget=7).answer_budget(unstructured=False) == 7
 
 

@@ -22,7 +22,7 @@ from horen.bench.report import write_markdown, write_page
 from horen.bench.results import compare, read
 from horen.bench.run import checkpoint_rows, run
 from horen.cli.app import app
-from horen.errors import DataError, StoreError
+from horen.errors import ConfigError, DataError, StoreError
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,22 @@ def untouched(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said(folder: Path, edits: int) -> list[tuple[Any, ...]]:
     """What was asked and answered at a checkpoint."""
     return [(r.number, r.kind, r.text, r.answer, r.fired) for r in checkpoint_rows(folder / "seed-0", edits)]
+
+
+def test_values_of_another_run(plan: Plan, done: Path, tmp_path: Path):
+    out = tmp_path / "cosine"
+    without = dataclasses.replace(plan, method="cosine", text=None)
+    run(without, out, values=done)
+    assert said(out, 4) == said(done, 4)  # the step of so small a codebook changes no answer
+    assert json.loads((out / "manifest.json").read_text())["values_of"]["method"] == "horen"
+    costs = json.loads((out / "seed-0" / "checkpoint-4.json").read_text())
+    assert costs["seconds_an_edit"] is None
+    with pytest.raises(StoreError, match="where values come from"):
+        run(without, out, resume=True)
+    with pytest.raises(ConfigError, match="takes no values"):
+        run(dataclasses.replace(plan, method="none", settings={}), tmp_path / "none", values=done)
+    with pytest.raises(StoreError, match="no run to take values from"):
+        run(without, tmp_path / "other", values=tmp_path)
 
 
 def test_what_a_run_leaves(done: Path):

@@ -257,3 +257,29 @@ def test_bytes_that_are_stored() -> None:
     codebook = editor._session.codebook()
     width, size = codebook.keys.shape[1], codebook.values.shape[1]
     assert editor.stored_bytes == 3 * (4 * width + 8) + 2 * 4 * size
+
+
+def test_values_of_another_codebook_are_taken_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first = quick_editor(edits=EDITS)
+    first.save(tmp_path / "facts")
+    values = first._session.codebook().values.clone()
+    losses = [record.loss for record in first.edits()]
+    first.unwrap()
+    second = quick_editor(edits=[], steps=0)
+    second.take_values(tmp_path / "facts")
+    monkeypatch.setattr("horen.writer.train_values", None)  # calling it would fail
+    second.edit(EDITS)
+    assert torch.equal(second._session.codebook().values, values)
+    assert [record.loss for record in second.edits()] == losses
+    monkeypatch.undo()
+    second.edit(Edit("Another fact", "Oslo"))  # not stored there: trained
+    assert second.edits()[-1].steps > 0
+
+
+def test_values_of_other_settings_are_refused(tmp_path: Path):
+    busy_editor().save(tmp_path / "facts")
+    with pytest.raises(MismatchError, match="learning_rate"):
+        quick_editor(learning_rate=0.123).take_values(tmp_path / "facts")
+    other = Editor(tiny_model("gpt2"), tiny_tokenizer(), HorenConfig.from_dict(QUICK))
+    with pytest.raises(MismatchError, match="another model"):
+        other.take_values(tmp_path / "facts")
