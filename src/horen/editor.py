@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen import asking, saving
 from horen.asking import Messages
+from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, Explanation, OnConflict, Receipt, Undone
 from horen.errors import ConfigError, EditError, ModelError
@@ -38,14 +39,22 @@ class Editor:
         model: a decoder-only transformers model with an MLP in its layers.
         tokenizer: the model's own, a fast one.
         config: the settings; None for the default preset.
+        calibration: how this model is read and gated, or the folder of it; its settings go before those of ``config``.
 
     Raises:
         ModelError: when the model is wrapped already or has no layers with an MLP.
         ConfigError: when the settings name a layer or site that the model does not have.
+        StoreError: when the calibration cannot be read.
+        MismatchError: when it was made for another model.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: HorenConfig | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        config: HorenConfig | None = None,
+        *,
+        calibration: Calibration | str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(model, PreTrainedModel):
             raise ModelError(
@@ -59,7 +68,9 @@ class Editor:
             )
         if config is not None and not isinstance(config, HorenConfig):
             raise ConfigError(f"config is {type(config).__name__}: give a HorenConfig, or None for the default.")
-        self._session = Session(model, tokenizer, config or HorenConfig())
+        if calibration is not None and not isinstance(calibration, Calibration):
+            calibration = Calibration.load(calibration)
+        self._session = Session(model, tokenizer, config or HorenConfig(), calibration)
 
     @classmethod
     def from_pretrained(
@@ -67,6 +78,7 @@ class Editor:
         name: str,
         config: HorenConfig | None = None,
         *,
+        calibration: Calibration | str | os.PathLike[str] | None = None,
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
@@ -76,6 +88,7 @@ class Editor:
         Args:
             name: an embedded name such as "smollm2-135m-instruct", a folder, or a hub id.
             config: the settings; None for the default preset.
+            calibration: see :class:`Editor`.
             dtype: of the weights; "auto" keeps the saved one.
             device: where to put the model; None for the CPU.
             progress: show the fetching of an embedded model on standard error.
@@ -84,7 +97,7 @@ class Editor:
             ModelError: when the model cannot be loaded or wrapped.
         """
         model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress)
-        editor = cls(model, tokenizer, config)
+        editor = cls(model, tokenizer, config, calibration=calibration)
         editor._session.source = full_name(name)
         return editor
 

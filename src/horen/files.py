@@ -21,12 +21,30 @@ def whole_file(place: Path, *, before_replacing: Callable[[], None] = lambda: No
     Raises:
         OSError: when it cannot be written.
     """
+    with _taking(place, before_replacing) as draft, draft.open("x", encoding="utf-8", newline="") as handle:
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def write_whole(place: Path, content: bytes) -> None:
+    """Write a file as a whole; an error leaves what was there as it was.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    with _taking(place, lambda: None) as draft, draft.open("xb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+@contextmanager
+def _taking(place: Path, before_replacing: Callable[[], None]) -> Iterator[Path]:
+    """A draft that takes a file's place at the end of the block, and is gone after an error."""
     draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with draft.open("x", encoding="utf-8", newline="") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
+        yield draft
         before_replacing()
         draft.replace(place)
     except BaseException:

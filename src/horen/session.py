@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.data import load_bank
 from horen.errors import ModelError
@@ -23,10 +24,20 @@ from horen.store.history import History
 class Session:
     """State of one editor; see :class:`horen.Editor` for the arguments and what is raised."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: HorenConfig) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        config: HorenConfig,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        if calibration is not None:
+            calibration.check_model(model)
+            config = calibration.applied(config)
         self.config = config
+        self._calibration = calibration
         name = getattr(model.config, "_name_or_path", "")
         self.source: str | None = full_name(name) if name else None
         self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
@@ -59,10 +70,15 @@ class Session:
 
     def codebook(self) -> Codebook:
         """The codebook, made on first use."""
-        adapter = self._adapter
+        adapter, given = self._adapter, self._calibration
+        if adapter.codebook is None and given is not None:
+            space = given.space.to(self.model.device)
+            self.install(
+                space, Codebook(space.dimension, self.value_size, device=space.mean.device), given.token_weights
+            )
         if adapter.codebook is None:
             if self.config.read_weight == "rare":
-                adapter.pooling = self._rare()
+                adapter.pooling = self.rare_pooling()
             with quiet(adapter):
                 if self.config.key_space == "whitened":
                     space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
@@ -83,7 +99,8 @@ class Session:
         """[V] float32, how much each token id counts in a feature; None where all count alike."""
         return self._adapter.pooling.weights
 
-    def _rare(self) -> Pooling:
+    def rare_pooling(self) -> Pooling:
+        """Pooling that lets a token count the more the rarer it is in the bundled prompts."""
         texts = load_bank().sentences()
         return Pooling.of_rare_tokens(self.config.read_share, self.tokenizer, texts, self.vocabulary_size)
 

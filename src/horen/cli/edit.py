@@ -58,6 +58,10 @@ def edit(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="For a new DIR: change a setting; may be repeated."),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", metavar="DIR", help='For a new DIR: how the model is read ("horen calibrate").'),
+    ] = None,
     on_conflict: Annotated[
         OnConflict,
         typer.Option("--on-conflict", help="When edits of one prompt disagree: refuse, take the later or the earlier."),
@@ -70,7 +74,17 @@ def edit(
 ) -> None:
     """Write a file of edits; see EDIT_HELP."""
     order = Order(
-        file, into, model, preset, parse_settings(settings or []), on_conflict, skip_bad, batch, dtype.value, device
+        file,
+        into,
+        model,
+        preset,
+        parse_settings(settings or []),
+        calibration,
+        on_conflict,
+        skip_bad,
+        batch,
+        dtype.value,
+        device,
     )
     outcome = write_file(order)
     if as_json:

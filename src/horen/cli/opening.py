@@ -11,6 +11,7 @@ from horen.errors import ModelError
 from horen.model.embedded import EMBEDDED, fetch, full_name, is_cached
 
 if TYPE_CHECKING:
+    from horen.calibration.folder import Calibration
     from horen.editor import Editor
     from horen.saving import Saved
 
@@ -26,14 +27,16 @@ def make_ready(model: str) -> None:
     logging.disable_progress_bar()
 
 
-def new_editor(model: str, config: HorenConfig, dtype: str, device: str | None) -> Editor:
+def new_editor(
+    model: str, config: HorenConfig, dtype: str, device: str | None, *, calibration: Calibration | None = None
+) -> Editor:
     """Load a model for a new codebook, and measure its key space."""
     make_ready(model)
     with status(f"Loading {model} …"):
         from horen.editor import Editor  # noqa: PLC0415
 
         _check_device(device)
-        editor = Editor.from_pretrained(full_name(model), config, dtype=dtype, device=device)
+        editor = Editor.from_pretrained(full_name(model), config, calibration=calibration, dtype=dtype, device=device)
     with status("Measuring how the model reads (once for each codebook) …"):
         editor.prepare()
     return editor

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from horen.model.embedded import EMBEDDED
 from horen.records import FileRecord
 
 if TYPE_CHECKING:
+    from horen.calibration.folder import Calibration
     from horen.editor import Editor
     from horen.saving import Saved
 
@@ -40,6 +42,7 @@ class Order:
         model: its model; None for that of an old codebook.
         preset: name of the settings to start from; None if not given.
         settings: changes to them, as in the configuration.
+        calibration: folder of how the model is read and gated, or None.
         on_conflict: what to do with contradictions in the file and with stored edits.
         skip_bad: whether lines that cannot be used are left out.
         batch: edits in one operation.
@@ -52,6 +55,7 @@ class Order:
     model: str | None
     preset: Preset | None
     settings: dict[str, Any]
+    calibration: Path | None
     on_conflict: OnConflict
     skip_bad: bool
     batch: int
@@ -62,7 +66,25 @@ class Order:
     def config(self) -> HorenConfig:
         """The settings asked for."""
         preset = HorenConfig.from_preset(self.preset or "default")
-        return HorenConfig.from_dict(preset.to_dict() | self.settings)
+        calibrated = self.calibrated
+        before = preset if calibrated is None else calibrated.applied(preset)
+        return HorenConfig.from_dict(before.to_dict() | self.settings)
+
+    @cached_property
+    def calibrated(self) -> Calibration | None:
+        """The calibration asked for, with the gate's settings changed as the user said.
+
+        Raises:
+            StoreError: when it cannot be read.
+            ConfigError: when a setting is changed that its key space was fitted with.
+        """
+        if self.calibration is None:
+            return None
+        from horen.calibration.folder import SETTINGS, Calibration  # noqa: PLC0415
+
+        changes = {name: value for name, value in self.settings.items() if name in SETTINGS}
+        found = Calibration.load(self.calibration)
+        return found.with_gate(**changes) if changes else found
 
 
 @dataclass
@@ -112,18 +134,18 @@ def _into_new(order: Order, records: list[FileRecord]) -> Outcome:
             f"{order.folder} is a new codebook: say with --model which model it is for, an embedded one "
             f"({', '.join(EMBEDDED)}), a folder or a hub id."
         )
-    editor = new_editor(order.model, order.config, order.dtype, order.device)
+    editor = new_editor(order.model, order.config, order.dtype, order.device, calibration=order.calibrated)
     return _write(order, records, editor, Outcome(order.model, [], []))
 
 
 def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
     name = model_of(saved, order.model)
     # The same command must do for a second run, so settings may be given again, but not changed.
-    if (order.preset is not None or order.settings) and order.config != saved.config:
+    if (order.preset is not None or order.settings or order.calibration is not None) and order.config != saved.config:
         changed = [k for k, v in order.config.to_dict().items() if v != saved.config.to_dict()[k]]
         raise ConfigError(
             f"{order.folder} was made with other settings ({', '.join(changed)}), and those of a codebook cannot "
-            "change: leave --preset and --set out, or choose another folder."
+            "change: leave --preset, --set and --calibration out, or choose another folder."
         )
     found = sort_by_history(records, saved.history, order.on_conflict)
     outcome = Outcome(name, found.settled, [], stored=len(saved.history))

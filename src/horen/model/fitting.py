@@ -18,8 +18,8 @@ from horen.model.prompts import Prompt, PromptReader
 _UNRELATED = 1024
 _GROUPS = 158  # one for each relation of the bank
 _BATCH = 32
-_SHRINKAGE = 0.1
-_NUISANCE = 0.5
+SHRINKAGE = 0.1
+NUISANCE = 0.5
 
 
 def fit_key_space(
@@ -48,8 +48,8 @@ def fit_key_space(
         background,
         list(torch.split(features, sizes)),
         dimension=config.key_dimension,
-        shrinkage=_SHRINKAGE,
-        nuisance=_NUISANCE,
+        shrinkage=SHRINKAGE,
+        nuisance=NUISANCE,
         power=config.feature_power,
         blocks=read_feature_sizes(adapter.model, adapter.reads),
     )

@@ -30,6 +30,7 @@ COMMANDS = [
     "history",
     "export",
     "import",
+    "calibrate",
     "models",
     "bench",
 ]

@@ -1,0 +1,193 @@
+"""A calibration on disk: settings, key space and what is guaranteed, in one small folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from horen._version import __version__
+from horen.config import HorenConfig
+from horen.errors import ConfigError, MismatchError, StoreError
+from horen.files import write_whole
+from horen.memory import KeySpace
+from horen.model.fingerprint import difference, fingerprint
+
+_FORMAT = 1
+_DOCUMENT = "calibration.json"
+_SPACE = ("read_sites", "read_share", "read_weight", "key_space", "feature_power", "key_dimension", "scope")
+_GATE = ("alpha", "beta", "steps", "epsilon", "threshold", "contrast", "neighbours")
+#: What a calibration decides; every other setting stays the user's.
+SETTINGS = (*_SPACE, *_GATE)
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What a certified threshold promises of one kind of negatives, and what it costs.
+
+    Attributes:
+        kind: unrelated, neighbour or same_subject.
+        rate: ε, the share of such prompts that may fire.
+        confidence: 1 − δ, the chance over samples that the true share at ``certified`` is at most ε.
+        negatives: how many such prompts it was taken from.
+        certified: the lowest threshold that can be promised; None where the sample is too small for the rate.
+        certified_generalization: share of the rephrases that wake their own edit at it.
+        empirical_generalization: the same at the threshold where the sample itself fires at ε, without a promise:
+            the difference is what the guarantee costs.
+        fires: share of the sample that fires at the threshold in force.
+        bound: upper confidence bound of the true share at the threshold in force.
+        held: whether the threshold in force was chosen to hold ε.
+    """
+
+    kind: str
+    rate: float
+    confidence: float
+    negatives: int
+    certified: float | None
+    certified_generalization: float | None
+    empirical_generalization: float
+    fires: float
+    bound: float
+    held: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How one model's prompts are read and told apart.
+
+    Attributes:
+        settings: of :class:`horen.HorenConfig`, those in ``SETTINGS``.
+        space: the fitted key space.
+        token_weights: [V] float32 weight of each token id; None where all count alike.
+        guarantees: for each kind of negative.
+        report: generalization, top-1 and what was tried, as JSON takes it.
+        made_for: fingerprint of the model.
+        source: where the model came from, or None.
+    """
+
+    settings: Mapping[str, Any]
+    space: KeySpace
+    token_weights: Tensor | None
+    guarantees: tuple[Guarantee, ...]
+    made_for: dict[str, Any]
+    source: str | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def applied(self, config: HorenConfig) -> HorenConfig:
+        """``config`` with the calibrated settings in the place of its own."""
+        return config.replace(**self.settings)
+
+    def with_gate(self, **changes: Any) -> Self:
+        """The same calibration with other settings of the gate; what was guaranteed no longer is.
+
+        Raises:
+            ConfigError: for a setting that the key space was fitted with, or that no calibration decides.
+        """
+        for name in changes:
+            if name in _SPACE:
+                raise ConfigError(f"{name} cannot be changed: the calibrated key space was fitted with it.")
+            if name not in _GATE:
+                raise ConfigError(f"{name} is no setting of a calibration; those of its gate are {', '.join(_GATE)}.")
+        checked = HorenConfig(**{**self.settings, **changes})
+        return replace(self, settings={name: getattr(checked, name) for name in SETTINGS}, guarantees=())
+
+    def check_model(self, model: PreTrainedModel) -> None:
+        """Raise MismatchError unless it was made for this model."""
+        differs = difference(self.made_for, fingerprint(model))
+        if differs:
+            raise MismatchError(
+                f"The calibration was made for another model ({self.source or 'of unknown source'}; {differs}): run "
+                "'horen calibrate' for this one."
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it into a folder, new or of an earlier calibration, as a whole or not at all.
+
+        Raises:
+            StoreError: when the folder cannot be written or is no place for it.
+        """
+        folder = Path(path)
+        tensors = {"key_space.mean": self.space.mean.float()}
+        if self.space.map is not None:
+            # Half precision moves a cosine by less than 1e-3 of its spread, and halves what is shipped.
+            tensors["key_space.map"] = self.space.map.half()
+        if self.token_weights is not None:
+            tensors["token_weights"] = self.token_weights.half()
+        content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+        digest = hashlib.sha256(content).hexdigest()
+        document = {
+            "format": _FORMAT,
+            "horen": __version__,
+            "model": {"source": self.source, "fingerprint": self.made_for},
+            "settings": dict(self.settings),
+            "guarantees": [asdict(item) for item in self.guarantees],
+            "report": self.report,
+            "tensors": {"sha256": digest},
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Named by their content, so the document that is replaced last decides which tensors count.
+            write_whole(folder / _tensors_name(digest), content)
+            write_whole(folder / _DOCUMENT, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+            for old in folder.glob(_tensors_name("*")):
+                if old.name != _tensors_name(digest):
+                    old.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be written ({error.strerror}): choose another folder.") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a folder that :meth:`save` wrote.
+
+        Raises:
+            StoreError: when it is missing, truncated, altered or no calibration.
+            MismatchError: when a newer version made it.
+        """
+        place = Path(path) / _DOCUMENT
+        try:
+            document = json.loads(place.read_text(encoding="utf-8"))
+            made_by = int(document["format"])
+            if made_by > _FORMAT:
+                raise MismatchError(f"{place} was made by a newer horen ({document['horen']}): update horen.")
+            digest = str(document["tensors"]["sha256"])
+            content = (Path(path) / _tensors_name(digest)).read_bytes()
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise StoreError(f"{path}: the tensors were altered or truncated; calibrate anew or restore a copy.")
+            return cls._of(document, load(content))
+        except OSError as error:
+            raise StoreError(
+                f"{path} holds no calibration ({error.strerror}: {error.filename}): give a folder that "
+                "'horen calibrate' wrote."
+            ) from error
+        except (ValueError, KeyError, TypeError, SafetensorError, ConfigError) as error:
+            raise StoreError(f"{place} is no usable calibration ({error}): calibrate anew.") from error
+
+    @classmethod
+    def _of(cls, document: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        settings = {name: document["settings"][name] for name in SETTINGS}
+        config = HorenConfig(**settings)
+        weights = tensors.get("token_weights")
+        space = tensors["key_space.map"].float() if "key_space.map" in tensors else None
+        return cls(
+            settings=settings,
+            space=KeySpace(tensors["key_space.mean"].float(), space, config.feature_power),
+            token_weights=None if weights is None else weights.to(torch.float32),
+            guarantees=tuple(Guarantee(**item) for item in document["guarantees"]),
+            made_for=document["model"]["fingerprint"],
+            source=document["model"]["source"],
+            report=document["report"],
+        )
+
+
+def _tensors_name(digest: str) -> str:
+    return f"calibration-{digest[:16]}.safetensors"

@@ -1,0 +1,100 @@
+"""The user's own paraphrases to calibrate with, from a file of JSON Lines."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from horen.calibration.material import NEIGHBOUR, SAME_SUBJECT, UNRELATED, Fact, Material, Trial
+from horen.data import PromptBank
+from horen.errors import DataError
+from horen.textfiles import BadRecordError, checked_text, json_lines, json_name, refuse_utf16, unreadable
+
+# Names of the fields that hold negatives, as a file has them.
+_NEGATIVES = {"unrelated": UNRELATED, "neighbours": NEIGHBOUR, "same_subject": SAME_SUBJECT}
+_FEWEST = 50
+_FIT, _CHOOSE = 0.4, 0.2
+_BACKGROUND = 1024
+_SEED = 20
+
+
+@dataclass(frozen=True)
+class _Line:
+    fact: Fact
+    negatives: tuple[tuple[str, str], ...]
+
+
+def read_pairs(path: Path, bank: PromptBank) -> Material:
+    """The material of a file whose lines have ``prompt`` and ``rephrases``, and may have negatives.
+
+    Negatives are lists of texts under ``unrelated``, ``neighbours`` (the same relation of another subject) and
+    ``same_subject`` (another relation of the same subject). Lines are split at random, but always alike, into those
+    that are fitted on, chosen by and certified on; the bundled bank adds unrelated prompts to each.
+
+    Raises:
+        DataError: when the file cannot be read, a line is unusable, or there are too few lines.
+    """
+    lines = list(_lines(path))
+    if len(lines) < _FEWEST:
+        raise DataError(f"{path} holds {len(lines)} facts with rephrases: give at least {_FEWEST}, better thousands.")
+    rng = random.Random(_SEED)  # noqa: S311 - an order, not a secret
+    rng.shuffle(lines)
+    first, second = round(_FIT * len(lines)), round((_FIT + _CHOOSE) * len(lines))
+    far = bank.unrelated(3 * _BACKGROUND)
+    return Material(
+        groups=tuple((line.fact.prompt, *line.fact.rephrases) for line in lines[:first]),
+        background=(*far[:_BACKGROUND], *(line.fact.prompt for line in lines[:first])),
+        choose=_trial(lines[first:second], far[_BACKGROUND : 2 * _BACKGROUND]),
+        certify=_trial(lines[second:], far[2 * _BACKGROUND :]),
+    )
+
+
+def _trial(lines: list[_Line], far: list[str]) -> Trial:
+    edited = {text for line in lines for text in (line.fact.prompt, *line.fact.rephrases)}
+    found = dict.fromkeys(negative for line in lines for negative in line.negatives if negative[1] not in edited)
+    return Trial(tuple(line.fact for line in lines), (*found, *((UNRELATED, text) for text in far)))
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    seen: set[str] = set()
+    try:
+        with path.open("rb") as handle:
+            refuse_utf16(path, handle.peek(2))
+            for number, value in json_lines(handle):
+                try:
+                    line = _checked(value)
+                except BadRecordError as error:
+                    raise DataError(f"{path}, line {number}: {error}; fix the line.") from None
+                if line.fact.prompt not in seen:
+                    seen.add(line.fact.prompt)
+                    yield line
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _checked(value: object) -> _Line:
+    if isinstance(value, BadRecordError):
+        raise value
+    if not isinstance(value, Mapping):
+        raise BadRecordError(f"it holds {json_name(value)} where an object is expected")
+    prompt, rephrases = _text(value.get("prompt"), "prompt"), _texts(value, "rephrases")
+    if not rephrases:
+        raise BadRecordError("it has no rephrases, of which at least one is needed")
+    negatives = ((kind, text) for name, kind in _NEGATIVES.items() for text in _texts(value, name))
+    return _Line(Fact(prompt, rephrases), tuple(negatives))
+
+
+def _texts(value: Mapping[object, object], name: str) -> tuple[str, ...]:
+    given = value.get(name, [])
+    if not isinstance(given, list):
+        raise BadRecordError(f"{name} is {json_name(given)} where a list is expected")
+    return tuple(_text(text, name) for text in given)
+
+
+def _text(value: object, name: str) -> str:
+    text = checked_text(value, name)
+    if not text.strip():
+        raise BadRecordError(f"{name} is empty")
+    return text

@@ -1,0 +1,109 @@
+"""What a key space and a gate make of a trial: scores of everything that is asked, and the thresholds they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from horen.calibration.material import Trial
+from horen.memory.hopfield import retrieve
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Settings of retrieval, named as in :class:`horen.HorenConfig`."""
+
+    contrast: float
+    neighbours: int
+    alpha: float
+    beta: float
+    steps: int
+    epsilon: float = 1e-5
+
+    def scores(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Nearest key and score of each of [B, d] queries among [N, d] keys, every key an edit of its own."""
+        found = retrieve(
+            queries,
+            keys,
+            torch.arange(len(keys), device=keys.device),
+            alpha=self.alpha,
+            beta=self.beta,
+            steps=self.steps,
+            epsilon=self.epsilon,
+            neighbours=self.neighbours,
+        )
+        return found.index, found.similarity - self.contrast * found.crowd
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Scores of a trial.
+
+    Attributes:
+        right: [n] bool, whether a rephrase came nearest to its own edit.
+        scores: [n] of the rephrases.
+        negatives: by kind, [m] scores of what must not fire.
+    """
+
+    right: Tensor
+    scores: Tensor
+    negatives: Mapping[str, Tensor]
+
+    @property
+    def top_1(self) -> float:
+        """Share of rephrases that come nearest to their own edit."""
+        return float(self.right.float().mean())
+
+    def generalization(self, threshold: float) -> float:
+        """Share of rephrases that wake their own edit."""
+        return float((self.right & (self.scores > threshold)).float().mean())
+
+    def fires(self, kind: str, threshold: float) -> float:
+        """Share of one kind of negatives that wakes some edit."""
+        return float((self.negatives[kind] > threshold).float().mean())
+
+    def threshold(self, rates: Mapping[str, float]) -> float:
+        """The lowest score at which no kind of negative fires more often than its rate."""
+        return max(self._quantile(self.negatives[kind], rate) for kind, rate in rates.items())
+
+    def at(self, rates: Mapping[str, float]) -> float:
+        """Generalization at :meth:`threshold`."""
+        return self.generalization(self.threshold(rates))
+
+    @staticmethod
+    def _quantile(scores: Tensor, rate: float) -> float:
+        allowed = int(rate * len(scores))
+        return float(scores.sort(descending=True).values[min(allowed, len(scores) - 1)])
+
+
+def outcome(trial: Trial, rows: Mapping[str, Tensor], gate: Gate) -> Outcome:
+    """Route everything that a trial asks.
+
+    Args:
+        trial: the edits and the questions.
+        rows: [d] unit key of every text of the trial.
+        gate: how it is routed.
+    """
+    keys = torch.stack([rows[fact.prompt] for fact in trial.facts])
+    owner = torch.tensor([number for number, fact in enumerate(trial.facts) for _ in fact.rephrases])
+    nearest, scores = _all(gate, [rows[text] for fact in trial.facts for text in fact.rephrases], keys)
+    kinds = {kind for kind, _ in trial.negatives}
+    return Outcome(
+        right=nearest == owner,
+        scores=scores,
+        negatives={
+            kind: _all(gate, [rows[text] for other, text in trial.negatives if other == kind], keys)[1]
+            for kind in sorted(kinds)
+        },
+    )
+
+
+def _all(gate: Gate, queries: list[Tensor], keys: Tensor) -> tuple[Tensor, Tensor]:
+    stacked = torch.stack(queries)
+    parts = [gate.scores(stacked[start : start + _BLOCK], keys) for start in range(0, len(stacked), _BLOCK)]
+    return torch.cat([index for index, _ in parts]), torch.cat([score for _, score in parts])
