@@ -25,6 +25,7 @@ from horen.bench.files import write_text
 from horen.bench.metrics.routing import NegativeRoute, PositiveRoute, routing
 from horen.bench.plan import circumstances
 from horen.bench.records import Record
+from horen.calibration.folder import Calibration
 from horen.cli.edit import parse_settings
 from horen.edits import same_text
 from horen.memory import Codebook, Match
@@ -124,30 +125,36 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE[,NAME=VALUE]")
+    parser.add_argument("--calibration", type=Path, help="folder of 'horen calibrate'; --set then changes its gate")
     parser.add_argument("--chat", action="store_true", help="ask through the chat template")
     parser.add_argument("--device")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     dataset = load(arguments.dataset, arguments.data, limit=arguments.skip + arguments.edits)
     latest = {same_text(record.prompt): record for record in dataset.records[arguments.skip :]}
-    told = {name: given for name, given in vars(arguments).items() if name not in {"data", "out", "set"}}
+    told = {name: given for name, given in vars(arguments).items() if name not in {"data", "out", "set", "calibration"}}
     manifest = {"arguments": told, **circumstances(dataset, arguments.device)}
     results: dict[str, Any] = {}
     known: dict[str, Read] = {}
     for variant in track(["", *arguments.set], description="variants", disable=not sys.stderr.isatty()):
-        config = HorenConfig.from_preset(arguments.preset, **parse_settings(variant.split(",") if variant else []))
+        changes = parse_settings(variant.split(",") if variant else [])
+        calibration = Calibration.load(arguments.calibration).with_gate(**changes) if arguments.calibration else None
+        config = HorenConfig.from_preset(arguments.preset, **changes)
+        config = config if calibration is None else calibration.applied(config)
         made = json.dumps({name: value for name, value in config.to_dict().items() if name not in config.retrieval()})
         if made not in known:
-            router = Router(Editor.from_pretrained(arguments.model, config, device=arguments.device))
+            editor = Editor.from_pretrained(arguments.model, config, calibration=calibration, device=arguments.device)
+            router = Router(editor)
             known[made] = read(router, list(latest.values()), chat=arguments.chat)
         found = measured(known[made], config)
-        results[variant or arguments.preset] = found
+        name = variant or ("calibrated" if arguments.calibration else arguments.preset)
+        results[name] = found
         write_text(arguments.out, json.dumps({"manifest": manifest, "results": results}, indent=1) + "\n")
         kinds = {
             kind: {f"{p['rate']:g}": p["generalization"] for p in item["points"]} | {"fires": item["false_fire_rate"]}
             for kind, item in found["kinds"].items()
         }
-        line = {"variant": variant or arguments.preset, "top_1": found["top_1"], "found": found["right_fire_rate"]}
+        line = {"variant": name, "top_1": found["top_1"], "found": found["right_fire_rate"]}
         sys.stdout.write(json.dumps(line | kinds) + "\n")
         sys.stdout.flush()
 
