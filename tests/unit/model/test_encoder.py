@@ -11,35 +11,22 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertModel
 
 from horen import ModelError
-from horen.baselines.encoder import ALL_MINILM, EmbeddedEncoder, SentenceEncoder, fetch_encoder
 from horen.model import wheels
+from horen.model.encoder import ALL_MINILM, EmbeddedEncoder, SentenceEncoder, fetch_encoder
+from support.encoders import WORDS, save_encoder
 from support.fetching import leftovers, make_shelf, make_wheel
-from support.tiny_models import seeded
 
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "capital", "of", "france", "is", "paris", "boats")
 TEXTS = ["The capital of France is", "boats", "Paris is the capital of France", "the " * 400, ""]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny encoder in transformers' format."""
-    path = tmp_path_factory.mktemp("encoder")
-    inner = Tokenizer(models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))  # noqa: S106
-    inner.normalizer = normalizers.Lowercase()
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    inner.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", cls_token="[CLS]").save_pretrained(path)  # noqa: S106
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    with seeded(0):
-        BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(path)
-    return path
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def by_hand(folder: Path, text: str) -> Tensor:
