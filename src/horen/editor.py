@@ -40,7 +40,7 @@ class Editor:
         config: the settings; None for the default preset.
 
     Raises:
-        ModelError: when the model is wrapped already or has no layers with an MLP.
+        ModelError: when the model is wrapped already or has no layers with an MLP, or a text encoder cannot be loaded.
         ConfigError: when the settings name a layer or site that the model does not have.
     """
 
@@ -60,6 +60,7 @@ class Editor:
         if config is not None and not isinstance(config, HorenConfig):
             raise ConfigError(f"config is {type(config).__name__}: give a HorenConfig, or None for the default.")
         self._session = Session(model, tokenizer, config or HorenConfig())
+        self._session.wrap()
 
     @classmethod
     def from_pretrained(

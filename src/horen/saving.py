@@ -100,9 +100,9 @@ class Saved:
             "values are not of the size of the model's": codebook.values.shape[1] == session.value_size,
             "features are not of the size of the model's": len(space.mean) == session.feature_size,
             "token weights are not as many as the vocabulary has tokens": (
-                weights is None
-                if session.config.read_weight == "equal"
-                else weights is not None and len(weights) == session.vocabulary_size
+                weights is not None and len(weights) == session.vocabulary_size
+                if session.config.weighs_tokens
+                else weights is None
             ),
         }
         for problem, holds in fits.items():

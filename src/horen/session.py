@@ -12,10 +12,9 @@ from horen.known import KnownValues
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
-from horen.model.embedded import full_name
+from horen.model.embedded import full_encoder_name, full_name
 from horen.model.fitting import fit_key_space
-from horen.model.layout import read_feature_sizes
-from horen.model.pooling import Pooling
+from horen.model.pooling import rare_weights
 from horen.model.prompts import PromptReader
 from horen.store.history import History
 
@@ -26,7 +25,7 @@ class Session:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: HorenConfig) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.config = config
+        self.config = config = config.replace(encoder=full_encoder_name(config.encoder))
         name = getattr(model.config, "_name_or_path", "")
         self.source: str | None = full_name(name) if name else None
         self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
@@ -46,6 +45,14 @@ class Session:
             raise ModelError("This editor was unwrapped: make a new one with Editor(model, tokenizer).")
         return self._adapter
 
+    def wrap(self) -> None:
+        """Put the hooks on the model.
+
+        Raises:
+            ModelError: when it is wrapped already.
+        """
+        self._adapter.wrap()
+
     def unwrap(self) -> None:
         """Take every hook off the model; once more does nothing."""
         self._adapter.unwrap()
@@ -61,8 +68,8 @@ class Session:
         """The codebook, made on first use."""
         adapter = self._adapter
         if adapter.codebook is None:
-            if self.config.read_weight == "rare":
-                adapter.pooling = self._rare()
+            if self.config.weighs_tokens:
+                adapter.reads.weights = self._rare()
             with quiet(adapter):
                 if self.config.key_space == "whitened":
                     space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
@@ -76,21 +83,20 @@ class Session:
         """Let the adapter use a key space and a codebook; weights of tokens replace those it has."""
         self._adapter.key_space, self._adapter.codebook = space, codebook
         if weights is not None:
-            self._adapter.pooling = Pooling(self.config.read_share, weights)
+            self._adapter.reads.weights = weights
 
     @property
     def token_weights(self) -> Tensor | None:
         """[V] float32, how much each token id counts in a feature; None where all count alike."""
-        return self._adapter.pooling.weights
+        return self._adapter.reads.weights
 
-    def _rare(self) -> Pooling:
-        texts = load_bank().sentences()
-        return Pooling.of_rare_tokens(self.config.read_share, self.tokenizer, texts, self.vocabulary_size)
+    def _rare(self) -> Tensor:
+        return rare_weights(self.tokenizer, load_bank().sentences(), self.vocabulary_size)
 
     @property
     def feature_size(self) -> int:
         """Length d_f of a feature of this model."""
-        return sum(read_feature_sizes(self.model, self._adapter.reads))
+        return sum(self._adapter.reads.sizes)
 
     @property
     def vocabulary_size(self) -> int:

@@ -15,6 +15,7 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Receipt, same_text
 from horen.memory import Codebook
 from horen.model.adapter import quiet
+from horen.model.fitting import pooled
 from horen.model.prefix import Prefixes
 from horen.model.tail import Tail, bfloat16_is_fast
 from horen.plans import Plan
@@ -64,20 +65,12 @@ class _Trainer:
 
     def make_keys(self, plans: Sequence[Plan]) -> None:
         """Read every wording of every plan; the model must be quiet, see :func:`quiet`."""
-        space = self._adapter.key_space
-        assert space is not None  # noqa: S101
         rows = [row for item in plans for row in item.rows]
-        spans = [self._session.reader.read(row)[-1].spans[:1] for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        keys: list[Tensor | None] = [None] * len(rows)
-        for start in range(0, len(order), 32):
-            batch = order[start : start + 32]
-            made = space(self._adapter.features([rows[i] for i in batch], [spans[i] for i in batch]))
-            for i, key in zip(batch, made, strict=True):
-                keys[i] = key
-        remaining = iter(keys)
+        if not rows:
+            return
+        keys = iter(self._session.key_space(pooled(self._adapter, self._session.reader, rows)))
         for item in plans:
-            item.keys = torch.stack([key for _, key in zip(item.rows, remaining, strict=False) if key is not None])
+            item.keys = torch.stack([next(keys) for _ in item.rows])
 
     def find_sources(self, plans: Sequence[Plan], codebook: Codebook) -> None:
         """Note for each plan the nearest entry with the same target, if it is nearer than the threshold.
