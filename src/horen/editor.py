@@ -23,7 +23,7 @@ from horen.plans import check_list, plan
 from horen.session import Session
 from horen.settings import check_same
 from horen.store.history import Operation
-from horen.writer import Progress, write
+from horen.writer import Progress, remove, undo, write
 
 _log = logging.getLogger("horen")
 
@@ -173,17 +173,7 @@ class Editor:
         Raises:
             EditNotFoundError: when one of them is not active; then none is removed.
         """
-        history = self._session.history
-        wanted = [numbers] if isinstance(numbers, int) else list(dict.fromkeys(numbers))
-        records = [history.get(number) for number in wanted]
-        if records:
-            operation = history.record("remove", removed=wanted)
-            try:
-                self._settle(operation)
-            except BaseException:
-                self._settle(operation)
-                raise
-        return records
+        return remove(self._session, [numbers] if isinstance(numbers, int) else list(numbers))
 
     def undo(self) -> Undone:
         """Take back the last operation (edit, supersede or remove) that has not been taken back.
@@ -193,13 +183,7 @@ class Editor:
         Raises:
             EditError: when there is nothing left to undo.
         """
-        operation, undone = self._session.history.undo()
-        try:
-            self._settle(operation)
-        except BaseException:
-            self._settle(operation)
-            raise
-        return undone
+        return undo(self._session)
 
     def edits(self) -> list[EditRecord]:
         """Active edits by id."""
@@ -381,12 +365,6 @@ class Editor:
             editor.unwrap()
             raise
         return editor
-
-    def _settle(self, operation: Operation) -> None:
-        """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
-        history = self._session.history
-        for number in (*(record.id for record in operation.added), *operation.removed):
-            self._session.codebook().set_awake(history.entries(number), history.is_active(number))
 
 
 def _texts(given: str | Sequence[str]) -> Sequence[str]:

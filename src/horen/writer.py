@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from horen.config import HorenConfig
-from horen.edits import EditRecord, Receipt, same_text
+from horen.edits import EditRecord, Receipt, Undone, same_text
 from horen.memory import Codebook
 from horen.model.adapter import quiet
 from horen.model.fitting import pooled
@@ -20,7 +20,7 @@ from horen.model.prefix import Prefixes
 from horen.model.tail import Tail, bfloat16_is_fast
 from horen.plans import Plan
 from horen.session import Session
-from horen.store.history import now
+from horen.store.history import Operation, now
 from horen.training import Trained, packed, seeded, train_checked, train_values
 
 Progress = Callable[[int, int], None]
@@ -44,6 +44,38 @@ def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress
         _commit(session, name, fresh, codebook)
     written = iter(session.history.operations[-1].added if fresh else ())
     return [_receipt(next(written) if item.written else session.history.get(item.stored[0]), item) for item in plans]
+
+
+def remove(session: Session, numbers: Sequence[int]) -> list[EditRecord]:
+    """Put edits to sleep as one operation of the history; see :meth:`horen.Editor.remove`."""
+    wanted = list(dict.fromkeys(numbers))
+    records = [session.history.get(number) for number in wanted]
+    if records:
+        operation = session.history.record("remove", removed=wanted)
+        try:
+            _settle(session, operation)
+        except BaseException:
+            _settle(session, operation)
+            raise
+    return records
+
+
+def undo(session: Session) -> Undone:
+    """Take back the last operation that has not been taken back; see :meth:`horen.Editor.undo`."""
+    operation, undone = session.history.undo()
+    try:
+        _settle(session, operation)
+    except BaseException:
+        _settle(session, operation)
+        raise
+    return undone
+
+
+def _settle(session: Session, operation: Operation) -> None:
+    """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
+    history = session.history
+    for number in (*(record.id for record in operation.added), *operation.removed):
+        session.codebook().set_awake(history.entries(number), history.is_active(number))
 
 
 class _Trainer:
