@@ -68,14 +68,38 @@ class Saved:
                 "with that model, or write its edits anew for this one."
             )
 
+    def check_encoder(self, session: Session) -> None:
+        """Raise MismatchError when a session's text encoder is another one than the keys were made by.
+
+        Raises:
+            StoreError: when the folder does not say what they were made by.
+        """
+        if session.encoder is None:
+            return
+        from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
+
+        try:
+            name = self.folder.config["encoder"]["name"]
+            differs = difference(self.folder.config["encoder"]["fingerprint"], fingerprint(session.encoder.module))
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.path} records no fingerprint of its text encoder: restore the folder from a copy."
+            ) from error
+        if differs:
+            raise MismatchError(
+                f"The keys of {self.path} were made by another text encoder than {session.config.encoder} is now "
+                f"({name}; {differs}): put that one back, or make the keys anew with horen rekey."
+            )
+
     def restore(self, session: Session) -> None:
         """Fill a new session with what was saved.
 
         Raises:
-            MismatchError: when the session's model is another one.
+            MismatchError: when the session's model or text encoder is another one.
             StoreError: when the tensors do not fit the history.
         """
         self.check_model(session)
+        self.check_encoder(session)
         device = session.model.device
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:
@@ -131,12 +155,14 @@ def save(session: Session, path: str | os.PathLike[str]) -> None:
         tensors["key_space.map"] = space.map
     if session.token_weights is not None:
         tensors["token_weights"] = session.token_weights
-    config = {
+    config: dict[str, Any] = {
         "settings": session.config.to_dict(),
         "model": {"source": session.source, "fingerprint": fingerprint(session.model)},
         "saved": now(),
         "edits": len(session.history),
     }
+    if session.encoder is not None:
+        config["encoder"] = {"name": session.config.encoder, "fingerprint": fingerprint(session.encoder.module)}
     write_folder(Path(path), config=config, records=session.history.to_lines(), tensors=tensors)
 
 

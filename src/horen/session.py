@@ -13,6 +13,7 @@ from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
 from horen.model.embedded import full_encoder_name, full_name
+from horen.model.encoder import TextEncoder
 from horen.model.fitting import fit_key_space
 from horen.model.pooling import rare_weights
 from horen.model.prompts import PromptReader
@@ -92,6 +93,11 @@ class Session:
 
     def _rare(self) -> Tensor:
         return rare_weights(self.tokenizer, load_bank().sentences(), self.vocabulary_size)
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """The text encoder that makes keys and queries; None where activations do."""
+        return self._adapter.reads.encoder
 
     @property
     def feature_size(self) -> int:

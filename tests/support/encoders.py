@@ -1,13 +1,18 @@
-"""A tiny random text encoder, saved in transformers' format."""
+"""A tiny random text encoder, saved in transformers' format, and settings under which editors read with it."""
 
 from __future__ import annotations
 
+import re
+import tempfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from support.tiny_models import seeded
+from support.tiny_tokenizers import SENTENCES
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "capital", "of", "france", "is", "paris", "boats")
 ENCODED = 16
@@ -27,3 +32,16 @@ def save_encoder(folder: Path, *, seed: int = 0, more_words: tuple[str, ...] = (
     with seeded(seed):
         BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
     return folder
+
+
+@cache
+def _knowing_folder() -> tempfile.TemporaryDirectory[str]:
+    made = tempfile.TemporaryDirectory(prefix="horen-test-encoder-")
+    known = re.findall(r"\w+|[^\w\s]", " ".join(SENTENCES).lower())
+    save_encoder(Path(made.name), more_words=tuple(dict.fromkeys(word for word in known if word not in WORDS)))
+    return made
+
+
+def text_settings(**more: Any) -> dict[str, Any]:
+    """Settings of an editor that reads with a tiny encoder, which knows the words of the tiny tokenizers."""
+    return {"read_sites": "text", "encoder": _knowing_folder().name} | more

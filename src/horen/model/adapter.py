@@ -21,7 +21,7 @@ from horen.memory import Codebook, KeySpace, Match
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.padding import extents, first_label, plain_mask
 from horen.model.prompts import Placed, Prompt, PromptReader
-from horen.model.sources import Activations, EncodedText, Span, feature_source
+from horen.model.sources import FeatureSource, Span, feature_source
 
 _MARK = "_horen_adapter"
 
@@ -88,7 +88,7 @@ class Adapter:
         self.config = config
         self.layout = Layout.of(model)
         self.write: Site = self.layout.write_site(config)
-        self.reads: Activations | EncodedText = feature_source(model, self.layout, reader, config)
+        self.reads: FeatureSource = feature_source(model, self.layout, reader, config)
         self.codebook: Codebook | None = None
         self.key_space: KeySpace | None = None
         self._state = _State()

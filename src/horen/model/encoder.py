@@ -219,11 +219,6 @@ def load_encoder(name: str = ENCODER, *, device: torch.device | None = None, pro
     return LibraryEncoder(name, device=device)
 
 
-def encoder_is_cached() -> bool:
-    """Whether the embedded encoder lies in the cache, whole."""
-    return _folder(ALL_MINILM).is_whole()
-
-
 def fetch_encoder(encoder: EmbeddedEncoder = ALL_MINILM, *, progress: bool = False) -> Path:
     """Return the folder of an encoder in transformers' format; download and unpack it on first use.
 

@@ -39,6 +39,11 @@ class FeatureSource(ABC):
     weights: Tensor | None = None
 
     @property
+    def encoder(self) -> TextEncoder | None:
+        """The text encoder, where features are its embeddings."""
+        return None
+
+    @property
     @abstractmethod
     def sizes(self) -> list[int]:
         """Lengths of what a feature is joined of; they sum to d_f."""
@@ -147,7 +152,12 @@ class EncodedText(FeatureSource):
     def __init__(self, model: PreTrainedModel, reader: PromptReader, encoder: TextEncoder) -> None:
         self._model = model
         self._reader = reader
-        self.encoder = encoder
+        self._encoder = encoder
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The text encoder."""
+        return self._encoder
 
     @property
     def sizes(self) -> list[int]:
@@ -169,9 +179,7 @@ class EncodedText(FeatureSource):
         return self.encoder(different)[[place[text] for text in texts]]
 
 
-def feature_source(
-    model: PreTrainedModel, layout: Layout, reader: PromptReader, config: HorenConfig
-) -> Activations | EncodedText:
+def feature_source(model: PreTrainedModel, layout: Layout, reader: PromptReader, config: HorenConfig) -> FeatureSource:
     """The source that the settings name.
 
     Raises:
