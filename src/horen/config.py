@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -154,6 +154,7 @@ class HorenConfig(TrainingSettings):
                 "train_end": False,
                 "precision": "model",
             },
+            "text": {"preset": "text", "read_sites": "text", "feature_power": 1.0},
         }
     )
 
@@ -175,6 +176,12 @@ class HorenConfig(TrainingSettings):
     def retrieval(self) -> dict[str, Any]:
         """What :meth:`horen.memory.Codebook.match` is told: the settings that decide once keys and queries are made."""
         names = ("threshold", "contrast", "neighbours", "alpha", "beta", "steps", "epsilon")
+        return {name: getattr(self, name) for name in names}
+
+    def of_values(self) -> dict[str, Any]:
+        """The settings that decide what a value is; all others decide where it is found."""
+        names = [item.name for item in fields(TrainingSettings)]
+        names += ["write_layer", "value", "lora_rank", "start", "contexts"]
         return {name: getattr(self, name) for name in names}
 
     @classmethod

@@ -17,9 +17,11 @@ from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, Explanation, OnConflict, Receipt, Undone
 from horen.errors import ConfigError, EditError, ModelError
 from horen.known import KnownValues
+from horen.model.adapter import quiet
 from horen.model.embedded import full_name
 from horen.model.loading import load_model
 from horen.plans import check_list, plan
+from horen.rekeying import Kept, rekeyed, swap
 from horen.session import Session
 from horen.settings import check_same
 from horen.store.history import Operation
@@ -319,6 +321,27 @@ class Editor:
             MismatchError: when it is of another model, or of settings with which values come out otherwise.
         """
         self._session.known = KnownValues(path, self._session)
+
+    def rekey(self, config: HorenConfig, *, progress: Progress | None = None) -> None:
+        """Give every edit keys in the key space of other settings, without training a value: all of them or none.
+
+        Values and history stay bit for bit, so undo goes on as before.
+
+        Args:
+            config: the new settings, the same as now in everything that values are trained with, such as
+                ``editor.config.replace(read_sites="text")``.
+            progress: called with (edits done, edits to do).
+
+        Raises:
+            ConfigError: when they differ in more, or name a site that the model does not have.
+            ModelError: when a text encoder cannot be loaded.
+        """
+        old = self._session
+        with quiet(old.adapter):
+            new = rekeyed(Kept.of_session(old), old.model, old.tokenizer, config, progress=progress)
+        new.known = old.known
+        swap(old, new)
+        self._session = new
 
     @property
     def stored_bytes(self) -> int:

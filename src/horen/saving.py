@@ -18,6 +18,8 @@ from horen.store import Folder, lock_folder, read_folder, write_folder
 from horen.store.history import History, now
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from horen.session import Session
 
 
@@ -47,8 +49,8 @@ class Saved:
         config = HorenConfig.from_saved(settings)
         return cls(Path(path), folder, config, source, History.from_lines(folder.records))
 
-    def check_model(self, session: Session) -> None:
-        """Raise MismatchError when a session's model is another one than the codebook was made for.
+    def check_model(self, model: PreTrainedModel) -> None:
+        """Raise MismatchError when a model is another one than the codebook was made for.
 
         Raises:
             StoreError: when the folder does not say what it was made for.
@@ -57,7 +59,7 @@ class Saved:
         from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
 
         try:
-            differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(session.model))
+            differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(model))
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path} records no fingerprint of its model: restore the folder from a copy."
@@ -98,17 +100,15 @@ class Saved:
             MismatchError: when the session's model or text encoder is another one.
             StoreError: when the tensors do not fit the history.
         """
-        self.check_model(session)
+        self.check_model(session.model)
         self.check_encoder(session)
         device = session.model.device
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:
             power = session.config.feature_power if session.config.key_space == "whitened" else 1.0
             space = KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
-            codebook = _codebook(tensors["keys"], tensors["values"], tensors["value_of"])
-            awake = {entry for record in self.history.active() for entry in record.entries}
+            codebook = filled(tensors["keys"], tensors["values"], tensors["value_of"], self.history)
             self._check_sizes(session, space, codebook, tensors.get("token_weights"))
-            codebook.set_awake(set(range(codebook.entries)) - awake, False)
         except (KeyError, IndexError, RuntimeError) as error:
             raise StoreError(
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
@@ -194,7 +194,10 @@ def undo_in_folder(path: str | os.PathLike[str]) -> Undone:
     return undone[0]
 
 
-def _codebook(keys: Tensor, values: Tensor, value_of: Tensor) -> Codebook:
+def filled(keys: Tensor, values: Tensor, value_of: Tensor, history: History) -> Codebook:
+    """A codebook of saved tables, in which the entries of a history's active edits are awake."""
     codebook = Codebook(keys.shape[1], values.shape[1], device=keys.device)
     codebook.fill(keys, values, value_of)
+    awake = {entry for record in history.active() for entry in record.entries}
+    codebook.set_awake(set(range(codebook.entries)) - awake, False)
     return codebook

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.config import HorenConfig
 from horen.data import load_bank
-from horen.errors import ModelError
+from horen.errors import ConfigError, ModelError
 from horen.known import KnownValues
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
 from horen.model.embedded import full_encoder_name, full_name
 from horen.model.encoder import TextEncoder
-from horen.model.fitting import fit_key_space
+from horen.model.fitting import fit_key_space, pooled
 from horen.model.pooling import rare_weights
 from horen.model.prompts import PromptReader
 from horen.store.history import History
@@ -67,18 +69,41 @@ class Session:
 
     def codebook(self) -> Codebook:
         """The codebook, made on first use."""
-        adapter = self._adapter
-        if adapter.codebook is None:
-            if self.config.weighs_tokens:
-                adapter.reads.weights = self._rare()
-            with quiet(adapter):
-                if self.config.key_space == "whitened":
-                    space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
-                else:
-                    space = KeySpace.identity(self.feature_size).to(self.model.device)
+        if self._adapter.codebook is None:
+            space = self.prepare()
             self.install(space, Codebook(space.dimension, self.value_size, device=space.mean.device))
-        assert adapter.codebook is not None  # noqa: S101
-        return adapter.codebook
+        assert self._adapter.codebook is not None  # noqa: S101
+        return self._adapter.codebook
+
+    def prepare(self, space: KeySpace | None = None, weights: Tensor | None = None) -> KeySpace:
+        """Settle how prompts are read: with a key space and weights of tokens where given, else as this model asks for.
+
+        Raises:
+            ConfigError: when what is given does not fit the model.
+        """
+        adapter = self._adapter
+        if weights is None and self.config.weighs_tokens:
+            weights = rare_weights(self.tokenizer, load_bank().sentences(), self.vocabulary_size)
+        adapter.reads.weights = weights
+        with quiet(adapter):
+            if space is None and self.config.key_space == "whitened":
+                space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
+            size = self.feature_size
+        space = (KeySpace.identity(size) if space is None else space).to(self.model.device)
+        if len(space.mean) != size:
+            raise ConfigError(
+                f"The key space is one of features of {len(space.mean)} numbers, and {self.config.read_sites} gives "
+                f"{size}: give one that was made for this model and these settings."
+            )
+        adapter.key_space = space
+        return space
+
+    def keys(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Unit keys [B, d_k] of the user's words in B ≥ 1 rows of token ids; edits do not matter."""
+        space = self._adapter.key_space
+        assert space is not None  # noqa: S101
+        with quiet(self._adapter):
+            return space(pooled(self._adapter, self.reader, rows))
 
     def install(self, space: KeySpace, codebook: Codebook, weights: Tensor | None = None) -> None:
         """Let the adapter use a key space and a codebook; weights of tokens replace those it has."""
@@ -90,9 +115,6 @@ class Session:
     def token_weights(self) -> Tensor | None:
         """[V] float32, how much each token id counts in a feature; None where all count alike."""
         return self._adapter.reads.weights
-
-    def _rare(self) -> Tensor:
-        return rare_weights(self.tokenizer, load_bank().sentences(), self.vocabulary_size)
 
     @property
     def encoder(self) -> TextEncoder | None:

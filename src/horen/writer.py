@@ -15,7 +15,6 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Receipt, Undone, same_text
 from horen.memory import Codebook
 from horen.model.adapter import quiet
-from horen.model.fitting import pooled
 from horen.model.prefix import Prefixes
 from horen.model.tail import Tail, bfloat16_is_fast
 from horen.plans import Plan
@@ -96,11 +95,11 @@ class _Trainer:
             item.samples = self._session.contexts.samples(item.edit, self._config)
 
     def make_keys(self, plans: Sequence[Plan]) -> None:
-        """Read every wording of every plan; the model must be quiet, see :func:`quiet`."""
+        """Read every wording of every plan."""
         rows = [row for item in plans for row in item.rows]
         if not rows:
             return
-        keys = iter(self._session.key_space(pooled(self._adapter, self._session.reader, rows)))
+        keys = iter(self._session.keys(rows))
         for item in plans:
             item.keys = torch.stack([next(keys) for _ in item.rows])
 

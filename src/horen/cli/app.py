@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, demo, edit, models, stored
+from horen.cli import ask, bench, demo, edit, models, rekey, stored
 from horen.cli.terminal import fail, say
 from horen.errors import HorenError
 
@@ -50,6 +50,7 @@ for _command, _name, _help in (
     (stored.history, "history", None),
     (stored.export, "export", None),
     (edit.edit, "import", edit.IMPORT_HELP),
+    (rekey.rekey, "rekey", rekey.REKEY_HELP),
     (models.models, "models", None),
 ):
     app.command(_name, help=_help)(_command)

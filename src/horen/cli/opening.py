@@ -11,6 +11,8 @@ from horen.errors import ModelError
 from horen.model.embedded import EMBEDDED, fetch, full_name, is_cached
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from horen.editor import Editor
     from horen.saving import Saved
 
@@ -74,6 +76,19 @@ def open_editor(
         if name == saved.source:
             return Editor.load(folder, dtype=dtype, device=device)
         return Editor.load(folder, *load_model(name, dtype=dtype, device=device))
+
+
+def open_model(
+    saved: Saved, model: str | None, config: HorenConfig, dtype: str, device: str | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model of a saved codebook for other settings; see :func:`open_editor`."""
+    name = model_of(saved, model)
+    make_ready(name, config)
+    with status(f"Loading {name} …"):
+        from horen.model.loading import load_model  # noqa: PLC0415
+
+        _check_device(device)
+        return load_model(name, dtype=dtype, device=device)
 
 
 def model_of(saved: Saved, given: str | None) -> str:

@@ -18,7 +18,7 @@ from horen.cli.terminal import edit_bar, status
 from horen.config import HorenConfig
 from horen.edits import Receipt
 from horen.errors import ConfigError, DataError, ModelError
-from horen.model.embedded import EMBEDDED
+from horen.model.embedded import EMBEDDED, full_encoder_name
 from horen.records import FileRecord
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Order:
     def config(self) -> HorenConfig:
         """The settings asked for."""
         preset = HorenConfig.from_preset(self.preset or "default")
-        return HorenConfig.from_dict(preset.to_dict() | self.settings)
+        config = HorenConfig.from_dict(preset.to_dict() | self.settings)
+        return config.replace(encoder=full_encoder_name(config.encoder))
 
 
 @dataclass

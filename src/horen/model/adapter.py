@@ -107,12 +107,11 @@ class Adapter:
         self._own_generate = model.__dict__.get("generate")
         original: Any = model.generate
         self._generate: Callable[..., Any] = original
-        self._handles = [
-            model.register_forward_pre_hook(self._before, with_kwargs=True),
-            model.register_forward_hook(self._after, always_call=True),
-            *self.reads.hook(self._gather),
-            self.write.module.register_forward_hook(self._write),
-        ]
+        # One by one, so that unwrap takes off what an interruption let come on.
+        self._handles.append(model.register_forward_pre_hook(self._before, with_kwargs=True))
+        self._handles.append(model.register_forward_hook(self._after, always_call=True))
+        self._handles.extend(self.reads.hook(self._gather))
+        self._handles.append(self.write.module.register_forward_hook(self._write))
         model.__dict__["generate"] = self._bounded_generate()
         setattr(model, _MARK, self)
 
@@ -127,11 +126,11 @@ class Adapter:
             return
         for handle in self._handles:
             handle.remove()
-        self._handles = []
         self.model.__dict__.pop("generate", None)
         if self._own_generate is not None:
             self.model.__dict__["generate"] = self._own_generate
         self.model.__dict__.pop(_MARK, None)
+        self._handles = []
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

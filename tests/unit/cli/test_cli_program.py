@@ -30,6 +30,7 @@ COMMANDS = [
     "history",
     "export",
     "import",
+    "rekey",
     "models",
     "bench",
 ]
