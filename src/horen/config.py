@@ -154,7 +154,7 @@ class HorenConfig(TrainingSettings):
                 "train_end": False,
                 "precision": "model",
             },
-            "text": {"preset": "text", "read_sites": "text", "feature_power": 1.0},
+            "text": {"preset": "text", "read_sites": "text", "feature_power": 1.0, "contrast": 0.5},
         }
     )
 
