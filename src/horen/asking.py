@@ -9,9 +9,10 @@ import torch
 
 from horen.edits import EditRecord, Explanation, check_encodable, same_text
 from horen.errors import EditError, ModelError
-from horen.model.adapter import Placed, Routed
+from horen.model.adapter import Routed
 from horen.model.contexts import greedy
 from horen.model.padding import left_padded
+from horen.model.prompts import Placed
 from horen.session import Session
 
 Messages = Sequence[Mapping[str, str]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -11,6 +11,8 @@ from horen.errors import ConfigError
 from horen.settings import Settings, setting
 
 SITES = ("auto", "mlp_input", "mlp_hidden", "mlp_output", "layer_output")
+TEXT = "text"
+ENCODER = "all-minilm-l6-v2"
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,20 @@ class HorenConfig(TrainingSettings):
         "layer_output@0.04+auto@0.1",
         "activations that make keys and queries, as site@layer, several joined by +; a site is mlp_input, mlp_hidden "
         "(before the down projection), mlp_output, layer_output, or auto: mlp_hidden where the MLP has one down "
-        "projection, else mlp_input",
+        "projection, else mlp_input; or text alone: no activations, but the words' embedding by a text encoder",
+    )
+    encoder: str = setting(
+        ENCODER,
+        f"text encoder of read_sites=text: {ENCODER}, a folder in transformers' format, or, with the extra "
+        "horen[encoder], a model of sentence-transformers",
     )
     read_share: float = setting(
-        1.0, "share p of the user's last tokens that is pooled; 0 is the last token alone", low=0, high=1
+        1.0, "share p of the user's last tokens whose activations are pooled; 0 is the last alone", low=0, high=1
     )
     read_weight: str = setting(
         "rare",
-        "how tokens count in what is pooled: all equal, as published, or more the rarer they are in bundled prompts",
+        "how tokens count where activations are pooled: all equal, as published, or more the rarer they are in "
+        "bundled prompts",
         choices=("equal", "rare"),
     )
     key_space: str = setting(
@@ -146,16 +154,34 @@ class HorenConfig(TrainingSettings):
                 "train_end": False,
                 "precision": "model",
             },
+            "text": {"preset": "text", "read_sites": "text", "feature_power": 1.0, "contrast": 0.5},
         }
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parse_sites(self.read_sites)
+        if not self.reads_text:
+            parse_sites(self.read_sites)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether keys and queries are made by a text encoder, not of activations."""
+        return self.read_sites.strip() == TEXT
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """Whether tokens are pooled by weights."""
+        return self.read_weight == "rare" and not self.reads_text
 
     def retrieval(self) -> dict[str, Any]:
         """What :meth:`horen.memory.Codebook.match` is told: the settings that decide once keys and queries are made."""
         names = ("threshold", "contrast", "neighbours", "alpha", "beta", "steps", "epsilon")
+        return {name: getattr(self, name) for name in names}
+
+    def of_values(self) -> dict[str, Any]:
+        """The settings that decide what a value is; all others decide where it is found."""
+        names = [item.name for item in fields(TrainingSettings)]
+        names += ["write_layer", "value", "lora_rank", "start", "contexts"]
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -197,7 +223,7 @@ def parse_sites(text: str) -> list[tuple[str, float]]:
         if name not in SITES or not somewhere or (name, depth) in found:
             raise ConfigError(
                 f"read_sites={text!r} is not valid at {part!r}: expected different site@layer joined by +, the site "
-                f"one of {', '.join(SITES)} and the layer a depth in [0, 1) or a whole number."
+                f"one of {', '.join(SITES)} and the layer a depth in [0, 1) or a whole number; or {TEXT} alone."
             )
         found.append((name, depth))
     return found

@@ -18,13 +18,15 @@ from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, Explanation, OnConflict, Receipt, Undone
 from horen.errors import ConfigError, EditError, ModelError
 from horen.known import KnownValues
+from horen.model.adapter import quiet
 from horen.model.embedded import full_name
 from horen.model.loading import load_model
 from horen.plans import check_list, plan
+from horen.rekeying import Kept, rekeyed, swap
 from horen.session import Session
 from horen.settings import check_same
 from horen.store.history import Operation
-from horen.writer import Progress, write
+from horen.writer import Progress, remove, undo, write
 
 _log = logging.getLogger("horen")
 
@@ -42,7 +44,7 @@ class Editor:
         calibration: how this model is read and gated, or the folder of it; its settings go before those of ``config``.
 
     Raises:
-        ModelError: when the model is wrapped already or has no layers with an MLP.
+        ModelError: when the model is wrapped already or has no layers with an MLP, or a text encoder cannot be loaded.
         ConfigError: when the settings name a layer or site that the model does not have.
         StoreError: when the calibration cannot be read.
         MismatchError: when it was made for another model.
@@ -71,6 +73,7 @@ class Editor:
         if calibration is not None and not isinstance(calibration, Calibration):
             calibration = Calibration.load(calibration)
         self._session = Session(model, tokenizer, config or HorenConfig(), calibration)
+        self._session.wrap()
 
     @classmethod
     def from_pretrained(
@@ -185,17 +188,7 @@ class Editor:
         Raises:
             EditNotFoundError: when one of them is not active; then none is removed.
         """
-        history = self._session.history
-        wanted = [numbers] if isinstance(numbers, int) else list(dict.fromkeys(numbers))
-        records = [history.get(number) for number in wanted]
-        if records:
-            operation = history.record("remove", removed=wanted)
-            try:
-                self._settle(operation)
-            except BaseException:
-                self._settle(operation)
-                raise
-        return records
+        return remove(self._session, [numbers] if isinstance(numbers, int) else list(numbers))
 
     def undo(self) -> Undone:
         """Take back the last operation (edit, supersede or remove) that has not been taken back.
@@ -205,13 +198,7 @@ class Editor:
         Raises:
             EditError: when there is nothing left to undo.
         """
-        operation, undone = self._session.history.undo()
-        try:
-            self._settle(operation)
-        except BaseException:
-            self._settle(operation)
-            raise
-        return undone
+        return undo(self._session)
 
     def edits(self) -> list[EditRecord]:
         """Active edits by id."""
@@ -348,6 +335,27 @@ class Editor:
         """
         self._session.known = KnownValues(path, self._session)
 
+    def rekey(self, config: HorenConfig, *, progress: Progress | None = None) -> None:
+        """Give every edit keys in the key space of other settings, without training a value: all of them or none.
+
+        Values and history stay bit for bit, so undo goes on as before.
+
+        Args:
+            config: the new settings, the same as now in everything that values are trained with, such as
+                ``editor.config.replace(read_sites="text")``.
+            progress: called with (edits done, edits to do).
+
+        Raises:
+            ConfigError: when they differ in more, or name a site that the model does not have.
+            ModelError: when a text encoder cannot be loaded.
+        """
+        old = self._session
+        with quiet(old.adapter):
+            new = rekeyed(Kept.of_session(old), old.model, old.tokenizer, config, progress=progress)
+        new.known = old.known
+        swap(old, new)
+        self._session = new
+
     @property
     def stored_bytes(self) -> int:
         """Bytes that the codebook takes in memory; removed and superseded edits, which undo can wake, included."""
@@ -393,12 +401,6 @@ class Editor:
             editor.unwrap()
             raise
         return editor
-
-    def _settle(self, operation: Operation) -> None:
-        """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
-        history = self._session.history
-        for number in (*(record.id for record in operation.added), *operation.removed):
-            self._session.codebook().set_awake(history.entries(number), history.is_active(number))
 
 
 def _texts(given: str | Sequence[str]) -> Sequence[str]:

@@ -33,7 +33,7 @@ class KnownValues:
 
     def __init__(self, path: str | os.PathLike[str], session: Session) -> None:
         saved = Saved.read(path)
-        saved.check_model(session)
+        saved.check_model(session.model)
         theirs, ours = saved.config.to_dict(), session.config.to_dict()
         for name in sorted(set(ours) - _GATE):
             if theirs[name] != ours[name]:

@@ -18,6 +18,8 @@ from horen.store import Folder, lock_folder, read_folder, write_folder
 from horen.store.history import History, now
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from horen.session import Session
 
 
@@ -47,8 +49,8 @@ class Saved:
         config = HorenConfig.from_saved(settings)
         return cls(Path(path), folder, config, source, History.from_lines(folder.records))
 
-    def check_model(self, session: Session) -> None:
-        """Raise MismatchError when a session's model is another one than the codebook was made for.
+    def check_model(self, model: PreTrainedModel) -> None:
+        """Raise MismatchError when a model is another one than the codebook was made for.
 
         Raises:
             StoreError: when the folder does not say what it was made for.
@@ -57,7 +59,7 @@ class Saved:
         from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
 
         try:
-            differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(session.model))
+            differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(model))
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path} records no fingerprint of its model: restore the folder from a copy."
@@ -68,23 +70,45 @@ class Saved:
                 "with that model, or write its edits anew for this one."
             )
 
+    def check_encoder(self, session: Session) -> None:
+        """Raise MismatchError when a session's text encoder is another one than the keys were made by.
+
+        Raises:
+            StoreError: when the folder does not say what they were made by.
+        """
+        if session.encoder is None:
+            return
+        from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
+
+        try:
+            name = self.folder.config["encoder"]["name"]
+            differs = difference(self.folder.config["encoder"]["fingerprint"], fingerprint(session.encoder.module))
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.path} records no fingerprint of its text encoder: restore the folder from a copy."
+            ) from error
+        if differs:
+            raise MismatchError(
+                f"The keys of {self.path} were made by another text encoder than {session.config.encoder} is now "
+                f"({name}; {differs}): put that one back, or make the keys anew with horen rekey."
+            )
+
     def restore(self, session: Session) -> None:
         """Fill a new session with what was saved.
 
         Raises:
-            MismatchError: when the session's model is another one.
+            MismatchError: when the session's model or text encoder is another one.
             StoreError: when the tensors do not fit the history.
         """
-        self.check_model(session)
+        self.check_model(session.model)
+        self.check_encoder(session)
         device = session.model.device
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:
             power = session.config.feature_power if session.config.key_space == "whitened" else 1.0
             space = KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
-            codebook = _codebook(tensors["keys"], tensors["values"], tensors["value_of"])
-            awake = {entry for record in self.history.active() for entry in record.entries}
+            codebook = filled(tensors["keys"], tensors["values"], tensors["value_of"], self.history)
             self._check_sizes(session, space, codebook, tensors.get("token_weights"))
-            codebook.set_awake(set(range(codebook.entries)) - awake, False)
         except (KeyError, IndexError, RuntimeError) as error:
             raise StoreError(
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
@@ -100,9 +124,9 @@ class Saved:
             "values are not of the size of the model's": codebook.values.shape[1] == session.value_size,
             "features are not of the size of the model's": len(space.mean) == session.feature_size,
             "token weights are not as many as the vocabulary has tokens": (
-                weights is None
-                if session.config.read_weight == "equal"
-                else weights is not None and len(weights) == session.vocabulary_size
+                weights is not None and len(weights) == session.vocabulary_size
+                if session.config.weighs_tokens
+                else weights is None
             ),
         }
         for problem, holds in fits.items():
@@ -131,12 +155,14 @@ def save(session: Session, path: str | os.PathLike[str]) -> None:
         tensors["key_space.map"] = space.map
     if session.token_weights is not None:
         tensors["token_weights"] = session.token_weights
-    config = {
+    config: dict[str, Any] = {
         "settings": session.config.to_dict(),
         "model": {"source": session.source, "fingerprint": fingerprint(session.model)},
         "saved": now(),
         "edits": len(session.history),
     }
+    if session.encoder is not None:
+        config["encoder"] = {"name": session.config.encoder, "fingerprint": fingerprint(session.encoder.module)}
     write_folder(Path(path), config=config, records=session.history.to_lines(), tensors=tensors)
 
 
@@ -168,7 +194,10 @@ def undo_in_folder(path: str | os.PathLike[str]) -> Undone:
     return undone[0]
 
 
-def _codebook(keys: Tensor, values: Tensor, value_of: Tensor) -> Codebook:
+def filled(keys: Tensor, values: Tensor, value_of: Tensor, history: History) -> Codebook:
+    """A codebook of saved tables, in which the entries of a history's active edits are awake."""
     codebook = Codebook(keys.shape[1], values.shape[1], device=keys.device)
     codebook.fill(keys, values, value_of)
+    awake = {entry for record in history.active() for entry in record.entries}
+    codebook.set_awake(set(range(codebook.entries)) - awake, False)
     return codebook

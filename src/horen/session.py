@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.data import load_bank
-from horen.errors import ModelError
+from horen.errors import ConfigError, ModelError
 from horen.known import KnownValues
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
-from horen.model.embedded import full_name
-from horen.model.fitting import fit_key_space
-from horen.model.layout import read_feature_sizes
-from horen.model.pooling import Pooling
+from horen.model.embedded import full_encoder_name, full_name
+from horen.model.encoder import TextEncoder
+from horen.model.fitting import fit_key_space, pooled
+from horen.model.pooling import rare_weights
 from horen.model.prompts import PromptReader
 from horen.store.history import History
 
@@ -36,7 +39,7 @@ class Session:
         if calibration is not None:
             calibration.check_model(model)
             config = calibration.applied(config)
-        self.config = config
+        self.config = config = config.replace(encoder=full_encoder_name(config.encoder))
         self._calibration = calibration
         name = getattr(model.config, "_name_or_path", "")
         self.source: str | None = full_name(name) if name else None
@@ -57,6 +60,14 @@ class Session:
             raise ModelError("This editor was unwrapped: make a new one with Editor(model, tokenizer).")
         return self._adapter
 
+    def wrap(self) -> None:
+        """Put the hooks on the model.
+
+        Raises:
+            ModelError: when it is wrapped already.
+        """
+        self._adapter.wrap()
+
     def unwrap(self) -> None:
         """Take every hook off the model; once more does nothing."""
         self._adapter.unwrap()
@@ -70,44 +81,68 @@ class Session:
 
     def codebook(self) -> Codebook:
         """The codebook, made on first use."""
-        adapter, given = self._adapter, self._calibration
-        if adapter.codebook is None and given is not None:
-            space = given.space.to(self.model.device)
-            self.install(
-                space, Codebook(space.dimension, self.value_size, device=space.mean.device), given.token_weights
-            )
-        if adapter.codebook is None:
-            if self.config.read_weight == "rare":
-                adapter.pooling = self.rare_pooling()
-            with quiet(adapter):
-                if self.config.key_space == "whitened":
-                    space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
-                else:
-                    space = KeySpace.identity(self.feature_size).to(self.model.device)
+        if self._adapter.codebook is None:
+            given = self._calibration
+            space = self.prepare() if given is None else self.prepare(given.space, given.token_weights)
             self.install(space, Codebook(space.dimension, self.value_size, device=space.mean.device))
-        assert adapter.codebook is not None  # noqa: S101
-        return adapter.codebook
+        assert self._adapter.codebook is not None  # noqa: S101
+        return self._adapter.codebook
+
+    def prepare(self, space: KeySpace | None = None, weights: Tensor | None = None) -> KeySpace:
+        """Settle how prompts are read: with a key space and weights of tokens where given, else as this model asks for.
+
+        Raises:
+            ConfigError: when what is given does not fit the model.
+        """
+        adapter = self._adapter
+        if weights is None and self.config.weighs_tokens:
+            weights = self.rare_weights
+        adapter.reads.weights = weights
+        with quiet(adapter):
+            if space is None and self.config.key_space == "whitened":
+                space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
+            size = self.feature_size
+        space = (KeySpace.identity(size) if space is None else space).to(self.model.device)
+        if len(space.mean) != size:
+            raise ConfigError(
+                f"The key space is one of features of {len(space.mean)} numbers, and {self.config.read_sites} gives "
+                f"{size}: give one that was made for this model and these settings."
+            )
+        adapter.key_space = space
+        return space
+
+    def keys(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Unit keys [B, d_k] of the user's words in B ≥ 1 rows of token ids; edits do not matter."""
+        space = self._adapter.key_space
+        assert space is not None  # noqa: S101
+        with quiet(self._adapter):
+            return space(pooled(self._adapter, self.reader, rows))
 
     def install(self, space: KeySpace, codebook: Codebook, weights: Tensor | None = None) -> None:
         """Let the adapter use a key space and a codebook; weights of tokens replace those it has."""
         self._adapter.key_space, self._adapter.codebook = space, codebook
         if weights is not None:
-            self._adapter.pooling = Pooling(self.config.read_share, weights)
+            self._adapter.reads.weights = weights
 
     @property
     def token_weights(self) -> Tensor | None:
         """[V] float32, how much each token id counts in a feature; None where all count alike."""
-        return self._adapter.pooling.weights
+        return self._adapter.reads.weights
 
-    def rare_pooling(self) -> Pooling:
-        """Pooling that lets a token count the more the rarer it is in the bundled prompts."""
-        texts = load_bank().sentences()
-        return Pooling.of_rare_tokens(self.config.read_share, self.tokenizer, texts, self.vocabulary_size)
+    @cached_property
+    def rare_weights(self) -> Tensor:
+        """[V] float32, the greater the rarer a token is in the bundled prompts."""
+        return rare_weights(self.tokenizer, load_bank().sentences(), self.vocabulary_size)
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """The text encoder that makes keys and queries; None where activations do."""
+        return self._adapter.reads.encoder
 
     @property
     def feature_size(self) -> int:
         """Length d_f of a feature of this model."""
-        return sum(read_feature_sizes(self.model, self._adapter.reads))
+        return sum(self._adapter.reads.sizes)
 
     @property
     def vocabulary_size(self) -> int:

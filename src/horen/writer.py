@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from horen.config import HorenConfig
-from horen.edits import EditRecord, Receipt, same_text
+from horen.edits import EditRecord, Receipt, Undone, same_text
 from horen.memory import Codebook
 from horen.model.adapter import quiet
 from horen.model.prefix import Prefixes
 from horen.model.tail import Tail, bfloat16_is_fast
 from horen.plans import Plan
 from horen.session import Session
-from horen.store.history import now
+from horen.store.history import Operation, now
 from horen.training import Trained, packed, seeded, train_checked, train_values
 
 Progress = Callable[[int, int], None]
@@ -45,6 +45,38 @@ def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress
     return [_receipt(next(written) if item.written else session.history.get(item.stored[0]), item) for item in plans]
 
 
+def remove(session: Session, numbers: Sequence[int]) -> list[EditRecord]:
+    """Put edits to sleep as one operation of the history; see :meth:`horen.Editor.remove`."""
+    wanted = list(dict.fromkeys(numbers))
+    records = [session.history.get(number) for number in wanted]
+    if records:
+        operation = session.history.record("remove", removed=wanted)
+        try:
+            _settle(session, operation)
+        except BaseException:
+            _settle(session, operation)
+            raise
+    return records
+
+
+def undo(session: Session) -> Undone:
+    """Take back the last operation that has not been taken back; see :meth:`horen.Editor.undo`."""
+    operation, undone = session.history.undo()
+    try:
+        _settle(session, operation)
+    except BaseException:
+        _settle(session, operation)
+        raise
+    return undone
+
+
+def _settle(session: Session, operation: Operation) -> None:
+    """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
+    history = session.history
+    for number in (*(record.id for record in operation.added), *operation.removed):
+        session.codebook().set_awake(history.entries(number), history.is_active(number))
+
+
 class _Trainer:
     """Makes keys and values for planned edits of one model."""
 
@@ -63,21 +95,13 @@ class _Trainer:
             item.samples = self._session.contexts.samples(item.edit, self._config)
 
     def make_keys(self, plans: Sequence[Plan]) -> None:
-        """Read every wording of every plan; the model must be quiet, see :func:`quiet`."""
-        space = self._adapter.key_space
-        assert space is not None  # noqa: S101
+        """Read every wording of every plan."""
         rows = [row for item in plans for row in item.rows]
-        spans = [self._session.reader.read(row)[-1].spans[:1] for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        keys: list[Tensor | None] = [None] * len(rows)
-        for start in range(0, len(order), 32):
-            batch = order[start : start + 32]
-            made = space(self._adapter.features([rows[i] for i in batch], [spans[i] for i in batch]))
-            for i, key in zip(batch, made, strict=True):
-                keys[i] = key
-        remaining = iter(keys)
+        if not rows:
+            return
+        keys = iter(self._session.keys(rows))
         for item in plans:
-            item.keys = torch.stack([key for _, key in zip(item.rows, remaining, strict=False) if key is not None])
+            item.keys = torch.stack([next(keys) for _ in item.rows])
 
     def find_sources(self, plans: Sequence[Plan], codebook: Codebook) -> None:
         """Note for each plan the nearest entry with the same target, if it is nearer than the threshold.

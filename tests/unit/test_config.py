@@ -153,6 +153,7 @@ def test_sites_are_read(text: str, expected: list[tuple[str, float]]):
     [
         *("", "auto", "@1", "mlp@1", "auto@", "auto@x", "auto@-1", "auto@1.5", "auto@nan", "auto@inf", "auto@1e400"),
         *("auto@1+", "auto@1+auto@1", "auto@1,mlp_input@2"),
+        *("text@1", "text+auto@1", "auto@1+text", "text+text", "texts"),
     ],
 )
 def test_what_is_no_site(text: str):
@@ -160,8 +161,24 @@ def test_what_is_no_site(text: str):
         HorenConfig(read_sites=text)
 
 
+def test_a_text_encoder_reads_alone():
+    config = HorenConfig(read_sites="text")
+    assert config.reads_text
+    assert not config.weighs_tokens
+    assert config.encoder == "all-minilm-l6-v2"
+    assert not HorenConfig().reads_text
+    assert HorenConfig().weighs_tokens
+
+
+def test_settings_of_values_and_those_of_keys():
+    values = HorenConfig().of_values()
+    assert {"write_layer", "max_steps", "value", "contexts", "start", "optimizer"} <= values.keys()
+    assert values.keys().isdisjoint({"preset", "read_sites", "encoder", "scope", *HorenConfig().retrieval()})
+    assert HorenConfig.from_preset("text").of_values() == values
+
+
 def test_settings_saved_by_the_first_version():
-    new = ("read_sites", "read_weight", "feature_power", "contrast", "neighbours")
+    new = ("read_sites", "encoder", "read_weight", "feature_power", "contrast", "neighbours")
     saved = {name: value for name, value in HorenConfig(threshold=0.6).to_dict().items() if name not in new}
     config = HorenConfig.from_saved(saved | {"read_layer": 0.3, "read_site": "mlp_input"})
     assert config == HorenConfig(
@@ -173,6 +190,7 @@ def test_settings_saved_by_the_first_version():
 def test_presets():
     assert HorenConfig.from_preset("default") == HorenConfig()
     assert HorenConfig.from_preset("paper") == HorenConfig.paper()
+    assert HorenConfig.from_preset("text").read_sites == "text"
     assert HorenConfig.from_preset("paper", threshold=0.3) == HorenConfig.paper(threshold=0.3)
     assert HorenConfig.paper().preset == "paper"
     assert HorenConfig.paper().replace(threshold=0.3).preset == "paper"

@@ -11,12 +11,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.baselines.base import Untouched
 from horen.baselines.codebook import CodebookMethod
-from horen.baselines.encoder import load_encoder
 from horen.baselines.grace import Grace, GraceConfig
 from horen.baselines.retrieval import Encoder, Retrieval, RetrievalConfig
 from horen.bench.method import Method
 from horen.config import HorenConfig
 from horen.errors import ConfigError
+from horen.model.encoder import load_encoder
 from horen.settings import Settings
 
 #: What can be opened: name and description.

@@ -16,7 +16,6 @@ from typing import Any
 
 from horen.baselines import open_method
 from horen.baselines.codebook import CodebookMethod
-from horen.baselines.encoder import load_encoder
 from horen.bench.asking import Asker, Row
 from horen.bench.costs import counted, inference_times, text_perplexity
 from horen.bench.datasets import load
@@ -28,6 +27,7 @@ from horen.bench.records import Dataset, Record
 from horen.bench.scorer import Answer
 from horen.edits import Edit, same_text
 from horen.errors import ConfigError, DataError, StoreError
+from horen.model.encoder import load_encoder
 from horen.model.loading import load_model
 
 Progress = Callable[[str, int, int], None]

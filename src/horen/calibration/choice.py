@@ -62,10 +62,11 @@ class Chooser:
     def choose(self) -> Choice:
         """The best space and gate, found greedily: sites, weights, power, dimension, contrast, dynamics."""
         gate = Gate(contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=1)
-        space = self._best((Space((site,)) for site in self._features.sites), gate)[0]
+        weightings = self._features.weightings
+        space = self._best((Space((site,), weightings[0]) for site in self._features.sites), gate)[0]
         pairs = [replace(space, sites=self._ordered((*space.sites, site))) for site in self._others(space)]
         space = self._best([space, *pairs], gate)[0]
-        space = self._best([space, replace(space, weight="equal")], gate)[0]
+        space = self._best([replace(space, weight=weight) for weight in weightings], gate)[0]
         space = self._best([replace(space, power=power) for power in _POWERS], gate)[0]
         space = self._best([replace(space, dimension=size) for size in _DIMENSIONS], gate)[0]
         gates = [replace(gate, contrast=0.0, neighbours=1)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,12 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from horen.config import TEXT
 from horen.errors import StoreError
 from horen.files import write_whole
 from horen.model.adapter import quiet
 from horen.model.fingerprint import fingerprint
-from horen.model.layout import read_feature_sizes
 from horen.model.pooling import Pooling
+from horen.model.sources import Activations, Span
 from horen.session import Session
 
 Progress = Callable[[str, int, int], None]
@@ -28,35 +28,33 @@ _BATCH = 32
 WEIGHTINGS = ("rare", "equal")
 
 
-@dataclass(frozen=True)
-class _Both(Pooling):
-    """Features of both weightings, one behind the other."""
-
-    def __call__(self, states: Tensor, ids: Sequence[int]) -> Tensor:
-        return torch.cat([super().__call__(states, ids), Pooling(self.share)(states, ids)])
-
-
 class Features:
-    """Pooled activations of n texts at several sites, float16 on disk, one block in memory at a time.
+    """Features of n texts at several sites, float16 on disk, one block in memory at a time.
+
+    Activations are kept in both weightings; a text encoder knows none, so its one site is "text" and "equal".
 
     Args:
-        session: of the wrapped model, with every candidate site in ``read_sites``, which nothing was edited with.
+        session: of the model, with every candidate site in ``read_sites``, which nothing was edited with.
         folder: where shards are kept; what an earlier call for the same texts left there is used.
 
     Attributes:
         sites: name of each site as settings write it, in the order of the network.
         sizes: length of a feature at each.
+        weightings: names of those that were read.
     """
 
     def __init__(self, session: Session, folder: Path) -> None:
         self._session, self._folder = session, folder
         self._place: dict[str, int] = {}
-        adapter = session.adapter
-        depth = len(adapter.layout.layers)
-        # A whole number of at least 1 names a layer; the first is the depth 0.
-        self.sites = [f"{site.name}@{site.layer or 0}" for site in adapter.reads]
-        self.sizes = read_feature_sizes(session.model, adapter.reads)
-        self._identity = [fingerprint(session.model), depth, self.sites, self.sizes]
+        self._shards: list[Path] = []
+        source = session.adapter.reads
+        self.sizes = source.sizes
+        if isinstance(source, Activations):
+            # A whole number of at least 1 names a layer; the first is the depth 0.
+            self.sites = [f"{site.name}@{site.layer}" for site in source.sites]
+            self.weightings: tuple[str, ...] = WEIGHTINGS
+        else:
+            self.sites, self.weightings = [TEXT], WEIGHTINGS[1:]
 
     def read(self, texts: Sequence[str], progress: Progress) -> None:
         """Read every text: every second one as a user's message in chat, where the model has a template for it.
@@ -64,15 +62,14 @@ class Features:
         Raises:
             StoreError: when shards cannot be written.
         """
-        session, adapter = self._session, self._session.adapter
-        digest = hashlib.sha256(json.dumps([self._identity, list(texts)]).encode()).hexdigest()[:16]
+        session = self._session
+        identity = [fingerprint(session.model), session.config.encoder, self.sites, self.sizes]
+        digest = hashlib.sha256(json.dumps([identity, list(texts)]).encode()).hexdigest()[:16]
         self._shards = [
             self._folder / f"features-{digest}-{start}.safetensors" for start in range(0, len(texts), _SHARD)
         ]
         self._place = {text: number for number, text in enumerate(texts)}
         self._folder.mkdir(parents=True, exist_ok=True)
-        weights = session.rare_pooling()
-        adapter.pooling = _Both(weights.share, weights.weights)
         rows = [
             session.contexts.chat([{"role": "user", "content": text}])
             if number % 2 and session.contexts.has_chat
@@ -82,14 +79,14 @@ class Features:
         for number, shard in enumerate(self._shards):
             progress("reading", min(number * _SHARD, len(rows)), len(rows))
             if not _is_whole(shard):
-                with quiet(adapter):
+                with quiet(session.adapter):
                     self._write(shard, rows[number * _SHARD : (number + 1) * _SHARD])
         progress("reading", len(rows), len(rows))
 
     def block(self, site: str, weighting: str) -> Tensor:
         """[n, d] float32 features at one site, in the order of the texts."""
         number, together = self.sites.index(site), sum(self.sizes)
-        start = sum(self.sizes[:number]) + WEIGHTINGS.index(weighting) * together
+        start = sum(self.sizes[:number]) + self.weightings.index(weighting) * together
         parts = []
         for shard in self._shards:
             with safe_open(shard, framework="pt") as file:
@@ -101,13 +98,13 @@ class Features:
         return torch.tensor([self._place[text] for text in texts])
 
     def _write(self, shard: Path, rows: Sequence[Sequence[int]]) -> None:
-        adapter, reader = self._session.adapter, self._session.reader
-        spans = [[reader.read(row, len(row))[-1].spans[0]] for row in rows]
+        reader = self._session.reader
+        spans = [reader.read(row, len(row))[-1].spans[0] for row in rows]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         parts = []
         for start in range(0, len(order), _BATCH):
             some = order[start : start + _BATCH]
-            parts.append(adapter.features([rows[i] for i in some], [spans[i] for i in some]).cpu())
+            parts.append(self._features([rows[i] for i in some], [spans[i] for i in some]).cpu())
         found = torch.cat(parts)[torch.tensor(order).argsort()]
         # float16 holds what bfloat16 activations hold but for a few coordinates that are beyond its range.
         kept = found.clamp(-65504, 65504).half()
@@ -115,6 +112,18 @@ class Features:
             write_whole(shard, save({"features": kept.contiguous()}))
         except OSError as error:
             raise StoreError(f"{shard.parent} cannot be written ({error.strerror}): choose another --out.") from error
+
+    def _features(self, rows: Sequence[Sequence[int]], spans: Sequence[Span]) -> Tensor:
+        source, share = self._session.adapter.reads, self._session.config.read_share
+        if not isinstance(source, Activations):
+            return source.of_rows(rows, [[span] for span in spans])
+        weighed = {"rare": Pooling(share, self._session.rare_weights), "equal": Pooling(share)}
+        return torch.stack(
+            [
+                torch.cat([weighed[name](states[start:stop], row[start:stop]) for name in self.weightings])
+                for row, states, (start, stop) in zip(rows, source.states(rows), spans, strict=True)
+            ]
+        )
 
 
 def discard(folder: Path) -> None:

@@ -84,6 +84,7 @@ def calibrate(
     _check_sizes(material, wanted)
     began = time.monotonic()
     session = Session(model, tokenizer, wanted.base.replace(read_sites=wanted.sites))
+    session.wrap()  # refuses a model that edits are on
     try:
         features = Features(session, cache)
         features.read(material.texts(), progress)
@@ -94,7 +95,7 @@ def calibrate(
         space = chooser.fitted(choice.space)
         progress("certifying", 0, 0)
         seen = chooser.outcome(choice.space, space, choice.gate, material.certify)
-        weights = session.rare_pooling().weights if choice.space.weight == "rare" else None
+        weights = session.rare_weights if choice.space.weight == "rare" else None
     finally:
         session.unwrap()
     threshold = max(

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, calibrate, demo, edit, models, stored
+from horen.cli import ask, bench, calibrate, demo, edit, models, rekey, stored
 from horen.cli.terminal import fail, say
 from horen.errors import HorenError
 
@@ -51,6 +51,7 @@ for _command, _name, _help in (
     (stored.export, "export", None),
     (edit.edit, "import", edit.IMPORT_HELP),
     (calibrate.calibrate, "calibrate", None),
+    (rekey.rekey, "rekey", rekey.REKEY_HELP),
     (models.models, "models", None),
 ):
     app.command(_name, help=_help)(_command)

@@ -6,20 +6,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horen.cli.terminal import status
-from horen.config import HorenConfig
+from horen.config import ENCODER, HorenConfig
 from horen.errors import ModelError
 from horen.model.embedded import EMBEDDED, fetch, full_name, is_cached
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from horen.calibration.folder import Calibration
     from horen.editor import Editor
     from horen.saving import Saved
 
 
-def make_ready(model: str) -> None:
-    """Fetch an embedded model that is not there yet, showing how far it is; and let transformers be quiet."""
+def make_ready(model: str, config: HorenConfig | None = None) -> None:
+    """Fetch an embedded model and text encoder that are not there yet, showing how far they are.
+
+    Transformers is told to be quiet.
+    """
     if model in EMBEDDED and not is_cached(model):
         fetch(model, progress=True)
+    if config is not None and config.reads_text and config.encoder == ENCODER:
+        from horen.model.encoder import fetch_encoder  # noqa: PLC0415
+
+        fetch_encoder(progress=True)  # shows nothing where it is there
     import transformers  # noqa: PLC0415
 
     logging: Any = transformers.logging
@@ -31,7 +40,7 @@ def new_editor(
     model: str, config: HorenConfig, dtype: str, device: str | None, *, calibration: Calibration | None = None
 ) -> Editor:
     """Load a model for a new codebook, and measure its key space."""
-    make_ready(model)
+    make_ready(model, config)
     with status(f"Loading {model} …"):
         from horen.editor import Editor  # noqa: PLC0415
 
@@ -61,7 +70,7 @@ def open_editor(
 
     saved = saved or Saved.read(folder)
     name = model_of(saved, model)
-    make_ready(name)
+    make_ready(name, saved.config)
     with status(f"Loading {name} …"):
         from horen.editor import Editor  # noqa: PLC0415
         from horen.model.loading import load_model  # noqa: PLC0415
@@ -70,6 +79,19 @@ def open_editor(
         if name == saved.source:
             return Editor.load(folder, dtype=dtype, device=device)
         return Editor.load(folder, *load_model(name, dtype=dtype, device=device))
+
+
+def open_model(
+    saved: Saved, model: str | None, config: HorenConfig, dtype: str, device: str | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model of a saved codebook for other settings; see :func:`open_editor`."""
+    name = model_of(saved, model)
+    make_ready(name, config)
+    with status(f"Loading {name} …"):
+        from horen.model.loading import load_model  # noqa: PLC0415
+
+        _check_device(device)
+        return load_model(name, dtype=dtype, device=device)
 
 
 def model_of(saved: Saved, given: str | None) -> str:

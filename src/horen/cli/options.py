@@ -14,6 +14,7 @@ class Preset(StrEnum):
 
     default = "default"
     paper = "paper"
+    text = "text"
 
 
 class OnConflict(StrEnum):

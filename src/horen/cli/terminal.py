@@ -135,7 +135,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def edit_bar(total: int) -> Iterator[Callable[[int], None]]:
+def edit_bar(total: int, doing: str = "Editing") -> Iterator[Callable[[int], None]]:
     """A bar of edits on standard error; gives the function that sets how many are done."""
     columns = (
         SpinnerColumn(),
@@ -157,7 +157,7 @@ def edit_bar(total: int) -> Iterator[Callable[[int], None]]:
         redirect_stderr=False,
     )
     with bars:
-        task = bars.add_task("Editing", total=total)
+        task = bars.add_task(doing, total=total)
         yield lambda done: bars.update(task, completed=done)
 
 

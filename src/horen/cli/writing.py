@@ -19,7 +19,7 @@ from horen.cli.terminal import edit_bar, status
 from horen.config import HorenConfig
 from horen.edits import Receipt
 from horen.errors import ConfigError, DataError, ModelError
-from horen.model.embedded import EMBEDDED
+from horen.model.embedded import EMBEDDED, full_encoder_name
 from horen.records import FileRecord
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Order:
         preset = HorenConfig.from_preset(self.preset or "default")
         calibrated = self.calibrated
         before = preset if calibrated is None else calibrated.applied(preset)
-        return HorenConfig.from_dict(before.to_dict() | self.settings)
+        config = HorenConfig.from_dict(before.to_dict() | self.settings)
+        return config.replace(encoder=full_encoder_name(config.encoder))
 
     @cached_property
     def calibrated(self) -> Calibration | None:

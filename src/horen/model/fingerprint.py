@@ -6,15 +6,14 @@ import hashlib
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 # Same-size integers view a weight's bits, so that their sum is exact and knows no order.
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _SAMPLES = 4
 
 
-def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
+def fingerprint(model: nn.Module) -> dict[str, Any]:
     """Architecture, exact weights and a sample of them, as JSON takes it.
 
     Returns:
@@ -41,7 +40,8 @@ def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
             flat = weights.flatten()
             stride = max(1, flat.numel() // _SAMPLES)
             sample.extend(round(float(x), 7) for x in flat[::stride][:_SAMPLES].float().cpu())
-    dtype = str(model.dtype).removeprefix("torch.")
+    kinds = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
+    dtype = str(kinds[0] if kinds else torch.get_default_dtype()).removeprefix("torch.")
     return {"architecture": shapes.hexdigest(), "dtype": dtype, "weights": sums.hexdigest(), "sample": sample}
 
 

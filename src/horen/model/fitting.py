@@ -12,7 +12,6 @@ from horen.data import PromptBank
 from horen.memory import KeySpace
 from horen.model.adapter import Adapter
 from horen.model.contexts import Contexts
-from horen.model.layout import read_feature_sizes
 from horen.model.prompts import Prompt, PromptReader
 
 _UNRELATED = 1024
@@ -51,7 +50,7 @@ def fit_key_space(
         shrinkage=SHRINKAGE,
         nuisance=NUISANCE,
         power=config.feature_power,
-        blocks=read_feature_sizes(adapter.model, adapter.reads),
+        blocks=adapter.reads.sizes,
     )
 
 

@@ -41,22 +41,19 @@ class Pooling:
         weights = self.weights[list(ids[-kept:])].to(rows.device)
         return (weights / weights.sum()) @ rows
 
-    @staticmethod
-    def of_rare_tokens(
-        share: float, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vocabulary: int
-    ) -> Pooling:
-        """Weigh tokens by w(t) = a / (a + p(t)), p(t) being their share of ``texts`` (SIF, Arora et al. 2017).
 
-        What every question is made of then counts little, and what names its subject counts most.
+def rare_weights(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vocabulary: int) -> Tensor:
+    """Weights w(t) = a / (a + p(t)), [V] float32, p(t) being a token's share of ``texts`` (SIF, Arora et al. 2017).
 
-        Args:
-            share: p.
-            tokenizer: of the model whose activations are pooled.
-            texts: plain sentences.
-            vocabulary: V, at least one more than the greatest token id.
-        """
-        # Read with and without a blank in front, because many tokenizers know a word by two ids.
-        rows = tokenizer([read for text in texts for read in (text, f" {text}")], add_special_tokens=False)["input_ids"]
-        counts = torch.bincount(torch.tensor([token for row in rows for token in row]), minlength=vocabulary)
-        share_of = counts.float() / counts.sum().clamp(min=1)
-        return Pooling(share, _COMMON / (_COMMON + share_of))
+    What every question is made of then counts little, and what names its subject counts most.
+
+    Args:
+        tokenizer: of the model whose activations are pooled.
+        texts: plain sentences.
+        vocabulary: V, at least one more than the greatest token id.
+    """
+    # Read with and without a blank in front, because many tokenizers know a word by two ids.
+    rows = tokenizer([read for text in texts for read in (text, f" {text}")], add_special_tokens=False)["input_ids"]
+    counts = torch.bincount(torch.tensor([token for row in rows for token in row]), minlength=vocabulary)
+    share_of = counts.float() / counts.sum().clamp(min=1)
+    return _COMMON / (_COMMON + share_of)

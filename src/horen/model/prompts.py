@@ -34,6 +34,16 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A prompt in a batch: ``ids`` are the row's real tokens, which begin at column ``offset`` of the input."""
+
+    row: int
+    offset: int
+    ids: tuple[int, ...]
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
 class _Scaffold:
     header: tuple[int, ...]
     footer: tuple[int, ...]

@@ -31,6 +31,7 @@ COMMANDS = [
     "export",
     "import",
     "calibrate",
+    "rekey",
     "models",
     "bench",
 ]

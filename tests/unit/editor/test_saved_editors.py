@@ -25,12 +25,14 @@ from support.editors import (
     REPHRASED,
     chat_ids,
     checksums,
+    hooks_on,
     ids_of,
     outputs,
     quick_editor,
     same,
     same_weights,
 )
+from support.encoders import save_encoder, text_settings
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
@@ -54,8 +56,10 @@ def loaded(path: Path, **more: Any) -> Editor:
         },
         {"value": "lora", "lora_rank": 2},
         {"start": "uniform"},
+        text_settings(),
+        text_settings(key_space="whitened", threshold=0.6, contrast=0.4),
     ],
-    ids=["raw", "whitened", "contrasted", "lora", "uniform"],
+    ids=["raw", "whitened", "contrasted", "lora", "uniform", "text", "whitened text"],
 )
 def test_a_loaded_editor_is_the_saved_one(settings: dict[str, Any], tmp_path: Path):
     editor = busy_editor(**settings)
@@ -93,6 +97,34 @@ def test_saving_again_gives_the_same_folder(tmp_path: Path):
     assert one.tensors.keys() == two.tensors.keys()
     assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
     assert one.config["settings"] == two.config["settings"] == editor.config.to_dict()
+
+
+def test_keys_of_another_encoder_are_refused(tmp_path: Path):
+    encoder = save_encoder(tmp_path / "encoder")
+    editor = busy_editor(read_sites="text", encoder=str(encoder))
+    editor.save(tmp_path / "book")
+    model = editor.unwrap()
+    save_encoder(encoder, seed=1)
+    with pytest.raises(MismatchError, match=r"made by another text encoder .*weights differ.*horen rekey"):
+        Editor.load(tmp_path / "book", model, tiny_tokenizer())
+    assert hooks_on(model) == 0
+    save_encoder(encoder, more_words=("who",))
+    with pytest.raises(MismatchError, match=r"another text encoder .*architecture differs"):
+        Editor.load(tmp_path / "book", model, tiny_tokenizer())
+    save_encoder(encoder)
+    assert same(outputs(Editor.load(tmp_path / "book", model, tiny_tokenizer())), outputs(editor))
+
+
+def test_what_is_saved_of_an_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save_encoder(tmp_path / "encoder")
+    monkeypatch.chdir(tmp_path)
+    editor = busy_editor(read_sites="text", encoder="encoder")
+    editor.save("book")
+    config = read_folder(tmp_path / "book").config
+    assert config["settings"]["encoder"] == config["encoder"]["name"] == str(tmp_path / "encoder")
+    assert config["encoder"]["fingerprint"].keys() == config["model"]["fingerprint"].keys()
+    quick_editor().save("other")
+    assert "encoder" not in read_folder(tmp_path / "other").config
 
 
 def test_a_codebook_without_edits(tmp_path: Path):

@@ -24,6 +24,8 @@ from support.editors import (
 )
 from support.tiny_models import each_family
 
+pytestmark = pytest.mark.usefixtures("reading")
+
 
 @each_family
 def test_a_call_on_a_prompt(family: str):
@@ -167,21 +169,23 @@ def test_a_named_end_does_not_outlive_a_change_of_the_edits():
 
 
 @each_family
-def test_embeddings_in_place_of_tokens(family: str):
-    # Without tokens, scaffold and special tokens cannot be told from words: the whole input is read.
+def test_embeddings_in_place_of_tokens(family: str, reading: str):
+    # Without tokens, scaffold and special tokens cannot be told from words: the whole input is read, where activations
+    # are; a text encoder has nothing to read.
     editor, ids = quick_editor(family), ids_of(EDITED)
     embeds = editor.model.get_input_embeddings()(torch.tensor([ids])).detach()
-    expected = by_hand(editor, ids, {len(ids) - 1: value_of(editor, 1)})
+    values = {len(ids) - 1: value_of(editor, 1)} if reading == "activations" else {}
+    expected = by_hand(editor, ids, values)
     with torch.no_grad():
         found = editor.model(inputs_embeds=embeds).logits[0]
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-        wanted = greedy_by_hand(editor, ids, {len(ids) - 1: value_of(editor, 1)})
+        wanted = greedy_by_hand(editor, ids, values)
         for cached in (True, False):
             new = editor.model.generate(inputs_embeds=embeds, use_cache=cached, max_new_tokens=NEW, **GREEDY)
             assert new[0].tolist() == wanted
 
 
-def test_embeddings_of_a_padded_batch():
+def test_embeddings_of_a_padded_batch(reading: str):
     editor = quick_editor()
     rows = [ids_of(EDITED), ids_of(OTHER)]
     inputs = padded(rows, left=True)
@@ -189,7 +193,11 @@ def test_embeddings_of_a_padded_batch():
     with torch.no_grad():
         found = editor.model.generate(inputs_embeds=embeds, **inputs, max_new_tokens=NEW, **GREEDY)
     for row, ids in zip(found, rows, strict=True):
-        assert torch.equal(row, generated(editor, [ids])[0])
+        if reading == "activations":
+            assert torch.equal(row, generated(editor, [ids])[0])
+        else:
+            with editor.disabled():
+                assert torch.equal(row, generated(editor, [ids])[0])
 
 
 def test_a_row_of_padding_alone():

@@ -12,6 +12,8 @@ from horen import Edit
 from support.editors import EDITED, GREEDY, OTHER, PROMPTS, chat_ids, ids_of, quick_editor, value_of
 from support.tiny_models import each_family, seeded
 
+pytestmark = pytest.mark.usefixtures("reading")
+
 
 @each_family
 @pytest.mark.parametrize("cached", [True, False], ids=["cache", "no cache"])
@@ -76,9 +78,9 @@ def test_a_prompt_of_one_token():
         assert generated(editor, [ids], use_cache=cached)[0].tolist() == expected
 
 
-@pytest.mark.parametrize("sites", ["auto@0", "auto@0+layer_output@0"])
-def test_a_prompt_in_chunks(sites: str):
-    editor, ids = quick_editor(read_sites=sites), ids_of(f"{OTHER} {OTHER} {EDITED}")
+@pytest.mark.parametrize("settings", [{}, {"read_sites": "auto@0+layer_output@0"}])
+def test_a_prompt_in_chunks(settings: dict[str, Any]):
+    editor, ids = quick_editor(**settings), ids_of(f"{OTHER} {OTHER} {EDITED}")
     editor.edit(Edit(f"{OTHER} {OTHER} {EDITED}", "Paris"))
     assert torch.equal(generated(editor, [ids], prefill_chunk_size=5), generated(editor, [ids]))
 

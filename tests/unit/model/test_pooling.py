@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from horen.model.pooling import Pooling
+from horen.model.pooling import Pooling, rare_weights
 from support.tiny_tokenizers import tiny_tokenizer
 
 STATES = torch.tensor([[1.0, 0.0], [3.0, 4.0], [5.0, 2.0], [7.0, 8.0]])
@@ -38,7 +38,7 @@ def test_rare_tokens_weigh_more():
     tokenizer = tiny_tokenizer()
     texts = ["Who wrote Hamlet?", "Who wrote it?"]
     vocabulary = len(tokenizer) + 5
-    weights = Pooling.of_rare_tokens(1.0, tokenizer, texts, vocabulary).weights
+    weights = rare_weights(tokenizer, texts, vocabulary)
     assert weights is not None
     assert weights.shape == (vocabulary,)
     rows = [tokenizer(read, add_special_tokens=False)["input_ids"] for text in texts for read in (text, f" {text}")]

