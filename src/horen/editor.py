@@ -11,7 +11,7 @@ from typing import Any, Self, overload
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import asking, saving
+from horen import asking, removing, saving
 from horen.asking import Messages
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
@@ -20,7 +20,7 @@ from horen.errors import ConfigError, EditError, ModelError
 from horen.known import KnownValues
 from horen.model.embedded import full_name
 from horen.model.loading import load_model
-from horen.plans import check_list, plan
+from horen.plans import check_list, plan, plan_replacement
 from horen.session import Session
 from horen.settings import check_same
 from horen.store.history import Operation
@@ -172,11 +172,7 @@ class Editor:
             EditNotFoundError: when no such edit is active.
             EditError: when the target is the same or cannot be encoded.
         """
-        old = self._session.history.get(number)
-        edit = Edit(old.prompt, target, old.rephrases if rephrases is None else rephrases)
-        plans = plan([edit], self._session.history, "supersede")
-        if not plans[0].written:
-            raise EditError(f"Edit {number} already answers {old.prompt!r} with {old.target!r}: give another target.")
+        plans = plan_replacement(self._session.history, number, target, rephrases)
         return write(self._session, "supersede", plans, None)[0]
 
     def remove(self, numbers: int | Iterable[int]) -> list[EditRecord]:
@@ -185,17 +181,7 @@ class Editor:
         Raises:
             EditNotFoundError: when one of them is not active; then none is removed.
         """
-        history = self._session.history
-        wanted = [numbers] if isinstance(numbers, int) else list(dict.fromkeys(numbers))
-        records = [history.get(number) for number in wanted]
-        if records:
-            operation = history.record("remove", removed=wanted)
-            try:
-                self._settle(operation)
-            except BaseException:
-                self._settle(operation)
-                raise
-        return records
+        return removing.remove(self._session, numbers)
 
     def undo(self) -> Undone:
         """Take back the last operation (edit, supersede or remove) that has not been taken back.
@@ -205,13 +191,7 @@ class Editor:
         Raises:
             EditError: when there is nothing left to undo.
         """
-        operation, undone = self._session.history.undo()
-        try:
-            self._settle(operation)
-        except BaseException:
-            self._settle(operation)
-            raise
-        return undone
+        return removing.undo(self._session)
 
     def edits(self) -> list[EditRecord]:
         """Active edits by id."""
@@ -393,12 +373,6 @@ class Editor:
             editor.unwrap()
             raise
         return editor
-
-    def _settle(self, operation: Operation) -> None:
-        """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
-        history = self._session.history
-        for number in (*(record.id for record in operation.added), *operation.removed):
-            self._session.codebook().set_awake(history.entries(number), history.is_active(number))
 
 
 def _texts(given: str | Sequence[str]) -> Sequence[str]:

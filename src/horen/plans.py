@@ -81,6 +81,21 @@ def plan(edits: Sequence[Edit], history: History, on_conflict: OnConflict) -> li
     return [item if item.written or item.stored[0] not in gone else Plan(item.edit) for item in plans]
 
 
+def plan_replacement(history: History, number: int, target: str, rephrases: Sequence[str] | None = None) -> list[Plan]:
+    """The plan that gives the prompt of an edit another target; see :meth:`horen.Editor.supersede`.
+
+    Raises:
+        EditNotFoundError: when no such edit is active.
+        EditError: when the target is the same.
+    """
+    old = history.get(number)
+    edit = Edit(old.prompt, target, old.rephrases if rephrases is None else rephrases)
+    plans = plan([edit], history, "supersede")
+    if not plans[0].written:
+        raise EditError(f"Edit {number} already answers {old.prompt!r} with {old.target!r}: give another target.")
+    return plans
+
+
 def _plan_one(edit: Edit, history: History, on_conflict: OnConflict) -> Plan:
     texts = (edit.prompt, *edit.rephrases)
     stored = {record.id: record for text in texts for record in history.find_all(text)}
