@@ -108,6 +108,13 @@ class HorenConfig(TrainingSettings):
         high=1,
     )
     neighbours: int = setting(8, "how many of those nearest entries are averaged", low=1)
+    margin: float = setting(
+        0.0,
+        "an edit fires only if its similarity is greater by at least this than that of the nearest edit with another "
+        "value; 0 lets the nearest fire",
+        low=0,
+        high=2,
+    )
 
     write_layer: float = setting(0.67, "layer whose MLP output carries the value: a depth or a number", layer=True)
     value: str = setting("vector", "vector: h += v; lora: h += B A h with rank lora_rank", choices=("vector", "lora"))
@@ -155,7 +162,7 @@ class HorenConfig(TrainingSettings):
 
     def retrieval(self) -> dict[str, Any]:
         """What :meth:`horen.memory.Codebook.match` is told: the settings that decide once keys and queries are made."""
-        names = ("threshold", "contrast", "neighbours", "alpha", "beta", "steps", "epsilon")
+        names = ("threshold", "contrast", "neighbours", "margin", "alpha", "beta", "steps", "epsilon")
         return {name: getattr(self, name) for name in names}
 
     @classmethod

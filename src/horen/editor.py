@@ -320,7 +320,7 @@ class Editor:
 
         Args:
             path: a folder written by :meth:`save`, of the same model and the same settings but those of the gate
-                (alpha, beta, steps, epsilon, contrast, neighbours).
+                (alpha, beta, steps, epsilon, contrast, neighbours, margin).
 
         Raises:
             StoreError: when the folder is missing, truncated or altered.

@@ -129,7 +129,8 @@ class Explanation:
         raw_similarity: the same before it.
         score: the refined cosine less γ times that of the crowd around it (setting ``contrast``; γ = 0 leaves it).
         threshold: τ, which ``score`` must exceed.
-        fired: whether it does.
+        margin: by which ``similarity`` must lead that of the runner-up.
+        fired: whether both hold.
         runner_up: id of the nearest edit with another value, or None.
         runner_up_similarity: its cosine after the refinement, or None.
     """
@@ -143,6 +144,7 @@ class Explanation:
     raw_similarity: float | None
     score: float | None
     threshold: float
+    margin: float
     fired: bool
     runner_up: int | None
     runner_up_similarity: float | None
