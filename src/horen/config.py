@@ -116,6 +116,13 @@ class HorenConfig(TrainingSettings):
         high=2,
     )
 
+    similar_threshold: float = setting(
+        0.6,
+        "score above which a new edit is taken for a stored one in other words, when their targets differ; 1 never",
+        low=-1,
+        high=1,
+    )
+
     write_layer: float = setting(0.67, "layer whose MLP output carries the value: a depth or a number", layer=True)
     value: str = setting("vector", "vector: h += v; lora: h += B A h with rank lora_rank", choices=("vector", "lora"))
     lora_rank: int = setting(1, "rank r of a lora value", low=1)
@@ -143,6 +150,7 @@ class HorenConfig(TrainingSettings):
                 "scope": "all",
                 "threshold": 0.85,
                 "contrast": 0.0,
+                "similar_threshold": 1.0,
                 "write_layer": 0.92,
                 "start": "uniform",
                 "optimizer": "adam",

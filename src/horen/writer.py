@@ -220,7 +220,9 @@ def _record(number: int, item: Plan, value: int, rows: range) -> EditRecord:
 
 def _receipt(record: EditRecord, item: Plan) -> Receipt:
     replaced = item.stored if item.written else ()
-    return Receipt(record.id, record.loss, record.steps, record.converged, record.reused, item.action, replaced)
+    return Receipt(
+        record.id, record.loss, record.steps, record.converged, record.reused, item.action, replaced, item.resembles
+    )
 
 
 def _start(prompt: str, size: int, config: HorenConfig) -> Tensor:
