@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,9 +24,7 @@ from horen.session import Session
 from horen.settings import check_same
 from horen.similar import find_similar, plan_with_similar
 from horen.store.history import Operation
-from horen.writer import Progress, write
-
-_log = logging.getLogger("horen")
+from horen.writer import Progress, warn, write
 
 
 class Editor:
@@ -151,14 +148,7 @@ class Editor:
         check_list(given)
         plans = plan_with_similar(self._session, given, on_conflict, on_similar)
         receipts = write(self._session, "edit", plans, progress)
-        for edit, receipt in zip(given, receipts, strict=True):
-            if not receipt.converged and receipt.action in {"added", "superseded"}:
-                _log.warning("Edit %d (%r) did not converge: loss %.3f.", receipt.id, edit.prompt, receipt.loss)
-            if on_similar == "warn" and receipt.resembles is not None:
-                _log.warning(
-                    "Edit %d (%r) looks like edit %d in other words: remove that one if it is out of date.",
-                    *(receipt.id, edit.prompt, receipt.resembles),
-                )
+        warn(given, receipts, resembling=on_similar == "warn")
         return receipts
 
     def similar(self, edits: Sequence[Edit] | Edit) -> list[Similar | None]:

@@ -6,13 +6,14 @@ interruption leaves both as they were.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from horen.config import HorenConfig
-from horen.edits import EditRecord, Receipt, same_text
+from horen.edits import Edit, EditRecord, Receipt, same_text
 from horen.memory import Codebook
 from horen.model.adapter import quiet
 from horen.model.prefix import Prefixes
@@ -23,6 +24,8 @@ from horen.store.history import now
 from horen.training import Trained, packed, seeded, train_checked, train_values
 
 Progress = Callable[[int, int], None]
+
+_log = logging.getLogger("horen")
 
 
 def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress | None) -> list[Receipt]:
@@ -43,6 +46,18 @@ def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress
         _commit(session, name, fresh, codebook)
     written = iter(session.history.operations[-1].added if fresh else ())
     return [_receipt(next(written) if item.written else session.history.get(item.stored[0]), item) for item in plans]
+
+
+def warn(edits: Sequence[Edit], receipts: Sequence[Receipt], *, resembling: bool) -> None:
+    """Log which edits did not converge and, with ``resembling``, which look like stored ones."""
+    for edit, receipt in zip(edits, receipts, strict=True):
+        if not receipt.converged and receipt.action in {"added", "superseded"}:
+            _log.warning("Edit %d (%r) did not converge: loss %.3f.", receipt.id, edit.prompt, receipt.loss)
+        if resembling and receipt.resembles is not None:
+            _log.warning(
+                "Edit %d (%r) looks like edit %d in other words: remove that one if it is out of date.",
+                *(receipt.id, edit.prompt, receipt.resembles),
+            )
 
 
 class _Trainer:
