@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from horen._version import __version__
 from horen.config import HorenConfig
-from horen.edits import Edit, EditRecord, Explanation, Receipt, Undone
+from horen.edits import Edit, EditRecord, Explanation, Receipt, Similar, Undone
 from horen.errors import (
     ConfigError,
     ConflictError,
@@ -35,6 +35,7 @@ __all__ = [
     "MismatchError",
     "ModelError",
     "Receipt",
+    "Similar",
     "StoreError",
     "Undone",
     "__version__",

@@ -62,10 +62,10 @@ def explain(session: Session, texts: Sequence[str], *, chat: bool) -> list[Expla
 
 
 def _explanation(session: Session, text: str, route: Routed | None) -> Explanation:
-    threshold = session.config.threshold
+    threshold, margin = session.config.threshold, session.config.margin
     record = session.history.owner(route.match.entry) if route is not None else None
     if route is None or record is None:
-        return Explanation(text, None, None, None, None, None, None, None, threshold, False, None, None)
+        return Explanation(text, None, None, None, None, None, None, None, threshold, margin, False, None, None)
     match = route.match
     runner = session.history.owner(match.runner_up) if match.runner_up is not None else None
     return Explanation(
@@ -78,6 +78,7 @@ def _explanation(session: Session, text: str, route: Routed | None) -> Explanati
         raw_similarity=match.raw_similarity,
         score=match.score,
         threshold=threshold,
+        margin=margin,
         fired=match.fired,
         runner_up=None if runner is None else runner.id,
         runner_up_similarity=None if runner is None else match.runner_up_similarity,

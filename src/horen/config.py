@@ -116,6 +116,20 @@ class HorenConfig(TrainingSettings):
         high=1,
     )
     neighbours: int = setting(8, "how many of those nearest entries are averaged", low=1)
+    margin: float = setting(
+        0.0,
+        "an edit fires only if its similarity is greater by at least this than that of the nearest edit with another "
+        "value; 0 lets the nearest fire",
+        low=0,
+        high=2,
+    )
+
+    similar_threshold: float = setting(
+        0.6,
+        "score above which a new edit is taken for a stored one in other words, when their targets differ; 1 never",
+        low=-1,
+        high=1,
+    )
 
     write_layer: float = setting(0.67, "layer whose MLP output carries the value: a depth or a number", layer=True)
     value: str = setting("vector", "vector: h += v; lora: h += B A h with rank lora_rank", choices=("vector", "lora"))
@@ -144,6 +158,7 @@ class HorenConfig(TrainingSettings):
                 "scope": "all",
                 "threshold": 0.85,
                 "contrast": 0.0,
+                "similar_threshold": 1.0,
                 "write_layer": 0.92,
                 "start": "uniform",
                 "optimizer": "adam",
@@ -175,7 +190,7 @@ class HorenConfig(TrainingSettings):
 
     def retrieval(self) -> dict[str, Any]:
         """What :meth:`horen.memory.Codebook.match` is told: the settings that decide once keys and queries are made."""
-        names = ("threshold", "contrast", "neighbours", "alpha", "beta", "steps", "epsilon")
+        names = ("threshold", "contrast", "neighbours", "margin", "alpha", "beta", "steps", "epsilon")
         return {name: getattr(self, name) for name in names}
 
     def of_values(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,24 +10,23 @@ from typing import Any, Self, overload
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import asking, saving
+from horen import asking, removing, saving
 from horen.asking import Messages
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
-from horen.edits import Edit, EditRecord, Explanation, OnConflict, Receipt, Undone
+from horen.edits import Edit, EditRecord, Explanation, OnConflict, OnSimilar, Receipt, Similar, Undone
 from horen.errors import ConfigError, EditError, ModelError
 from horen.known import KnownValues
 from horen.model.adapter import quiet
 from horen.model.embedded import full_name
 from horen.model.loading import load_model
-from horen.plans import check_list, plan
+from horen.plans import check_list, listed, plan_replacement
 from horen.rekeying import Kept, rekeyed, swap
 from horen.session import Session
 from horen.settings import check_same
+from horen.similar import find_similar, plan_with_similar
 from horen.store.history import Operation
-from horen.writer import Progress, remove, undo, write
-
-_log = logging.getLogger("horen")
+from horen.writer import Progress, warn, write
 
 
 class Editor:
@@ -120,7 +118,12 @@ class Editor:
         return self._session.config
 
     def edit(
-        self, edits: Sequence[Edit] | Edit, on_conflict: OnConflict = "error", *, progress: Progress | None = None
+        self,
+        edits: Sequence[Edit] | Edit,
+        on_conflict: OnConflict = "error",
+        *,
+        on_similar: OnSimilar = "warn",
+        progress: Progress | None = None,
     ) -> list[Receipt]:
         """Write a list of edits as one operation: all of them or, on an error or interruption, none.
 
@@ -128,6 +131,9 @@ class Editor:
             edits: what to write; one Edit counts as a list of one.
             on_conflict: when a stored edit of the same prompt has another target: "error" refuses the list,
                 "supersede" replaces the stored edit, "keep" leaves it and skips the new one.
+            on_similar: when an edit looks like a stored one in other words and with another target (:meth:`similar`):
+                "warn" writes it beside that and logs a warning, "supersede" replaces the stored edit, "ignore" does not
+                look. A list decides for each edit by itself: the id of the stored edit that it replaces, or None.
             progress: called with (edits done, edits to write) as training goes on.
 
         Returns:
@@ -137,18 +143,28 @@ class Editor:
         Raises:
             EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded.
             ConflictError: for a conflict, with ``on_conflict="error"``.
+            EditNotFoundError: when a list of ids names an edit that is not active.
         """
-        if not isinstance(edits, Edit | Iterable) or isinstance(edits, str):
-            raise EditError(f"edits is {type(edits).__name__}: give Edit objects in a list.")
-        given = [edits] if isinstance(edits, Edit) else list(edits)
+        given = listed(edits)
         if on_conflict not in {"error", "supersede", "keep"}:
             raise EditError(f"on_conflict={on_conflict!r} is not valid: use 'error', 'supersede' or 'keep'.")
         check_list(given)
-        receipts = write(self._session, "edit", plan(given, self._session.history, on_conflict), progress)
-        for edit, receipt in zip(given, receipts, strict=True):
-            if not receipt.converged and receipt.action in {"added", "superseded"}:
-                _log.warning("Edit %d (%r) did not converge: loss %.3f.", receipt.id, edit.prompt, receipt.loss)
+        plans = plan_with_similar(self._session, given, on_conflict, on_similar)
+        receipts = write(self._session, "edit", plans, progress)
+        warn(given, receipts, resembling=on_similar == "warn")
         return receipts
+
+    def similar(self, edits: Sequence[Edit] | Edit) -> list[Similar | None]:
+        """For each edit the stored one that it seems to correct: the same fact in other words, with another target.
+
+        The gate decides: a wording of the edit must score above the setting ``similar_threshold`` at a wording of the
+        stored one, and both must name the same numbers. Edits whose very words are stored give None, because
+        ``on_conflict`` decides on them, and so do edits with the stored target. Nothing is changed.
+
+        Raises:
+            EditError: for a prompt that cannot be encoded.
+        """
+        return find_similar(self._session, listed(edits))
 
     def prepare(self) -> None:
         """Measure how the model reads, which the first edit otherwise does: seconds, once for each codebook."""
@@ -175,11 +191,7 @@ class Editor:
             EditNotFoundError: when no such edit is active.
             EditError: when the target is the same or cannot be encoded.
         """
-        old = self._session.history.get(number)
-        edit = Edit(old.prompt, target, old.rephrases if rephrases is None else rephrases)
-        plans = plan([edit], self._session.history, "supersede")
-        if not plans[0].written:
-            raise EditError(f"Edit {number} already answers {old.prompt!r} with {old.target!r}: give another target.")
+        plans = plan_replacement(self._session.history, number, target, rephrases)
         return write(self._session, "supersede", plans, None)[0]
 
     def remove(self, numbers: int | Iterable[int]) -> list[EditRecord]:
@@ -188,7 +200,7 @@ class Editor:
         Raises:
             EditNotFoundError: when one of them is not active; then none is removed.
         """
-        return remove(self._session, [numbers] if isinstance(numbers, int) else list(numbers))
+        return removing.remove(self._session, numbers)
 
     def undo(self) -> Undone:
         """Take back the last operation (edit, supersede or remove) that has not been taken back.
@@ -198,7 +210,7 @@ class Editor:
         Raises:
             EditError: when there is nothing left to undo.
         """
-        return undo(self._session)
+        return removing.undo(self._session)
 
     def edits(self) -> list[EditRecord]:
         """Active edits by id."""
@@ -327,7 +339,8 @@ class Editor:
 
         Args:
             path: a folder written by :meth:`save`, of the same model and the same settings but those of the gate
-                (alpha, beta, steps, epsilon, contrast, neighbours).
+                (alpha, beta, steps, epsilon, contrast, neighbours, margin,
+                similar_threshold).
 
         Raises:
             StoreError: when the folder is missing, truncated or altered.

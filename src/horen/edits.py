@@ -10,6 +10,7 @@ from typing import Literal
 from horen.errors import EditError
 
 OnConflict = Literal["error", "supersede", "keep"]
+OnSimilar = Literal["ignore", "warn", "supersede"] | Sequence[int | None]
 Action = Literal["added", "superseded", "kept", "unchanged"]
 
 
@@ -71,6 +72,8 @@ class Receipt:
         action: added, superseded (another edit was replaced), kept (the stored edit stays, this one was not
             written), or unchanged (the very same edit was already stored).
         replaced: ids of the edits that were superseded.
+        resembles: id of the stored edit with another wording and target that this one looked like, or None; it is
+            among ``replaced`` if it was superseded, and None where ``on_similar`` was "ignore".
     """
 
     id: int
@@ -80,6 +83,24 @@ class Receipt:
     reused: bool
     action: Action = "added"
     replaced: tuple[int, ...] = ()
+    resembles: int | None = None
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A stored edit that a new one seems to correct: it asks the same in other words and has another target.
+
+    Attributes:
+        id: of the stored edit.
+        prompt: the wording of it that is nearest: its prompt or one of its rephrases.
+        target: its target.
+        score: as the gate compares it, see :class:`Explanation`; greater than the setting ``similar_threshold``.
+    """
+
+    id: int
+    prompt: str
+    target: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +150,8 @@ class Explanation:
         raw_similarity: the same before it.
         score: the refined cosine less γ times that of the crowd around it (setting ``contrast``; γ = 0 leaves it).
         threshold: τ, which ``score`` must exceed.
-        fired: whether it does.
+        margin: by which ``similarity`` must lead that of the runner-up.
+        fired: whether both hold.
         runner_up: id of the nearest edit with another value, or None.
         runner_up_similarity: its cosine after the refinement, or None.
     """
@@ -143,6 +165,7 @@ class Explanation:
     raw_similarity: float | None
     score: float | None
     threshold: float
+    margin: float
     fired: bool
     runner_up: int | None
     runner_up_similarity: float | None

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from horen.session import Session
 
 # What decides whether a text wakes an edit; every other setting decides what its value is.
-_GATE = frozenset({"preset", "alpha", "beta", "steps", "epsilon", "contrast", "neighbours"})
+_GATE = frozenset(
+    {"preset", "alpha", "beta", "steps", "epsilon", "contrast", "neighbours", "margin", "similar_threshold"}
+)
 
 
 class KnownValues:

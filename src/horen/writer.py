@@ -6,23 +6,26 @@ interruption leaves both as they were.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from horen.config import HorenConfig
-from horen.edits import EditRecord, Receipt, Undone, same_text
+from horen.edits import Edit, EditRecord, Receipt, same_text
 from horen.memory import Codebook
 from horen.model.adapter import quiet
 from horen.model.prefix import Prefixes
 from horen.model.tail import Tail, bfloat16_is_fast
 from horen.plans import Plan
 from horen.session import Session
-from horen.store.history import Operation, now
+from horen.store.history import now
 from horen.training import Trained, packed, seeded, train_checked, train_values
 
 Progress = Callable[[int, int], None]
+
+_log = logging.getLogger("horen")
 
 
 def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress | None) -> list[Receipt]:
@@ -45,36 +48,16 @@ def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress
     return [_receipt(next(written) if item.written else session.history.get(item.stored[0]), item) for item in plans]
 
 
-def remove(session: Session, numbers: Sequence[int]) -> list[EditRecord]:
-    """Put edits to sleep as one operation of the history; see :meth:`horen.Editor.remove`."""
-    wanted = list(dict.fromkeys(numbers))
-    records = [session.history.get(number) for number in wanted]
-    if records:
-        operation = session.history.record("remove", removed=wanted)
-        try:
-            _settle(session, operation)
-        except BaseException:
-            _settle(session, operation)
-            raise
-    return records
-
-
-def undo(session: Session) -> Undone:
-    """Take back the last operation that has not been taken back; see :meth:`horen.Editor.undo`."""
-    operation, undone = session.history.undo()
-    try:
-        _settle(session, operation)
-    except BaseException:
-        _settle(session, operation)
-        raise
-    return undone
-
-
-def _settle(session: Session, operation: Operation) -> None:
-    """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
-    history = session.history
-    for number in (*(record.id for record in operation.added), *operation.removed):
-        session.codebook().set_awake(history.entries(number), history.is_active(number))
+def warn(edits: Sequence[Edit], receipts: Sequence[Receipt], *, resembling: bool) -> None:
+    """Log which edits did not converge and, with ``resembling``, which look like stored ones."""
+    for edit, receipt in zip(edits, receipts, strict=True):
+        if not receipt.converged and receipt.action in {"added", "superseded"}:
+            _log.warning("Edit %d (%r) did not converge: loss %.3f.", receipt.id, edit.prompt, receipt.loss)
+        if resembling and receipt.resembles is not None:
+            _log.warning(
+                "Edit %d (%r) looks like edit %d in other words: remove that one if it is out of date.",
+                *(receipt.id, edit.prompt, receipt.resembles),
+            )
 
 
 class _Trainer:
@@ -244,7 +227,9 @@ def _record(number: int, item: Plan, value: int, rows: range) -> EditRecord:
 
 def _receipt(record: EditRecord, item: Plan) -> Receipt:
     replaced = item.stored if item.written else ()
-    return Receipt(record.id, record.loss, record.steps, record.converged, record.reused, item.action, replaced)
+    return Receipt(
+        record.id, record.loss, record.steps, record.converged, record.reused, item.action, replaced, item.resembles
+    )
 
 
 def _start(prompt: str, size: int, config: HorenConfig) -> Tensor:

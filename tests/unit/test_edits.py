@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from horen import ConflictError, Edit, EditError
 from horen.edits import same_text
-from horen.plans import check_list, plan
+from horen.plans import check_list, listed, plan
 from horen.store.history import History
 
 
@@ -101,7 +101,7 @@ def test_lists_that_repeat_or_contradict_themselves(edits: list[Edit], match: st
 @pytest.mark.parametrize("item", [("a", "x"), {"prompt": "a"}, "a", None])
 def test_lists_of_something_else(item: Any):
     with pytest.raises(EditError, match=rf"Item 2 of the list is {type(item).__name__}, not an Edit"):
-        check_list([Edit("a", "x"), item])
+        listed([Edit("a", "x"), item])
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class CodebookMethod(Untouched):
         Raises:
             EditError: for a list whose rephrases contradict it, or an edit that cannot be encoded; nothing changed.
         """
-        self.editor.edit(latest(edits), on_conflict="supersede")
+        self.editor.edit(latest(edits), on_conflict="supersede", on_similar="ignore")
 
     def boundary(self, width: int) -> AbstractContextManager[None]:
         """Within the block the first ``width`` columns fed to the model are the prompt."""

@@ -171,7 +171,7 @@ def _show_explanation(found: Explanation) -> None:
     if found.edit_id is None or found.similarity is None or found.raw_similarity is None or found.score is None:
         show("  nearest    none: nothing is stored")
         return
-    sign, word = (">", "fired") if found.fired else ("<=", "did not fire")
+    word, sign = "fired" if found.fired else "did not fire", ">" if found.score > found.threshold else "<="
     show(f"  nearest    edit {found.edit_id}: {clean(found.prompt or '')} -> {clean(found.target or '')}")
     show(
         f"  {word}: score {found.score:.3f} {sign} threshold {found.threshold:.3f} (similarity {found.similarity:.3f}, "
@@ -180,7 +180,11 @@ def _show_explanation(found: Explanation) -> None:
     if found.words is not None and found.words != found.text:
         show(f"  read       {clean(found.words)}")
     if found.runner_up is not None and found.runner_up_similarity is not None:
-        show(f"  runner-up  edit {found.runner_up}: similarity {found.runner_up_similarity:.3f}")
+        close = not found.fired and found.score > found.threshold
+        show(
+            f"  runner-up  edit {found.runner_up}: similarity {found.runner_up_similarity:.3f}"
+            + (f", nearer than the margin of {found.margin:g}" if close else "")
+        )
 
 
 def _indented(answer: str) -> str:

@@ -10,7 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from horen.cli.options import AsJson, Device, Dtype, EditId, Folder, ModelPlace, OnConflict, Preset, WeightType
+from horen.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    EditId,
+    Folder,
+    ModelPlace,
+    OnConflict,
+    OnSimilar,
+    Preset,
+    WeightType,
+)
 from horen.cli.terminal import clean, counted, emit, listed, say, short, show, status
 from horen.cli.writing import Order, Outcome, write_file
 from horen.errors import ConfigError
@@ -21,10 +32,14 @@ FILE holds one edit a line, each with a prompt, a target and perhaps rephrases: 
 header row (.csv, .tsv; rephrases separated by |) or a JSON list (.json). All of it is checked before anything is
 applied. What is done is saved as it goes on: after Ctrl-C the same command continues.
 
+An edit of words that are stored with another target is a conflict (--on-conflict). One that says the same in other
+words is found by how near the model reads it to what was stored before (--on-similar); lines of one file never replace
+each other that way.
+
 \b
 Examples:
   horen edit facts.jsonl --into facts --model smollm2-135m-instruct
-  horen edit more.csv --into facts --on-conflict supersede
+  horen edit more.csv --into facts --on-conflict supersede --on-similar ask
 """
 
 IMPORT_HELP = """Write an exported file of edits into a codebook.
@@ -66,6 +81,14 @@ def edit(
         OnConflict,
         typer.Option("--on-conflict", help="When edits of one prompt disagree: refuse, take the later or the earlier."),
     ] = OnConflict.error,
+    on_similar: Annotated[
+        OnSimilar,
+        typer.Option(
+            "--on-similar",
+            help="When a line looks like a stored edit in other words but answers otherwise: write it without a word, "
+            "write it and say so, replace the stored edit, or ask (on a terminal; elsewhere say so).",
+        ),
+    ] = OnSimilar.warn,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")] = False,
     batch: Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Edits written as one operation.")] = 32,
     dtype: WeightType = Dtype.auto,
@@ -81,6 +104,7 @@ def edit(
         parse_settings(settings or []),
         calibration,
         on_conflict,
+        on_similar,
         skip_bad,
         batch,
         dtype.value,

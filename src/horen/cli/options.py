@@ -25,6 +25,15 @@ class OnConflict(StrEnum):
     keep = "keep"
 
 
+class OnSimilar(StrEnum):
+    """What to do with an edit that looks like a stored one in other words, with another answer."""
+
+    ignore = "ignore"
+    warn = "warn"
+    supersede = "supersede"
+    ask = "ask"
+
+
 class Dtype(StrEnum):
     """Types of a model's weights."""
 

@@ -7,14 +7,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horen.cli.checking import Skipped, as_edit, check_encodable, read_file, sort_by_history
+from horen.cli.likeness import replaced_by, resemblances
 from horen.cli.opening import model_of, new_editor, open_editor
-from horen.cli.options import OnConflict, Preset
+from horen.cli.options import OnConflict, OnSimilar, Preset
 from horen.cli.terminal import edit_bar, status
 from horen.config import HorenConfig
 from horen.edits import Receipt
@@ -44,6 +45,7 @@ class Order:
         settings: changes to them, as in the configuration.
         calibration: folder of how the model is read and gated, or None.
         on_conflict: what to do with contradictions in the file and with stored edits.
+        on_similar: what to do with lines that look like stored edits in other words.
         skip_bad: whether lines that cannot be used are left out.
         batch: edits in one operation.
         dtype: of the weights.
@@ -57,6 +59,7 @@ class Order:
     settings: dict[str, Any]
     calibration: Path | None
     on_conflict: OnConflict
+    on_similar: OnSimilar
     skip_bad: bool
     batch: int
     dtype: str
@@ -164,6 +167,10 @@ def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Out
     outcome.skipped.extend(skipped)
     if not pending and not outcome.receipts:
         raise DataError(f"{order.file} holds no edits that {outcome.model} can take: nothing was applied.")
+    alike = {}
+    if order.on_similar is not OnSimilar.ignore:
+        alike = resemblances(order.file, pending, {receipt.id for _, receipt in outcome.receipts}, editor)
+    replaced = replaced_by(order.on_similar, alike)
     before = len(editor.history())
     keeper = _Keeper(editor, order.folder)
     done: list[tuple[FileRecord, Receipt]] = []
@@ -174,9 +181,12 @@ def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Out
                 receipts = editor.edit(
                     [as_edit(record) for record in batch],
                     order.on_conflict.value,
+                    on_similar=_still_there([replaced.get(record.line) for record in batch], editor),
                     progress=lambda some, _, start=start: bar(start + some),  # type: ignore[misc]
                 )
-                done.extend(zip(batch, receipts, strict=True))
+                for record, receipt in zip(batch, receipts, strict=True):
+                    like = alike.get(record.line)
+                    done.append((record, replace(receipt, resembles=None if like is None else like.stored.id)))
                 bar(start + len(batch))
                 keeper.save_when_due()
     except KeyboardInterrupt:
@@ -192,6 +202,12 @@ def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Out
     outcome.operations = len(editor.history()) - before
     outcome.stored = len(editor.edits())
     return outcome
+
+
+def _still_there(numbers: Sequence[int | None], editor: Editor) -> list[int | None]:
+    """Ids of stored edits without those that an earlier batch of the file replaced already."""
+    active = {record.id for record in editor.edits()} if any(numbers) else set()
+    return [number if number in active else None for number in numbers]
 
 
 class _Keeper:

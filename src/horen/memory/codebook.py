@@ -21,7 +21,7 @@ class Match:
         similarity: cosine after refinement.
         raw_similarity: cosine before refinement.
         score: ``similarity`` less γ times the crowd's, which the threshold is compared with.
-        fired: whether ``score`` exceeds the threshold.
+        fired: whether ``score`` exceeds the threshold and ``similarity`` leads the runner-up's by the margin.
         runner_up: number of the nearest entry with another value, or None.
         runner_up_similarity: its cosine after refinement, or None.
     """
@@ -193,12 +193,14 @@ class Codebook:
         epsilon: float,
         contrast: float = 0.0,
         neighbours: int = 1,
+        margin: float = 0.0,
     ) -> list[Match]:
         """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list.
 
-        An entry fires where s − γ c > τ: s is its similarity and c the crowd's, the mean similarity of the nearest
-        ``neighbours`` entries with another value. A near miss is about as near to many entries as to its nearest one,
-        a paraphrase is not (the local scaling of nearest-neighbour search, as in CSLS, Conneau et al. 2018).
+        An entry fires where s − γ c > τ and s − s' ≥ m: s is its similarity, s' the runner-up's, and c the crowd's, the
+        mean similarity of the nearest ``neighbours`` entries with another value. A near miss is about as near to many
+        entries as to its nearest one, a paraphrase is not (the local scaling of nearest-neighbour search, as in CSLS,
+        Conneau et al. 2018).
 
         Args:
             queries: unit rows.
@@ -209,6 +211,7 @@ class Codebook:
             epsilon: where a query has arrived.
             contrast: γ ≥ 0; 0 compares the similarity itself.
             neighbours: size k of the crowd.
+            margin: m ≥ 0; a query that two values claim alike wakes neither. 0 lets the nearest fire.
         """
         if not len(self) or not len(queries):
             return []
@@ -239,7 +242,7 @@ class Codebook:
                 similarity=similarity,
                 raw_similarity=raw,
                 score=score,
-                fired=score > threshold,
+                fired=score > threshold and similarity - runner_similarity >= margin,
                 runner_up=None if runner < 0 else runner,
                 runner_up_similarity=None if runner < 0 else runner_similarity,
             )

@@ -149,3 +149,12 @@ def test_errors_within_a_conversation_are_told(book: Path, run: Run, monkeypatch
 
     monkeypatch.setattr(Editor, "chat", chat)
     assert run("chat", book, text="Who?\n").stderr == "Too long. (/reset starts over.)\n"
+
+
+def test_explain_says_when_the_margin_held_an_edit_back(tiny: Path, run: Run, ok: Ok):
+    ok("edit", write_jsonl(Path("edits.jsonl")), "--into", "held", "--model", tiny, "--set", "margin=2")
+    lines = run("ask", "held", CAPITAL, "--explain").stdout.splitlines()
+    assert lines[3].startswith("  did not fire: score")
+    assert " > threshold" in lines[3]
+    assert lines[4].startswith("  runner-up  edit ")
+    assert lines[4].endswith(", nearer than the margin of 2")

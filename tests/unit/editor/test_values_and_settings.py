@@ -234,3 +234,16 @@ def test_settings_of_routing(settings: dict[str, Any]):
     editor = quick_editor(**settings)
     assert editor.explain(EDITED).fired
     assert not editor.explain("Who wrote Hamlet?").raw_similarity > 0.97
+
+
+def test_a_margin_lets_a_prompt_that_two_edits_claim_pass():
+    editor = quick_editor(edits=[Edit(EDITED, "Rome"), Edit(OTHER, "Paris")], margin=2.0)
+    found = editor.explain(EDITED)
+    assert found.score is not None
+    assert found.score > found.threshold
+    assert (found.edit_id, found.margin, found.fired) == (1, 2.0, False)
+    changed = logits(editor.model, ids_of(EDITED))
+    with editor.disabled():
+        assert torch.equal(changed, logits(editor.model, ids_of(EDITED)))
+    editor.remove(2)
+    assert editor.explain(EDITED).fired

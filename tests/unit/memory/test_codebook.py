@@ -238,3 +238,36 @@ def test_contrast_lowers_the_score_by_the_crowd_and_leaves_the_similarity():
     assert contrasted.score == pytest.approx(0.9 - 0.5 * (0.7 + 0.5) / 2)
     assert not contrasted.fired
     assert codebook.match(query, contrast=0.4, **options)[0].fired
+
+
+def test_a_query_that_two_values_claim_alike_wakes_neither_within_the_margin():
+    codebook = Codebook(2, VALUE)
+    for cosine in (0.9, 0.9, 0.7):
+        # The first two share a value and so are no rivals.
+        value = codebook.add_value(torch.zeros(VALUE)) if codebook.entries != 1 else 0
+        codebook.add_entries(torch.tensor([[cosine, (1 - cosine**2) ** 0.5]]), value)
+    query = torch.tensor([[1.0, 0.0]])
+    options = OPTIONS | {"alpha": 0.0}
+    for margin, fires in ((0.0, True), (0.19, True), (0.21, False)):
+        assert codebook.match(query, margin=margin, **options)[0].fired is fires
+    codebook.set_awake([2], False)
+    assert codebook.match(query, margin=2.0, **options)[0].fired
+
+
+@given(
+    counts=st.lists(st.integers(1, 3), min_size=1, max_size=6),
+    seed=st.integers(0, 99),
+    margins=st.tuples(st.floats(0, 2), st.floats(0, 2)),
+)
+def test_a_greater_margin_never_fires_more_and_none_changes_nothing(
+    counts: list[int], seed: int, margins: tuple[float, float]
+):
+    codebook, queries = filled(counts, seed), unit(8, seed + 50)
+    options = OPTIONS | {"threshold": 0.2}
+    less, more = (codebook.match(queries, margin=margin, **options) for margin in sorted(margins))
+    for narrow, wide in zip(less, more, strict=True):
+        assert narrow.fired or not wide.fired
+        assert (narrow.entry, narrow.score, narrow.similarity) == (wide.entry, wide.score, wide.similarity)
+    plain = codebook.match(queries, **options)
+    assert [match.fired for match in plain] == [match.score > 0.2 for match in plain]
+    assert codebook.match(queries, margin=0.0, **options) == plain
