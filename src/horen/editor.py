@@ -11,7 +11,7 @@ from typing import Any, Self, overload
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import asking, saving
+from horen import asking, explaining, saving
 from horen.asking import Messages
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
@@ -274,22 +274,25 @@ class Editor:
         return asking.converse(self._session, messages, max_new_tokens, options)
 
     @overload
-    def explain(self, texts: str, *, chat: bool = False) -> Explanation: ...
+    def explain(self, texts: str, *, chat: bool = False, nearest: int = 5) -> Explanation: ...
     @overload
-    def explain(self, texts: list[str] | tuple[str, ...], *, chat: bool = False) -> list[Explanation]: ...
     def explain(
-        self, texts: str | list[str] | tuple[str, ...], *, chat: bool = False
+        self, texts: list[str] | tuple[str, ...], *, chat: bool = False, nearest: int = 5
+    ) -> list[Explanation]: ...
+    def explain(
+        self, texts: str | list[str] | tuple[str, ...], *, chat: bool = False, nearest: int = 5
     ) -> Explanation | list[Explanation]:
         """Say which edit a text comes nearest to, and whether it wakes it; one Explanation for one text.
 
         Args:
             texts: one text or several.
             chat: read them as user messages through the chat template.
+            nearest: how many of the nearest edits to tell of; 0 is quickest.
 
         Raises:
             EditError: for an empty text or one that does not fit the model's context.
         """
-        found = asking.explain(self._session, _texts(texts), chat=chat)
+        found = explaining.explain(self._session, _texts(texts), chat=chat, nearest=nearest)
         return found[0] if isinstance(texts, str) else found
 
     @contextmanager
