@@ -11,17 +11,17 @@ from typing import Any, Self, overload
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import asking, explaining, saving
+from horen import asking, explaining, saving, withdrawing
 from horen.asking import Messages
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, Explanation, OnConflict, Receipt, Undone
-from horen.errors import ConfigError, EditError, ModelError
+from horen.errors import EditError, ModelError
 from horen.known import KnownValues
 from horen.model.embedded import full_name
 from horen.model.loading import load_model
 from horen.plans import check_list, plan
-from horen.session import Session
+from horen.session import Session, check_parts
 from horen.settings import check_same
 from horen.store.history import Operation
 from horen.writer import Progress, write
@@ -56,18 +56,7 @@ class Editor:
         *,
         calibration: Calibration | str | os.PathLike[str] | None = None,
     ) -> None:
-        if not isinstance(model, PreTrainedModel):
-            raise ModelError(
-                f"The model is {type(model).__name__}, not a transformers model: pass one that was loaded, or use "
-                "Editor.from_pretrained(name)."
-            )
-        if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(
-                f"{type(tokenizer).__name__} is no fast tokenizer, which is needed to tell the user's words from the "
-                "scaffold: load it with AutoTokenizer.from_pretrained(…)."
-            )
-        if config is not None and not isinstance(config, HorenConfig):
-            raise ConfigError(f"config is {type(config).__name__}: give a HorenConfig, or None for the default.")
+        check_parts(model, tokenizer, config)
         if calibration is not None and not isinstance(calibration, Calibration):
             calibration = Calibration.load(calibration)
         self._session = Session(model, tokenizer, config or HorenConfig(), calibration)
@@ -185,17 +174,7 @@ class Editor:
         Raises:
             EditNotFoundError: when one of them is not active; then none is removed.
         """
-        history = self._session.history
-        wanted = [numbers] if isinstance(numbers, int) else list(dict.fromkeys(numbers))
-        records = [history.get(number) for number in wanted]
-        if records:
-            operation = history.record("remove", removed=wanted)
-            try:
-                self._settle(operation)
-            except BaseException:
-                self._settle(operation)
-                raise
-        return records
+        return withdrawing.remove(self._session, [numbers] if isinstance(numbers, int) else numbers)
 
     def undo(self) -> Undone:
         """Take back the last operation (edit, supersede or remove) that has not been taken back.
@@ -205,13 +184,7 @@ class Editor:
         Raises:
             EditError: when there is nothing left to undo.
         """
-        operation, undone = self._session.history.undo()
-        try:
-            self._settle(operation)
-        except BaseException:
-            self._settle(operation)
-            raise
-        return undone
+        return withdrawing.undo(self._session)
 
     def edits(self) -> list[EditRecord]:
         """Active edits by id."""
@@ -396,12 +369,6 @@ class Editor:
             editor.unwrap()
             raise
         return editor
-
-    def _settle(self, operation: Operation) -> None:
-        """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
-        history = self._session.history
-        for number in (*(record.id for record in operation.added), *operation.removed):
-            self._session.codebook().set_awake(history.entries(number), history.is_active(number))
 
 
 def _texts(given: str | Sequence[str]) -> Sequence[str]:

@@ -34,7 +34,7 @@ def test_an_edit_is_told_once_with_its_nearest_wording():
     editor = quick_editor(edits=EDITS)
     for text in (EDITED, REPHRASED):
         nearest = editor.explain(text, nearest=2).nearest
-        assert [near.prompt for near in nearest][0] == text
+        assert nearest[0].prompt == text
         assert len({near.edit_id for near in nearest}) == len(nearest) == 2
 
 
