@@ -6,12 +6,13 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Self, overload
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import asking, explaining, saving, withdrawing
+from horen import asking, explaining, plots, saving, withdrawing
 from horen.asking import Messages
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
@@ -267,6 +268,19 @@ class Editor:
         """
         found = explaining.explain(self._session, _texts(texts), chat=chat, nearest=nearest)
         return found[0] if isinstance(texts, str) else found
+
+    def plot(self, text: str, path: str | os.PathLike[str], *, chat: bool = False, nearest: int = 5) -> Explanation:
+        """Draw a text among the edits around it into a .png or .svg file, and explain it.
+
+        Beside their scores it shows the keys at their true angle from the query as it ended, and the way it came; see
+        :func:`horen.memory.azimuthal`. The arguments are those of :meth:`explain`. Needs the extra ``bench``.
+
+        Raises:
+            ModelError: when matplotlib is not installed.
+            DataError: when the file cannot be written, or has another suffix.
+            EditError: as :meth:`explain`, and when no edit is stored.
+        """
+        return plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from horen.memory.codebook import Codebook, Match, Surroundings
 from horen.memory.hopfield import Retrieval, energy, hopfield_step, retrieve, trajectory
 from horen.memory.keyspace import KeySpace
+from horen.memory.projection import azimuthal
 
 __all__ = [
     "Codebook",
@@ -10,6 +11,7 @@ __all__ = [
     "Match",
     "Retrieval",
     "Surroundings",
+    "azimuthal",
     "energy",
     "hopfield_step",
     "retrieve",
