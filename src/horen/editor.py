@@ -12,10 +12,11 @@ from typing import Any, Self, overload
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import asking, explaining, plots, saving, withdrawing
+from horen import asking, doctor, explaining, plots, saving, withdrawing
 from horen.asking import Messages
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
+from horen.diagnosis import Diagnosis
 from horen.edits import Edit, EditRecord, Explanation, OnConflict, Receipt, Undone
 from horen.errors import EditError, ModelError
 from horen.known import KnownValues
@@ -281,6 +282,15 @@ class Editor:
             EditError: as :meth:`explain`, and when no edit is stored.
         """
         return plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
+
+    def doctor(self, *, chat: bool = True, progress: Progress | None = None) -> Diagnosis:
+        """Check which stored edits would misroute now: route every prompt and rephrase anew, and propose what to do.
+
+        Args:
+            chat: read each of them as a user message too, where the tokenizer has a chat template.
+            progress: called with (readings done, readings to do).
+        """
+        return doctor.diagnose(self._session, chat=chat, progress=progress)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
