@@ -17,10 +17,11 @@ from horen.explaining import check_nearest, entries_of, explanation, route, surr
 from horen.memory import Surroundings, azimuthal
 from horen.session import Session
 
-_SIZE = (9.6, 4.2)
+_WIDTH, _LEAST_HEIGHT, _A_BAR = 9.6, 4.2, 0.5
 # So many entries further off are drawn too, to show what the prompt lies among.
 _FURTHER = 40
 _GREY = "#8a8f98"
+_ANY = 180
 _LABEL = 46
 # Where the names of the nearest edits stand, in points from their keys: close keys keep names apart.
 _ASIDE = ((8, 7), (-8, 7), (8, -7), (-8, -7))
@@ -37,7 +38,7 @@ def plot(session: Session, text: str, place: Path, *, chat: bool, nearest: int) 
         raise EditError("There is nothing to draw: no edit is stored.")
     around = surroundings(session, seen, entries_of(session, nearest) + _FURTHER)
     found = explanation(session, text, seen, around, nearest)
-    figure = drawing.new_figure(_SIZE)
+    figure = drawing.new_figure((_WIDTH, max(_LEAST_HEIGHT, _A_BAR * len(found.nearest))))
     figure.suptitle(_short(text, 90), color=INK, fontsize=10)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.05))
     owners = [session.history.owner(entry) for entry in around.entries.tolist()]
@@ -53,7 +54,8 @@ def _draw_map(
 ) -> None:
     """Keys at their angle from the query as it ended, and the way that it came."""
     steps = len(around.path) - 1
-    flat = torch.rad2deg(azimuthal(around.path[-1], torch.cat([keys, around.path[:-1]])))
+    *before, centre = around.path.cpu()  # not every device knows float64
+    flat = torch.rad2deg(azimuthal(centre, torch.stack([*keys.cpu(), *before])))
     places = flat[: len(keys)].tolist()
     way = [*flat[len(keys) :].tolist(), [0.0, 0.0]]
     shown = {near.edit_id: rank for rank, near in enumerate(found.nearest)}
@@ -72,9 +74,10 @@ def _draw_map(
     label = f"the prompt after {steps} step{'' if steps == 1 else 's'}"
     axes.scatter(0, 0, marker="x", s=40, color=INK, zorder=5, linewidths=1, label=label)
     reach = _reach(found, session.config.contrast)
-    widest = max([reach or 0, *(math.hypot(x, y) for x, y in places)])
+    widest = max(math.hypot(x, y) for x, y in places)
+    widest = max(widest, reach if reach < _ANY else 0, 1)
     _draw_rings(axes, widest)
-    if reach is not None:
+    if 0 < reach < _ANY:
         axes.plot(*_ring(reach), color=INK, linewidth=1, linestyle="--", label="the nearest fires within")
     axes.set(xlim=(-widest * 1.05, widest * 1.05), ylim=(-widest * 1.05, widest * 1.05), aspect="equal")
     axes.axis("off")
@@ -96,11 +99,10 @@ def _legend(axes: Any) -> None:
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
-def _reach(found: Explanation, contrast: float) -> float | None:
-    """The angle in degrees below which the nearest edit fires; None where it fires at any, or at none."""
+def _reach(found: Explanation, contrast: float) -> float:
+    """The angle in degrees below which the nearest edit fires: 0 where it fires at none, 180 where it does at any."""
     crowd = found.nearest[0].crowd if contrast else 0.0
-    least = found.threshold + contrast * crowd
-    return math.degrees(math.acos(least)) if -1 < least < 1 else None
+    return math.degrees(math.acos(max(-1.0, min(1.0, found.threshold + contrast * crowd))))
 
 
 def _draw_scores(axes: Any, found: Explanation) -> None:

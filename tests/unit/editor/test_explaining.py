@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 
-from horen import Edit, EditError
+from horen import Edit, EditError, plots
 from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, quick_editor
 
 HAMLET = "Who wrote Hamlet?"
@@ -54,3 +57,23 @@ def test_as_many_are_told_as_are_asked_for_and_there():
 def test_a_number_of_nearest_edits_that_makes_no_sense(nearest: object):
     with pytest.raises(EditError, match="nearest="):
         quick_editor().explain(EDITED, nearest=nearest)
+
+
+@pytest.mark.parametrize("settings", [{}, {"contrast": 0.9, "threshold": 0.6, "neighbours": 1}, {"threshold": -1.0}])
+def test_the_drawn_ring_is_where_the_nearest_edit_begins_to_fire(settings: dict[str, float]):
+    editor = quick_editor(edits=EDITS, **settings)
+    for told in (*editor.explain(list(PROMPTS)), *editor.explain(list(PROMPTS), chat=True)):
+        reach = plots._reach(told, editor.config.contrast)
+        angle = math.degrees(math.acos(min(told.nearest[0].similarities[-1], 1.0)))
+        assert told.fired == (angle < reach)
+
+
+def test_a_drawing_is_of_what_is_explained(tmp_path: Path):
+    editor = quick_editor(edits=EDITS, steps=3)
+    assert editor.plot(OTHER, tmp_path / "why.svg", nearest=2) == editor.explain(OTHER, nearest=2)
+    assert (tmp_path / "why.svg").stat().st_size > 1000
+    with pytest.raises(EditError, match="nothing to draw"):
+        editor.plot(OTHER, tmp_path / "none.svg", nearest=0)
+    editor.remove([2, 3])  # a lone key, and a centre that it lies upon
+    editor.plot(EDITED, str(tmp_path / "lone.png"))
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["lone.png", "why.svg"]
