@@ -41,6 +41,17 @@ def converse(session: Session, messages: Messages, max_new_tokens: int, options:
     return _answers(session, [row], max_new_tokens, options)[0]
 
 
+def texts_of(given: str | Sequence[str]) -> Sequence[str]:
+    """One text or several as a sequence.
+
+    Raises:
+        EditError: for anything else.
+    """
+    if not isinstance(given, str | Sequence):
+        raise EditError(f"Prompts must be text or a list of texts, not {type(given).__name__} ({given!r}).")
+    return [given] if isinstance(given, str) else given
+
+
 def encode(session: Session, text: str, *, chat: bool, room: int) -> list[int]:
     """Token ids of a plain prompt or, with ``chat``, of a single user message.
 

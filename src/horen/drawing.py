@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 from horen.errors import DataError, ModelError
-from horen.files import whole_file
+from horen.files import write_whole
 
 # After Okabe and Ito: told apart with any colour vision, and lightened or darkened to stand on white and on black.
 _COLOURS = ("#0b84c6", "#d55e00", "#009e73", "#cc79a7", "#c98a00", "#56a4d9", "#8a8f98", "#9b6bd3")
@@ -66,8 +67,9 @@ def save(figure: Any, place: Path) -> None:
     kind = place.suffix.lower().lstrip(".")
     # An SVG would carry the time otherwise, and no two would be alike.
     metadata = {"Date": None} if kind == "svg" else None
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=160, metadata=metadata)
     try:
-        with whole_file(place) as handle:
-            figure.savefig(cast("TextIO", handle).buffer, format=kind, dpi=160, metadata=metadata)
+        write_whole(place, drawn.getvalue())
     except OSError as error:
         raise DataError(f"{place} cannot be written ({error.strerror}): choose another place.") from error

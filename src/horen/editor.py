@@ -233,7 +233,7 @@ class Editor:
             EditError: for an empty prompt or one that does not fit the model's context.
             ModelError: with ``chat``, when the tokenizer has no chat template.
         """
-        texts = _texts(prompts)
+        texts = asking.texts_of(prompts)
         self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
         answers = asking.generate(self._session, texts, chat=chat, max_new_tokens=max_new_tokens, options=options)
         return answers[0] if isinstance(prompts, str) else answers
@@ -267,24 +267,24 @@ class Editor:
         Raises:
             EditError: for an empty text or one that does not fit the model's context.
         """
-        found = explaining.explain(self._session, _texts(texts), chat=chat, nearest=nearest)
+        found = explaining.explain(self._session, asking.texts_of(texts), chat=chat, nearest=nearest)
         return found[0] if isinstance(texts, str) else found
 
     def plot(self, text: str, path: str | os.PathLike[str], *, chat: bool = False, nearest: int = 5) -> Explanation:
         """Draw a text among the edits around it into a .png or .svg file, and explain it.
 
-        Beside their scores it shows the keys at their true angle from the query as it ended, and the way it came; see
-        :func:`horen.memory.azimuthal`. The arguments are those of :meth:`explain`. Needs the extra ``bench``.
+        Keys stand at their true angle from the query as it ended (:func:`horen.memory.azimuthal`), with the way it came
+        and the edits' scores. The arguments are those of :meth:`explain`.
 
         Raises:
-            ModelError: when matplotlib is not installed.
+            ModelError: when matplotlib (extra ``bench``) is not installed.
             DataError: when the file cannot be written, or has another suffix.
-            EditError: as :meth:`explain`, and when no edit is stored.
+            EditError: also when no edit is stored.
         """
         return plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
 
     def doctor(self, *, chat: bool = True, progress: Progress | None = None) -> Diagnosis:
-        """Check which stored edits would misroute now: route every prompt and rephrase anew, and propose what to do.
+        """Route every stored prompt and rephrase anew, to find edits that would misroute now and what to do about them.
 
         Args:
             chat: read each of them as a user message too, where the tokenizer has a chat template.
@@ -393,9 +393,3 @@ class Editor:
             editor.unwrap()
             raise
         return editor
-
-
-def _texts(given: str | Sequence[str]) -> Sequence[str]:
-    if not isinstance(given, str | Sequence):
-        raise EditError(f"Prompts must be text or a list of texts, not {type(given).__name__} ({given!r}).")
-    return [given] if isinstance(given, str) else given
