@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from horen._version import __version__
 from horen.config import HorenConfig
-from horen.edits import Edit, EditRecord, Explanation, Receipt, Similar, Undone
+from horen.diagnosis import Diagnosis, Finding, Reading
+from horen.edits import Edit, EditRecord, Explanation, Near, Receipt, Similar, Undone
 from horen.errors import (
     ConfigError,
     ConflictError,
@@ -24,16 +25,20 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "DataError",
+    "Diagnosis",
     "Edit",
     "EditError",
     "EditNotFoundError",
     "EditRecord",
     "Editor",
     "Explanation",
+    "Finding",
     "HorenConfig",
     "HorenError",
     "MismatchError",
     "ModelError",
+    "Near",
+    "Reading",
     "Receipt",
     "Similar",
     "StoreError",

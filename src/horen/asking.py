@@ -1,4 +1,4 @@
-"""Asking a wrapped model: plain text, chat, and why an edit fires or does not."""
+"""Asking a wrapped model, in plain text and in chat."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 
-from horen.edits import EditRecord, Explanation, check_encodable, same_text
+from horen.edits import check_encodable, same_text
 from horen.errors import EditError, ModelError
-from horen.model.adapter import Routed
 from horen.model.contexts import greedy
 from horen.model.padding import left_padded
-from horen.model.prompts import Placed
 from horen.session import Session
 
 Messages = Sequence[Mapping[str, str]]
@@ -24,7 +22,7 @@ def generate(
     session: Session, prompts: Sequence[str], *, chat: bool, max_new_tokens: int, options: Mapping[str, Any]
 ) -> list[str]:
     """Answers to plain prompts or, with ``chat``, to single user messages; see :meth:`horen.Editor.generate`."""
-    rows = [_encode(session, text, chat=chat, room=max_new_tokens) for text in prompts]
+    rows = [encode(session, text, chat=chat, room=max_new_tokens) for text in prompts]
     return _answers(session, rows, max_new_tokens, options)
 
 
@@ -43,54 +41,24 @@ def converse(session: Session, messages: Messages, max_new_tokens: int, options:
     return _answers(session, [row], max_new_tokens, options)[0]
 
 
-def explain(session: Session, texts: Sequence[str], *, chat: bool) -> list[Explanation]:
-    """Where each text is routed; see :meth:`horen.Editor.explain`."""
-    explanations: list[Explanation] = []
-    for start in range(0, len(texts), _BATCH):
-        batch = texts[start : start + _BATCH]
-        rows = [_encode(session, text, chat=chat, room=0) for text in batch]
-        # The last prompt is the one that an answer would follow.
-        places = [Placed(i, 0, tuple(row), session.reader.read(row, len(row))[-1]) for i, row in enumerate(rows)]
-        adapter = session.adapter
-        routed: list[Routed] = []
-        if len(session.history):
-            features = adapter.features(rows, [place.prompt.spans for place in places])
-            routed = adapter.route(places, features)
-        found = {route.place.row: route for route in routed}
-        explanations.extend(_explanation(session, text, found.get(i)) for i, text in enumerate(batch))
-    return explanations
+def texts_of(given: str | Sequence[str]) -> Sequence[str]:
+    """One text or several as a sequence.
+
+    Raises:
+        EditError: for anything else.
+    """
+    if not isinstance(given, str | Sequence):
+        raise EditError(f"Prompts must be text or a list of texts, not {type(given).__name__} ({given!r}).")
+    return [given] if isinstance(given, str) else given
 
 
-def _explanation(session: Session, text: str, route: Routed | None) -> Explanation:
-    threshold, margin = session.config.threshold, session.config.margin
-    record = session.history.owner(route.match.entry) if route is not None else None
-    if route is None or record is None:
-        return Explanation(text, None, None, None, None, None, None, None, threshold, margin, False, None, None)
-    match = route.match
-    runner = session.history.owner(match.runner_up) if match.runner_up is not None else None
-    return Explanation(
-        text=text,
-        words=session.reader.text(route.place.ids, route.span),
-        edit_id=record.id,
-        prompt=_wording(record, match.entry),
-        target=record.target,
-        similarity=match.similarity,
-        raw_similarity=match.raw_similarity,
-        score=match.score,
-        threshold=threshold,
-        margin=margin,
-        fired=match.fired,
-        runner_up=None if runner is None else runner.id,
-        runner_up_similarity=None if runner is None else match.runner_up_similarity,
-    )
+def encode(session: Session, text: str, *, chat: bool, room: int) -> list[int]:
+    """Token ids of a plain prompt or, with ``chat``, of a single user message.
 
-
-def _wording(record: EditRecord, entry: int) -> str:
-    wordings = list(dict.fromkeys((record.prompt, *record.rephrases)))
-    return wordings[record.entries.index(entry)]
-
-
-def _encode(session: Session, text: str, *, chat: bool, room: int) -> list[int]:
+    Raises:
+        EditError: for an empty prompt, or one that leaves no ``room`` for so many tokens in the model's context.
+        ModelError: with ``chat``, when the tokenizer has no chat template.
+    """
     if not isinstance(text, str):
         raise EditError(f"A prompt must be text, not {type(text).__name__} ({text!r}).")
     if not same_text(text):

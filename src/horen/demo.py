@@ -259,7 +259,7 @@ class _Run:
         flat = [(number, text) for number, group in enumerate(texts) for text in group]
         asked = [text for _, text in flat]
         answers = self._ask(self._editor, asked, phase, chat=chat)
-        routes = self._editor.explain(asked, chat=chat)
+        routes = self._editor.explain(asked, chat=chat, nearest=0)
         probes = []
         for i, (number, text) in enumerate(flat):
             old = None if before is None else before[i]

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Self, overload
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import asking, removing, saving
-from horen.asking import Messages
+from horen import removing, saving
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
-from horen.edits import Edit, EditRecord, Explanation, OnConflict, OnSimilar, Receipt, Similar, Undone
-from horen.errors import ConfigError, EditError, ModelError
+from horen.edits import Edit, EditRecord, OnConflict, OnSimilar, Receipt, Similar, Undone
+from horen.errors import EditError, ModelError
 from horen.known import KnownValues
 from horen.model.adapter import quiet
 from horen.model.embedded import full_name
 from horen.model.loading import load_model
 from horen.plans import check_list, listed, plan_replacement
 from horen.rekeying import Kept, rekeyed, swap
-from horen.session import Session
+from horen.session import Session, check_parts
 from horen.settings import check_same
 from horen.similar import find_similar, plan_with_similar
-from horen.store.history import Operation
+from horen.wrapped import Wrapped
 from horen.writer import Progress, warn, write
 
 
-class Editor:
+class Editor(Wrapped):
     """Corrects what a causal language model knows, one fact after another, without touching its weights.
 
     Wrapping puts hooks on ``model``: its own ``forward`` and ``generate`` apply the edits from then on, until
@@ -56,21 +54,10 @@ class Editor:
         *,
         calibration: Calibration | str | os.PathLike[str] | None = None,
     ) -> None:
-        if not isinstance(model, PreTrainedModel):
-            raise ModelError(
-                f"The model is {type(model).__name__}, not a transformers model: pass one that was loaded, or use "
-                "Editor.from_pretrained(name)."
-            )
-        if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(
-                f"{type(tokenizer).__name__} is no fast tokenizer, which is needed to tell the user's words from the "
-                "scaffold: load it with AutoTokenizer.from_pretrained(…)."
-            )
-        if config is not None and not isinstance(config, HorenConfig):
-            raise ConfigError(f"config is {type(config).__name__}: give a HorenConfig, or None for the default.")
+        check_parts(model, tokenizer, config)
         if calibration is not None and not isinstance(calibration, Calibration):
             calibration = Calibration.load(calibration)
-        self._session = Session(model, tokenizer, config or HorenConfig(), calibration)
+        super().__init__(Session(model, tokenizer, config or HorenConfig(), calibration))
         self._session.wrap()
 
     @classmethod
@@ -101,21 +88,6 @@ class Editor:
         editor = cls(model, tokenizer, config, calibration=calibration)
         editor._session.source = full_name(name)
         return editor
-
-    @property
-    def model(self) -> PreTrainedModel:
-        """The wrapped transformers model."""
-        return self._session.model
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's tokenizer."""
-        return self._session.tokenizer
-
-    @property
-    def config(self) -> HorenConfig:
-        """The settings."""
-        return self._session.config
 
     def edit(
         self,
@@ -212,98 +184,6 @@ class Editor:
         """
         return removing.undo(self._session)
 
-    def edits(self) -> list[EditRecord]:
-        """Active edits by id."""
-        return self._session.history.active()
-
-    def get(self, number: int) -> EditRecord:
-        """The active edit of an id.
-
-        Raises:
-            EditNotFoundError: when there is none.
-        """
-        return self._session.history.get(number)
-
-    def history(self) -> tuple[Operation, ...]:
-        """Every operation since the codebook was new, oldest first, undone ones and undos included."""
-        return self._session.history.operations
-
-    @overload
-    def generate(self, prompts: str, max_new_tokens: int = 24, *, chat: bool = False, **options: Any) -> str: ...
-    @overload
-    def generate(
-        self, prompts: list[str] | tuple[str, ...], max_new_tokens: int = 24, *, chat: bool = False, **options: Any
-    ) -> list[str]: ...
-    def generate(
-        self,
-        prompts: str | list[str] | tuple[str, ...],
-        max_new_tokens: int = 24,
-        *,
-        chat: bool = False,
-        **options: Any,
-    ) -> str | list[str]:
-        """Continue plain texts, greedily unless ``options`` say otherwise.
-
-        Args:
-            prompts: one text, or several that are run in padded batches.
-            max_new_tokens: budget of an answer; it ends earlier at its natural end.
-            chat: ask each text as a user message through the model's chat template.
-            options: passed to transformers' ``generate``.
-
-        Returns:
-            The new text alone, without surrounding white space: a list for a list, one text for one.
-
-        Raises:
-            EditError: for an empty prompt or one that does not fit the model's context.
-            ModelError: with ``chat``, when the tokenizer has no chat template.
-        """
-        texts = _texts(prompts)
-        self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
-        answers = asking.generate(self._session, texts, chat=chat, max_new_tokens=max_new_tokens, options=options)
-        return answers[0] if isinstance(prompts, str) else answers
-
-    def chat(self, messages: Messages, max_new_tokens: int = 256, **options: Any) -> str:
-        """Answer a conversation (messages with role and content) through the model's chat template.
-
-        Raises:
-            ModelError: when the tokenizer has no chat template.
-            EditError: when the conversation is empty or does not fit the model's context.
-        """
-        self._session.adapter  # noqa: B018
-        return asking.converse(self._session, messages, max_new_tokens, options)
-
-    @overload
-    def explain(self, texts: str, *, chat: bool = False) -> Explanation: ...
-    @overload
-    def explain(self, texts: list[str] | tuple[str, ...], *, chat: bool = False) -> list[Explanation]: ...
-    def explain(
-        self, texts: str | list[str] | tuple[str, ...], *, chat: bool = False
-    ) -> Explanation | list[Explanation]:
-        """Say which edit a text comes nearest to, and whether it wakes it; one Explanation for one text.
-
-        Args:
-            texts: one text or several.
-            chat: read them as user messages through the chat template.
-
-        Raises:
-            EditError: for an empty text or one that does not fit the model's context.
-        """
-        found = asking.explain(self._session, _texts(texts), chat=chat)
-        return found[0] if isinstance(texts, str) else found
-
-    @contextmanager
-    def disabled(self) -> Iterator[None]:
-        """The untouched model within the block, in this thread."""
-        with self._session.adapter.disabled():
-            yield
-
-    def prompt_end(self, width: int) -> AbstractContextManager[None]:
-        """A context in which the first ``width`` columns fed to the model are the prompt and the rest is an answer.
-
-        For callers that run ``model(**inputs)`` on a prompt and its answer together, without labels.
-        """
-        return self._session.adapter.boundary(width)
-
     def unwrap(self) -> PreTrainedModel:
         """Take every hook off and return the model as it was; the editor can be saved but no longer asked."""
         self._session.unwrap()
@@ -369,11 +249,6 @@ class Editor:
         swap(old, new)
         self._session = new
 
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes that the codebook takes in memory; removed and superseded edits, which undo can wake, included."""
-        return self._session.codebook().nbytes if self.history() else 0
-
     @classmethod
     def load(
         cls,
@@ -414,9 +289,3 @@ class Editor:
             editor.unwrap()
             raise
         return editor
-
-
-def _texts(given: str | Sequence[str]) -> Sequence[str]:
-    if not isinstance(given, str | Sequence):
-        raise EditError(f"Prompts must be text or a list of texts, not {type(given).__name__} ({given!r}).")
-    return [given] if isinstance(given, str) else given

@@ -137,6 +137,28 @@ class EditRecord:
 
 
 @dataclass(frozen=True)
+class Near:
+    """One of the edits that a text comes near to.
+
+    Attributes:
+        edit_id: its number.
+        prompt: the wording of it that is nearest: its prompt or one of its rephrases.
+        target: its target.
+        similarities: T + 1 cosines of query and key, as the query came and after each of T Hopfield steps.
+        crowd: mean cosine of the nearest entries with another value, after the last step (setting ``neighbours``).
+        score: the last similarity less γ times the crowd's: what the threshold is compared with if this edit is the
+            nearest.
+    """
+
+    edit_id: int
+    prompt: str
+    target: str
+    similarities: tuple[float, ...]
+    crowd: float
+    score: float
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why a text wakes an edit, or why it does not.
 
@@ -154,6 +176,7 @@ class Explanation:
         fired: whether both hold.
         runner_up: id of the nearest edit with another value, or None.
         runner_up_similarity: its cosine after the refinement, or None.
+        nearest: as many of the nearest edits as were asked for, the nearest first; only that one can fire.
     """
 
     text: str
@@ -169,6 +192,7 @@ class Explanation:
     fired: bool
     runner_up: int | None
     runner_up_similarity: float | None
+    nearest: tuple[Near, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -154,3 +154,19 @@ class Session:
         """Length P of a value of this model."""
         size = self._adapter.layout.hidden_size
         return size if self.config.value == "vector" else 2 * self.config.lora_rank * size
+
+
+def check_parts(model: object, tokenizer: object, config: object) -> None:
+    """Raise what :class:`horen.Editor` raises for what is no model, no fast tokenizer or no settings."""
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(
+            f"The model is {type(model).__name__}, not a transformers model: pass one that was loaded, or use "
+            "Editor.from_pretrained(name)."
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"{type(tokenizer).__name__} is no fast tokenizer, which is needed to tell the user's words from the "
+            "scaffold: load it with AutoTokenizer.from_pretrained(…)."
+        )
+    if config is not None and not isinstance(config, HorenConfig):
+        raise ConfigError(f"config is {type(config).__name__}: give a HorenConfig, or None for the default.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from horen.asking import explain
 from horen.edits import Edit, Explanation, OnConflict, OnSimilar, Similar, same_text
 from horen.errors import EditError
+from horen.explaining import explain
 from horen.model.adapter import quiet
 from horen.plans import Plan, plan
 from horen.session import Session
@@ -61,7 +61,7 @@ def _found(session: Session, plans: Sequence[Plan]) -> list[Similar | None]:
         return [None] * len(plans)
     texts = {id(item): list(dict.fromkeys((item.edit.prompt, *item.edit.rephrases))) for item in fresh}
     with quiet(session.adapter):
-        seen = iter(explain(session, [text for some in texts.values() for text in some], chat=False))
+        seen = iter(explain(session, [text for some in texts.values() for text in some], chat=False, nearest=0))
     met = {number for item in plans for number in item.stored}
     found: list[Similar | None] = []
     for item in plans:

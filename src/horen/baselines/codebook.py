@@ -56,7 +56,7 @@ class CodebookMethod(Untouched):
     def routes(self, prompts: Sequence[str]) -> list[Route]:
         """Where prompts go; the score is what the threshold is compared with, −inf while nothing is stored."""
         found = []
-        for seen in self.editor.explain(list(prompts)):
+        for seen in self.editor.explain(list(prompts), nearest=0):
             if seen.edit_id is None or seen.score is None:
                 found.append(Route(None, -math.inf, False))
             else:

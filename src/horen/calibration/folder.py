@@ -26,7 +26,7 @@ from horen.model.fingerprint import difference, fingerprint
 _FORMAT = 1
 _DOCUMENT = "calibration.json"
 _SPACE = ("read_sites", "encoder", "read_share", "read_weight", "key_space", "feature_power", "key_dimension", "scope")
-_GATE = ("alpha", "beta", "steps", "epsilon", "threshold", "contrast", "neighbours")
+_GATE = ("alpha", "beta", "steps", "epsilon", "threshold", "contrast", "neighbours", "margin")
 #: What a calibration decides; every other setting stays the user's.
 SETTINGS = (*_SPACE, *_GATE)
 

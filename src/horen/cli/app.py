@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, calibrate, demo, edit, models, rekey, stored
+from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, models, rekey, stored
 from horen.cli.terminal import fail, say
 from horen.errors import HorenError
 
@@ -42,6 +42,8 @@ for _command, _name, _help in (
     (edit.edit, "edit", edit.EDIT_HELP),
     (ask.ask, "ask", None),
     (ask.chat, "chat", None),
+    (explain.explain, "explain", None),
+    (doctor.doctor, "doctor", None),
     (stored.list_edits, "list", None),
     (stored.show_edit, "show", None),
     (edit.supersede, "supersede", None),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from horen.cli.explain import show_decision
 from horen.cli.opening import open_editor
 from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, TokenBudget, WeightType
 from horen.cli.terminal import clean, emit, say, show, status
-from horen.edits import Explanation
 from horen.errors import EditError, ModelError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def ask(
         if untouched is not None:
             show(f"  untouched  {_indented(untouched[i])}")
         if explanations is not None:
-            _show_explanation(explanations[i])
+            show_decision(explanations[i], editor.config)
 
 
 def chat(
@@ -147,7 +147,7 @@ class _Conversation:
         if self._as_json:
             emit(dataclasses.asdict(explanation), indent=None)
         else:
-            _show_explanation(explanation)
+            show_decision(explanation, self._editor.config)
 
 
 def _lines() -> Iterator[str]:
@@ -165,26 +165,6 @@ def _lines() -> Iterator[str]:
             say("")
             return
         yield line.strip()
-
-
-def _show_explanation(found: Explanation) -> None:
-    if found.edit_id is None or found.similarity is None or found.raw_similarity is None or found.score is None:
-        show("  nearest    none: nothing is stored")
-        return
-    word, sign = "fired" if found.fired else "did not fire", ">" if found.score > found.threshold else "<="
-    show(f"  nearest    edit {found.edit_id}: {clean(found.prompt or '')} -> {clean(found.target or '')}")
-    show(
-        f"  {word}: score {found.score:.3f} {sign} threshold {found.threshold:.3f} (similarity {found.similarity:.3f}, "
-        f"raw {found.raw_similarity:.3f})"
-    )
-    if found.words is not None and found.words != found.text:
-        show(f"  read       {clean(found.words)}")
-    if found.runner_up is not None and found.runner_up_similarity is not None:
-        close = not found.fired and found.score > found.threshold
-        show(
-            f"  runner-up  edit {found.runner_up}: similarity {found.runner_up_similarity:.3f}"
-            + (f", nearer than the margin of {found.margin:g}" if close else "")
-        )
 
 
 def _indented(answer: str) -> str:

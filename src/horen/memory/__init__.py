@@ -1,7 +1,19 @@
 """The associative memory: knows tensors and nothing of models, tokenizers or files."""
 
-from horen.memory.codebook import Codebook, Match
-from horen.memory.hopfield import Retrieval, energy, hopfield_step, retrieve
+from horen.memory.codebook import Codebook, Match, Surroundings
+from horen.memory.hopfield import Retrieval, energy, hopfield_step, retrieve, trajectory
 from horen.memory.keyspace import KeySpace
+from horen.memory.projection import azimuthal
 
-__all__ = ["Codebook", "KeySpace", "Match", "Retrieval", "energy", "hopfield_step", "retrieve"]
+__all__ = [
+    "Codebook",
+    "KeySpace",
+    "Match",
+    "Retrieval",
+    "Surroundings",
+    "azimuthal",
+    "energy",
+    "hopfield_step",
+    "retrieve",
+    "trajectory",
+]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from horen.memory.hopfield import retrieve
+from horen.memory.hopfield import crowd, nearest_others, retrieve, trajectory
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,25 @@ class Match:
     fired: bool
     runner_up: int | None
     runner_up_similarity: float | None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What lies around one query, the entry nearest to the refined query first.
+
+    Attributes:
+        path: [T + 1, d_k] the query as it came and after each Hopfield step.
+        entries: [n] int64 numbers of awake entries.
+        similarities: [T + 1, n] their cosines with the path's points.
+        crowds: [n] for each of them the mean cosine of the nearest entries with another value, after the last step.
+        scores: [n] what the threshold would be compared with if that entry were the nearest.
+    """
+
+    path: Tensor
+    entries: Tensor
+    similarities: Tensor
+    crowds: Tensor
+    scores: Tensor
 
 
 class _Table:
@@ -248,3 +267,42 @@ class Codebook:
             )
             for entry, value, similarity, raw, score, runner, runner_similarity in zip(*columns, strict=True)
         ]
+
+    def surroundings(
+        self,
+        query: Tensor,
+        count: int,
+        *,
+        alpha: float,
+        beta: float,
+        steps: int,
+        epsilon: float,
+        contrast: float = 0.0,
+        neighbours: int = 1,
+    ) -> Surroundings:
+        """The ``count`` awake entries that a unit query [d_k] ends nearest to, and how it gets there.
+
+        The scores are those of :meth:`match`, which also says what the settings are; fewer entries are given where
+        fewer are awake.
+
+        Raises:
+            ValueError: when no entry is awake.
+        """
+        if not len(self):
+            raise ValueError("The codebook is empty: there is nothing around a query.")
+        awake = None if len(self) == self.entries else self._awake.rows
+        path = trajectory(
+            query[None], self.keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake
+        ).squeeze(1)
+        cosines = path @ self.keys.T
+        if awake is not None:
+            cosines = cosines.masked_fill(~awake, -torch.inf)
+        # Among equals the first, as match has it.
+        entries = cosines[-1].argsort(descending=True, stable=True)[: min(count, len(self))]
+        # One entry at a time: as a batch it would take count × N numbers.
+        around = [
+            nearest_others(cosines[-1:], self.value_of, own[None], neighbours)[0] for own in self.value_of[entries]
+        ]
+        crowds = torch.cat([crowd(nearest, neighbours) for nearest in around])
+        similarities = cosines[:, entries]
+        return Surroundings(path, entries, similarities, crowds, similarities[-1] - contrast * crowds)

@@ -5,6 +5,7 @@ Equations: arXiv 2605.08143 (normalized Hopfield retrieval) and Ramsauer et al. 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -92,17 +93,66 @@ def retrieve(
         neighbours: size k ≥ 1 of the crowd.
         awake: [N] bool, the keys that take part (at least one); None for all.
     """
-    refined = query
-    moving = torch.ones(query.shape[0], 1, dtype=torch.bool, device=query.device)
-    for _ in range(steps if alpha > 0 else 0):
-        moved, readout = hopfield_step(refined, keys, alpha=alpha, beta=beta, awake=awake)
-        moving = moving & ((readout - refined).norm(dim=-1, keepdim=True) >= epsilon)
-        refined = torch.where(moving, moved, refined)
+    *_, refined = _states(query, keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake)
     scores = _scores(refined, keys, awake)
     similarity, index = scores.max(dim=-1)
     raw = (query * keys[index]).sum(-1)
-    others = scores.masked_fill(labels[None, :] == labels[index][:, None], -torch.inf)
-    nearest, order = others.topk(min(neighbours, len(keys)), dim=-1)
+    nearest, order = nearest_others(scores, labels, labels[index], neighbours)
     runner = torch.where(nearest[:, 0].isneginf(), -1, order[:, 0])
-    crowd = nearest.clamp(min=0).sum(-1) / neighbours
-    return Retrieval(index, similarity, raw, runner, nearest[:, 0], crowd)
+    return Retrieval(index, similarity, raw, runner, nearest[:, 0], crowd(nearest, neighbours))
+
+
+def trajectory(
+    query: Tensor,
+    keys: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    steps: int,
+    epsilon: float,
+    awake: Tensor | None = None,
+) -> Tensor:
+    """Where the Hopfield steps of :func:`retrieve` take each query, which also says what the arguments are.
+
+    Returns:
+        [steps + 1, B, d]: the queries as they came and after each step; one that stopped early stays where it is.
+    """
+    states = _states(query, keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake)
+    return torch.stack(list(states))
+
+
+def nearest_others(scores: Tensor, labels: Tensor, own: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
+    """The nearest keys with another label than one's own.
+
+    Args:
+        scores: [B, N] cosines.
+        labels: [N] int64.
+        own: [B] int64.
+        neighbours: k ≥ 1.
+
+    Returns:
+        Their cosines in falling order, −inf where there is none, and their indices: both [B, min(k, N)].
+    """
+    others = scores.masked_fill(labels[None, :] == own[:, None], -torch.inf)
+    nearest, order = others.topk(min(neighbours, scores.shape[-1]), dim=-1)
+    return nearest, order
+
+
+def crowd(nearest: Tensor, neighbours: int) -> Tensor:
+    """Mean [B] of the ``neighbours`` cosines [B, k] nearest; a missing or a negative one counts as 0."""
+    return nearest.clamp(min=0).sum(-1) / neighbours
+
+
+def _states(
+    query: Tensor, keys: Tensor, *, alpha: float, beta: float, steps: int, epsilon: float, awake: Tensor | None
+) -> Iterator[Tensor]:
+    """The queries [B, d] as they came and after each step."""
+    refined = query
+    yield refined
+    moving = torch.ones(query.shape[0], 1, dtype=torch.bool, device=query.device)
+    for _ in range(steps):
+        if alpha > 0:
+            moved, readout = hopfield_step(refined, keys, alpha=alpha, beta=beta, awake=awake)
+            moving = moving & ((readout - refined).norm(dim=-1, keepdim=True) >= epsilon)
+            refined = torch.where(moving, moved, refined)
+        yield refined

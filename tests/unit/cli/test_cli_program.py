@@ -22,6 +22,8 @@ COMMANDS = [
     "edit",
     "ask",
     "chat",
+    "explain",
+    "doctor",
     "list",
     "show",
     "supersede",

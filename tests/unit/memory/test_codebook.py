@@ -271,3 +271,49 @@ def test_a_greater_margin_never_fires_more_and_none_changes_nothing(
     plain = codebook.match(queries, **options)
     assert [match.fired for match in plain] == [match.score > 0.2 for match in plain]
     assert codebook.match(queries, margin=0.0, **options) == plain
+
+
+@given(st.integers(0, 50), st.sampled_from([0.0, 0.4]), st.integers(1, 4), st.sets(st.integers(0, 5), max_size=4))
+def test_surroundings_tell_what_match_decides(seed: int, contrast: float, neighbours: int, asleep: set[int]):
+    codebook, queries = filled([2, 1, 3], seed), unit(4, seed + 99)
+    codebook.set_awake(asleep, False)
+    settings = {**OPTIONS, "contrast": contrast, "neighbours": neighbours}
+    found = codebook.match(queries, **settings)
+    del settings["threshold"]
+    for query, match in zip(queries, found, strict=True):
+        around = codebook.surroundings(query, 10, **settings)
+        assert sorted(around.entries.tolist()) == sorted({0, 1, 2, 3, 4, 5} - asleep)
+        assert around.similarities.shape == (3, 6 - len(asleep))
+        assert around.similarities[-1].tolist() == sorted(around.similarities[-1].tolist(), reverse=True)
+        assert int(around.entries[0]) == match.entry
+        assert float(around.similarities[0, 0]) == pytest.approx(match.raw_similarity, abs=1e-6)
+        assert float(around.similarities[-1, 0]) == pytest.approx(match.similarity, abs=1e-6)
+        assert float(around.scores[0]) == pytest.approx(match.score, abs=1e-6)
+        torch.testing.assert_close(around.path @ codebook.keys[around.entries].T, around.similarities)
+
+
+def test_surroundings_score_every_entry_against_its_own_crowd():
+    codebook = Codebook(2, VALUE)
+    cosines = torch.tensor([0.9, 0.8, 0.6])
+    keys = torch.stack([cosines, (1 - cosines.square()).sqrt()], dim=-1)
+    for key in keys:
+        codebook.add_entries(key[None], codebook.add_value(torch.zeros(VALUE)))
+    still = {"alpha": 0.0, "beta": 1.0, "steps": 0, "epsilon": 0.0}
+    around = codebook.surroundings(torch.tensor([1.0, 0.0]), 2, contrast=0.5, neighbours=2, **still)
+    assert around.entries.tolist() == [0, 1]
+    assert around.crowds.tolist() == pytest.approx([0.7, 0.75])
+    assert around.scores.tolist() == pytest.approx([0.9 - 0.35, 0.8 - 0.375])
+
+
+def test_of_equal_entries_surroundings_begin_with_the_one_that_match_takes():
+    codebook, query = Codebook(KEY, VALUE), unit(1, 3)[0]
+    for _ in range(40):
+        codebook.add_entries(query[None], codebook.add_value(torch.zeros(VALUE)))
+    settings = {"alpha": 0.0, "beta": 1.0, "steps": 0, "epsilon": 0.0}
+    winner = codebook.match(query[None], threshold=0.5, **settings)[0].entry
+    assert codebook.surroundings(query, 1, **settings).entries.tolist() == [winner]
+
+
+def test_nothing_is_around_a_query_in_an_empty_codebook():
+    with pytest.raises(ValueError, match="empty"):
+        Codebook(KEY, VALUE).surroundings(unit(1, 0)[0], 1, alpha=0.1, beta=1.0, steps=1, epsilon=0.0)

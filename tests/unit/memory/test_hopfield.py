@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory import energy, hopfield_step, retrieve
+from horen.memory import energy, hopfield_step, retrieve, trajectory
 
 DIMENSION = 8
 
@@ -197,3 +197,27 @@ def test_refinement_pulls_a_noisy_query_to_its_key():
     found = retrieve(query, keys, torch.arange(20), alpha=0.5, beta=40.0, steps=3, epsilon=0.0)
     assert torch.equal(found.index, torch.arange(20))
     assert (found.similarity >= found.raw_similarity).all()
+
+
+@given(seeds, counts, counts, st.integers(0, 4), alphas, st.sampled_from([0.0, 0.3, 3.0]))
+def test_a_trajectory_ends_where_retrieval_does(
+    seed: int, queries: int, keys: int, steps: int, alpha: float, epsilon: float
+):
+    query, stored, labels = unit(queries, seed), unit(keys, seed + 1), torch.arange(keys)
+    dynamics = {"alpha": alpha, "beta": 6.0, "steps": steps, "epsilon": epsilon}
+    path = trajectory(query, stored, **dynamics)
+    assert path.shape == (steps + 1, queries, DIMENSION)
+    assert torch.equal(path[0], query)
+    found = retrieve(query, stored, labels, **dynamics)
+    torch.testing.assert_close((path[-1] @ stored.T).amax(-1), found.similarity, atol=1e-6, rtol=0)
+    # One step of so many is the first of them.
+    shorter = trajectory(query, stored, **(dynamics | {"steps": max(steps - 1, 0)}))
+    assert torch.equal(path[: len(shorter)], shorter)
+
+
+def test_a_trajectory_leaves_sleeping_keys_out():
+    query, stored, awake = unit(3, 1), unit(5, 2), torch.tensor([True, False, True, True, False])
+    dynamics = {"alpha": 0.5, "beta": 6.0, "steps": 2, "epsilon": 0.0}
+    torch.testing.assert_close(
+        trajectory(query, stored, awake=awake, **dynamics), trajectory(query, stored[awake], **dynamics)
+    )

@@ -9,14 +9,10 @@ from typing import Any
 from horen.bench.asking import PROMPT, REPHRASE, Row
 from horen.bench.records import NEGATIVES
 from horen.bench.results import HEADLINE, Result
-from horen.errors import ModelError
+from horen.drawing import INK, colour, dress, new_figure
 
 _SIZE = (2.95, 2.3)
-# After Okabe and Ito: told apart with any colour vision, and lightened or darkened to stand on white and on black.
-_COLOURS = ("#0b84c6", "#d55e00", "#009e73", "#cc79a7", "#c98a00", "#56a4d9", "#8a8f98", "#9b6bd3")
 _DASHES = ("-", "--", "-.", ":")
-# Replaced by the colour of the surrounding text; nothing is drawn in it otherwise.
-_INK = "#010203"
 _BINS = 40
 _SIMILAR = (PROMPT, REPHRASE, *NEGATIVES)
 
@@ -26,7 +22,7 @@ def key(results: Sequence[Result]) -> tuple[str, str]:
     figure, axes = _axes((_SIZE[0], 0.3 * len(results) + 0.2))
     lines = [axes.plot([], [], label=result.name, **_line(place))[0] for place, result in enumerate(results)]
     figure.delaxes(axes)
-    figure.legend(handles=lines, frameon=False, fontsize=9, labelcolor=_INK, loc="center left", handlelength=4)
+    figure.legend(handles=lines, frameon=False, fontsize=9, labelcolor=INK, loc="center left", handlelength=4)
     return f"the lines: {', '.join(result.name for result in results)}", _drawn(figure)
 
 
@@ -43,7 +39,7 @@ def curves(results: Sequence[Result]) -> list[tuple[str, str]]:
             stops = [stop for stop, _ in known]
             axes.plot(stops, [s["mean"] for _, s in known], **_line(place))
             low, high = [s["minimum"] for _, s in known], [s["maximum"] for _, s in known]
-            axes.fill_between(stops, low, high, alpha=0.15, color=_colour(place), linewidth=0)
+            axes.fill_between(stops, low, high, alpha=0.15, color=colour(place), linewidth=0)
         axes.set(ylabel=name, ylim=(-0.02, 1.02))
         _over_edits(axes, results)
         drawn.append((f"{name} against the number of edits", _drawn(figure)))
@@ -78,7 +74,7 @@ def roc(results: Sequence[Result]) -> list[tuple[str, str]]:
     for kind, given in found.items():
         figure, axes = _axes()
         for place, curve in given:
-            axes.plot(curve["false_fires"], curve["found"], color=_colour(place), linestyle=_DASHES[place % 4])
+            axes.plot(curve["false_fires"], curve["found"], color=colour(place), linestyle=_DASHES[place % 4])
         title = f"{kind.replace('_', ' ')} negatives that fire"
         axes.set(xlabel=title, ylabel="rephrases found", xlim=(-0.01, 1), ylim=(-0.02, 1.02))
         drawn.append((f"rephrases found against {title}", _drawn(figure)))
@@ -100,14 +96,14 @@ def histograms(rows: Sequence[Row]) -> str | None:
     for place, (kind, scores) in enumerate(kinds.items()):
         # Kinds differ in number: shares, not counts, can be set against each other.
         weights = [1 / len(scores)] * len(scores)
-        look = {"histtype": "step", "color": _colour(place), "linestyle": _DASHES[place % 4]}
+        look = {"histtype": "step", "color": colour(place), "linestyle": _DASHES[place % 4]}
         bins = {"bins": _BINS, "range": (low, high if high > low else low + 1)}
         axes.hist(scores, weights=weights, label=kind.replace("_", " "), **bins, **look)
     threshold = threshold_of(rows)
     if threshold is not None:
-        axes.axvline(threshold, color=_INK, linewidth=1)
+        axes.axvline(threshold, color=INK, linewidth=1)
     axes.set(xlabel="score of the nearest edit", ylabel="share")
-    axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return _drawn(figure)
 
 
@@ -146,10 +142,6 @@ def costs(results: Sequence[Result]) -> list[tuple[str, str]]:
     return drawn
 
 
-def _colour(place: int) -> str:
-    return _COLOURS[place % len(_COLOURS)]
-
-
 def _over_edits(axes: Any, results: Sequence[Result]) -> None:
     stops = sorted({stop for result in results for stop in result.stops})
     axes.set(xscale="log", xlabel="edits")
@@ -158,31 +150,22 @@ def _over_edits(axes: Any, results: Sequence[Result]) -> None:
 
 
 def _axes(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to load
-    except ImportError as error:
-        raise ModelError("A report's drawings need matplotlib: pip install 'horen[bench]'.") from error
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(size)
     figure.patch.set_alpha(0)
     axes = figure.subplots()
     axes.patch.set_alpha(0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-    axes.tick_params(which="both", color=_INK, labelcolor=_INK)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
-    axes.grid(alpha=0.25)
+    dress(axes)
     return figure, axes
 
 
 def _line(place: int) -> dict[str, Any]:
     # Runs often coincide at 1.0: dashes and larger rings let the line beneath show.
     ring = {"marker": "o", "markersize": 3 + 1.5 * place, "markerfacecolor": "none"}
-    return {"color": _colour(place), "linestyle": _DASHES[place % 4], **ring}
+    return {"color": colour(place), "linestyle": _DASHES[place % 4], **ring}
 
 
 def _drawn(figure: Any) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     drawing = text.getvalue()
-    return drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
+    return drawing[drawing.index("<svg") :].replace(INK, "currentColor")

@@ -1,0 +1,125 @@
+"""Why an edit fires or does not: where texts are routed, and what lies around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from torch import Tensor
+
+from horen.asking import encode
+from horen.edits import EditRecord, Explanation, Near
+from horen.errors import EditError
+from horen.memory import Surroundings
+from horen.model.adapter import Routed
+from horen.model.prompts import Placed
+from horen.session import Session
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Where a row of token ids was routed, and the query [d_k] that decided it."""
+
+    routed: Routed
+    query: Tensor
+
+
+def explain(session: Session, texts: Sequence[str], *, chat: bool, nearest: int) -> list[Explanation]:
+    """Where each text is routed; see :meth:`horen.Editor.explain`."""
+    check_nearest(nearest)
+    rows = [encode(session, text, chat=chat, room=0) for text in texts]
+    seen = [found for start in range(0, len(rows), _BATCH) for found in route(session, rows[start : start + _BATCH])]
+    count = entries_of(session, nearest)
+    explanations = []
+    for text, found in zip(texts, seen, strict=True):
+        around = surroundings(session, found, count) if found is not None and count else None
+        explanations.append(explanation(session, text, found, around, nearest))
+    return explanations
+
+
+def check_nearest(nearest: int) -> None:
+    """Raise EditError for a number of nearest edits that makes no sense."""
+    if not isinstance(nearest, int) or nearest < 0:
+        raise EditError(f"nearest={nearest!r} is not valid: say how many of the nearest edits to show, 0 or more.")
+
+
+def route(session: Session, rows: Sequence[Sequence[int]]) -> list[Seen | None]:
+    """Where rows of token ids are routed, as one batch; None for each while nothing is stored."""
+    # The last prompt is the one that an answer would follow.
+    places = [Placed(i, 0, tuple(row), session.reader.read(row, len(row))[-1]) for i, row in enumerate(rows)]
+    adapter = session.adapter
+    if not len(session.history):
+        return [None] * len(rows)
+    features = adapter.features(rows, [place.prompt.spans for place in places])
+    firsts = accumulate((len(place.prompt.spans) for place in places[:-1]), initial=0)
+    seen: list[Seen | None] = []
+    for routed, first in zip(adapter.route(places, features), firsts, strict=True):
+        reading = first + routed.place.prompt.spans.index(routed.span)
+        seen.append(Seen(routed, session.key_space(features[reading])))
+    return seen
+
+
+def entries_of(session: Session, nearest: int) -> int:
+    """How many of the nearest entries hold one of each of the ``nearest`` edits."""
+    # An edit has an entry for each of its wordings: the first n · m entries are of n edits at least.
+    return nearest * max((len(record.entries) for record in session.history.active()), default=0)
+
+
+def surroundings(session: Session, seen: Seen, count: int) -> Surroundings:
+    """The ``count`` entries nearest to a query, as the settings have it."""
+    settings = session.config.retrieval()
+    del settings["threshold"], settings["margin"]
+    return session.codebook().surroundings(seen.query, count, **settings)
+
+
+def explanation(
+    session: Session, text: str, seen: Seen | None, around: Surroundings | None, nearest: int
+) -> Explanation:
+    """What is told of a text, with the nearest edits where their surroundings are known."""
+    threshold, margin = session.config.threshold, session.config.margin
+    record = session.history.owner(seen.routed.match.entry) if seen is not None else None
+    if seen is None or record is None:
+        return Explanation(text, None, None, None, None, None, None, None, threshold, margin, False, None, None)
+    routed, match = seen.routed, seen.routed.match
+    runner = session.history.owner(match.runner_up) if match.runner_up is not None else None
+    return Explanation(
+        text=text,
+        words=session.reader.text(routed.place.ids, routed.span),
+        edit_id=record.id,
+        prompt=wording(record, match.entry),
+        target=record.target,
+        similarity=match.similarity,
+        raw_similarity=match.raw_similarity,
+        score=match.score,
+        threshold=threshold,
+        margin=margin,
+        fired=match.fired,
+        runner_up=None if runner is None else runner.id,
+        runner_up_similarity=None if runner is None else match.runner_up_similarity,
+        nearest=() if around is None else _nearest(session, around, match.entry, nearest),
+    )
+
+
+def wording(record: EditRecord, entry: int) -> str:
+    """The prompt or rephrase that an entry of an edit was made of."""
+    wordings = list(dict.fromkeys((record.prompt, *record.rephrases)))
+    return wordings[record.entries.index(entry)]
+
+
+def _nearest(session: Session, around: Surroundings, winner: int, count: int) -> tuple[Near, ...]:
+    entries = around.entries.tolist()
+    columns = around.similarities.T.tolist(), around.crowds.tolist(), around.scores.tolist()
+    found: dict[int, Near] = {}
+    # Of entries that tie the gate may have taken another one: the one it took comes first.
+    for place in sorted(range(len(entries)), key=lambda i: entries[i] != winner):
+        record = session.history.owner(entries[place])
+        if record is None or record.id in found:
+            continue
+        similarities, crowd, score = (column[place] for column in columns)
+        found[record.id] = Near(
+            record.id, wording(record, entries[place]), record.target, tuple(similarities), crowd, score
+        )
+    return tuple(found.values())[:count]

@@ -1,0 +1,168 @@
+"""What can be asked of a wrapped model and of the edits on it; nothing here changes either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, overload
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from horen import asking, doctor, explaining, plots
+from horen.asking import Messages
+from horen.config import HorenConfig
+from horen.diagnosis import Diagnosis
+from horen.edits import EditRecord, Explanation
+from horen.session import Session
+from horen.store.history import Operation
+from horen.writer import Progress
+
+
+class Wrapped:
+    """A model that answers with the edits of a codebook; :class:`horen.Editor` makes one and writes edits.
+
+    Args:
+        session: what is wrapped, and how.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The wrapped transformers model."""
+        return self._session.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return self._session.tokenizer
+
+    @property
+    def config(self) -> HorenConfig:
+        """The settings."""
+        return self._session.config
+
+    def edits(self) -> list[EditRecord]:
+        """Active edits by id."""
+        return self._session.history.active()
+
+    def get(self, number: int) -> EditRecord:
+        """The active edit of an id.
+
+        Raises:
+            EditNotFoundError: when there is none.
+        """
+        return self._session.history.get(number)
+
+    def history(self) -> tuple[Operation, ...]:
+        """Every operation since the codebook was new, oldest first, undone ones and undos included."""
+        return self._session.history.operations
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that the codebook takes in memory; removed and superseded edits, which undo can wake, included."""
+        return self._session.codebook().nbytes if self.history() else 0
+
+    @overload
+    def generate(self, prompts: str, max_new_tokens: int = 24, *, chat: bool = False, **options: Any) -> str: ...
+    @overload
+    def generate(
+        self, prompts: list[str] | tuple[str, ...], max_new_tokens: int = 24, *, chat: bool = False, **options: Any
+    ) -> list[str]: ...
+    def generate(
+        self,
+        prompts: str | list[str] | tuple[str, ...],
+        max_new_tokens: int = 24,
+        *,
+        chat: bool = False,
+        **options: Any,
+    ) -> str | list[str]:
+        """Continue plain texts, greedily unless ``options`` say otherwise.
+
+        Args:
+            prompts: one text, or several that are run in padded batches.
+            max_new_tokens: budget of an answer; it ends earlier at its natural end.
+            chat: ask each text as a user message through the model's chat template.
+            options: passed to transformers' ``generate``.
+
+        Returns:
+            The new text alone, without surrounding white space: a list for a list, one text for one.
+
+        Raises:
+            EditError: for an empty prompt or one that does not fit the model's context.
+            ModelError: with ``chat``, when the tokenizer has no chat template.
+        """
+        texts = asking.texts_of(prompts)
+        self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
+        answers = asking.generate(self._session, texts, chat=chat, max_new_tokens=max_new_tokens, options=options)
+        return answers[0] if isinstance(prompts, str) else answers
+
+    def chat(self, messages: Messages, max_new_tokens: int = 256, **options: Any) -> str:
+        """Answer a conversation (messages with role and content) through the model's chat template.
+
+        Raises:
+            ModelError: when the tokenizer has no chat template.
+            EditError: when the conversation is empty or does not fit the model's context.
+        """
+        self._session.adapter  # noqa: B018
+        return asking.converse(self._session, messages, max_new_tokens, options)
+
+    @overload
+    def explain(self, texts: str, *, chat: bool = False, nearest: int = 5) -> Explanation: ...
+    @overload
+    def explain(
+        self, texts: list[str] | tuple[str, ...], *, chat: bool = False, nearest: int = 5
+    ) -> list[Explanation]: ...
+    def explain(
+        self, texts: str | list[str] | tuple[str, ...], *, chat: bool = False, nearest: int = 5
+    ) -> Explanation | list[Explanation]:
+        """Say which edit a text comes nearest to, and whether it wakes it; one Explanation for one text.
+
+        Args:
+            texts: one text or several.
+            chat: read them as user messages through the chat template.
+            nearest: how many of the nearest edits to tell of; 0 is quickest.
+
+        Raises:
+            EditError: for an empty text or one that does not fit the model's context.
+        """
+        found = explaining.explain(self._session, asking.texts_of(texts), chat=chat, nearest=nearest)
+        return found[0] if isinstance(texts, str) else found
+
+    def plot(self, text: str, path: str | os.PathLike[str], *, chat: bool = False, nearest: int = 5) -> Explanation:
+        """Draw a text among the edits around it into a .png or .svg file, and explain it.
+
+        Keys stand at their true angle from the query as it ended (:func:`horen.memory.azimuthal`), with the way it came
+        and the edits' scores. The arguments are those of :meth:`explain`.
+
+        Raises:
+            ModelError: when matplotlib (extra ``bench``) is not installed.
+            DataError: when the file cannot be written, or has another suffix.
+            EditError: also when no edit is stored.
+        """
+        return plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
+
+    def doctor(self, *, chat: bool = True, progress: Progress | None = None) -> Diagnosis:
+        """Route every stored prompt and rephrase anew, to find edits that would misroute now and what to do about them.
+
+        Args:
+            chat: read each of them as a user message too, where the tokenizer has a chat template.
+            progress: called with (readings done, readings to do).
+        """
+        return doctor.diagnose(self._session, chat=chat, progress=progress)
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """The untouched model within the block, in this thread."""
+        with self._session.adapter.disabled():
+            yield
+
+    def prompt_end(self, width: int) -> AbstractContextManager[None]:
+        """A context in which the first ``width`` columns fed to the model are the prompt and the rest is an answer.
+
+        For callers that run ``model(**inputs)`` on a prompt and its answer together, without labels.
+        """
+        return self._session.adapter.boundary(width)
