@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from horen.memory import KeySpace
+from horen.memory.keyspace import _principal
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -182,3 +183,12 @@ def test_blocks_are_whitened_each_by_itself_and_weigh_alike():
     torch.testing.assert_close(keys[0] @ keys[0].T, keys[1] @ keys[1].T, atol=1e-4, rtol=0)
     alone = KeySpace.whitened(background, groups, **options)(groups[3])
     assert not torch.allclose(keys[0] @ keys[0].T, alone @ alone.T, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (40, 9), (9, 9)])
+def test_principal_directions_of_few_and_of_many_rows(shape: tuple[int, int]):
+    rows = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+    variance, basis = _principal(rows)
+    assert torch.equal(variance, variance.sort(descending=True).values)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis), dtype=torch.float64))
+    torch.testing.assert_close(basis.T @ torch.diag(variance) @ basis, rows.T @ rows)
