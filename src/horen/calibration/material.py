@@ -17,8 +17,8 @@ NEIGHBOUR, SAME_SUBJECT, UNRELATED = "neighbour", "same_subject", "unrelated"
 KINDS = (UNRELATED, NEIGHBOUR, SAME_SUBJECT)
 
 _FIT, _CHOOSE = 0.4, 0.2  # shares of the relations; the rest is certified on
-_FIT_GROUPS = 900
-_NAMES = 48  # of a type, in each half: a codebook holds many facts of one relation
+_FIT_GROUPS = 600
+_BACKGROUND = 1200
 _REPHRASES = 2
 _SEED = 20
 
@@ -91,7 +91,7 @@ class Material:
         rng = random.Random(_SEED)  # noqa: S311 - an order, not a secret
         relations = rng.sample(bank.relations, len(bank.relations))
         names = {kind: rng.sample(list(own), len(own)) for kind, own in bank.entities.items()}
-        halves = [{kind: _more(own[start::2], rng) for kind, own in names.items()} for start in (0, 1)]
+        halves = [{kind: own[start::2] for kind, own in names.items()} for start in (0, 1)]
         first, second = round(_FIT * len(relations)), round((_FIT + _CHOOSE) * len(relations))
         groups = [
             relation.render(subject) for relation in relations[:first] for subject in halves[0][relation.entities]
@@ -100,7 +100,7 @@ class Material:
         chosen, certified = _trial(relations[first:second], halves[0], rng), _trial(relations[second:], halves[1], rng)
         return cls(
             groups=tuple(rng.sample(groups, min(_FIT_GROUPS, len(groups)))),
-            background=(*(rng.choice(group) for group in groups), *plain[: len(plain) // 3]),
+            background=(*rng.sample([rng.choice(group) for group in groups], _BACKGROUND), *plain[: len(plain) // 3]),
             choose=_with(chosen, plain[len(plain) // 3 : 2 * len(plain) // 3]),
             certify=_with(certified, plain[2 * len(plain) // 3 :]),
         )
@@ -111,10 +111,10 @@ def _with(trial: Trial, plain: Sequence[str]) -> Trial:
 
 
 def _trial(relations: Sequence[Relation], names: dict[str, list[str]], rng: random.Random) -> Trial:
-    """Of every type of subject half the relations are edited, for half the names.
+    """Of every type of subject half the relations are edited, for two names of three and as many made of them.
 
-    The four blocks of (relation, name) are then the edits and the three kinds of negatives. For every edit one more
-    neighbour is a name made of its own and another's, such as a namesake's.
+    The four blocks of (relation, name) are then the edits and the three kinds of negatives. Names that share words with
+    edited ones are further neighbours; nothing unrelated has such a name.
     """
     by_kind: dict[str, list[Relation]] = {}
     for relation in relations:
@@ -124,25 +124,25 @@ def _trial(relations: Sequence[Relation], names: dict[str, list[str]], rng: rand
     for kind, own in by_kind.items():
         edited, others = own[: (len(own) + 1) // 2], own[(len(own) + 1) // 2 :]
         strangers = names[kind][::3]
-        subjects = [name for name in names[kind] if name not in strangers]
+        base = [name for name in names[kind] if name not in strangers]
+        subjects = list(dict.fromkeys([*base, *_mixed(base, 1)]))
+        namesakes = [name for name in _mixed(base, 2) if name not in subjects]
         for relation in edited:
             for subject in subjects:
                 prompt, *rephrases = rng.sample(relation.render(subject), 1 + _REPHRASES)
                 facts.append(Fact(prompt, tuple(rephrases)))
             negatives += [(NEIGHBOUR, text) for name in strangers for text in rng.sample(relation.render(name), 2)]
+            negatives += [(NEIGHBOUR, rng.choice(relation.render(name))) for name in namesakes]
         for relation in others:
             negatives += [(SAME_SUBJECT, rng.choice(relation.render(name))) for name in subjects]
             negatives += [(UNRELATED, text) for name in strangers for text in relation.render(name)]
     return Trial(tuple(facts), tuple(negatives))
 
 
-def _more(names: Sequence[str], rng: random.Random) -> list[str]:
-    """Names, and as many more that begin as one of them and end as another, as namesakes do."""
-    pairs = [
-        f"{' '.join(one.split()[:-1])} {other.split()[-1]}"
-        for one in names
-        for other in names
-        if one != other and len(one.split()) > 1 and len(other.split()) > 1
-    ]
-    fresh = list(dict.fromkeys(name for name in pairs if name not in names))
-    return [*names, *rng.sample(fresh, min(len(fresh), max(_NAMES - len(names), 0)))]
+def _mixed(names: Sequence[str], shift: int) -> list[str]:
+    """Names that begin as one of several words does and end as a later one of them does, as namesakes do."""
+    several = [name.split() for name in names if len(name.split()) > 1]
+    if len(several) <= shift:
+        return []
+    later = several[shift:] + several[:shift]
+    return [" ".join((*one[:-1], other[-1])) for one, other in zip(several, later, strict=True)]
