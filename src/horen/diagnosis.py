@@ -16,7 +16,8 @@ class Reading:
         text: the prompt or rephrase.
         chat: whether it was read as a user message through the chat template, or as plain text.
         score: what the threshold was compared with, of the entry that came out nearest.
-        fired: whether it exceeded the threshold.
+        fired: whether that entry fired: where not, the score is too low or the runner-up too near (setting
+            ``margin``).
         nearest: id of the edit that came out nearest.
     """
 
@@ -36,8 +37,9 @@ class Finding:
         prompt: its prompt.
         target: its target.
         kind: shadowed (an edit with another target comes out nearest to its own prompt), crowded (its own prompt comes
-            to it, but scores too low to fire), unreached (its prompt works, but a rephrase of it, or one of its
-            wordings in chat, does not), or unconverged (its training ended before the target was likely enough).
+            to it, but other edits are too near for it to fire), unreached (its prompt works, but a rephrase of it, or
+            one of its wordings in chat, does not), or unconverged (its training ended before the target was likely
+            enough).
         other: id of the edit in its way: the one that is nearest instead or, of what does not fire, the nearest with
             another value; None where there is none.
         readings: the wordings that do not come to it.

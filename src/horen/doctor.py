@@ -116,7 +116,7 @@ def _misrouted(session: Session, record: EditRecord, failed: list[tuple[_Asked, 
         kind=kind,
         other=None if other is None else other.id,
         readings=tuple(_reading(session, item, found) for item, found in failed),
-        advice=_DRIFTED if drifted else _advice(record, kind, other, astray, min(found.score for _, found in failed)),
+        advice=_DRIFTED if drifted else _advice(record, kind, other, astray, _lower(session, failed)),
     )
 
 
@@ -126,10 +126,8 @@ def _reading(session: Session, item: _Asked, match: Match) -> Reading:
     return Reading(wording(item.record, item.entry), item.chat, match.score, match.fired, nearest.id)
 
 
-def _advice(record: EditRecord, kind: Kind, other: EditRecord | None, astray: Sequence[Match], lowest: float) -> str:
+def _advice(record: EditRecord, kind: Kind, other: EditRecord | None, astray: Sequence[Match], lower: str) -> str:
     again = "write it again with a further rephrase"
-    # Rounded down, so that the lowest score exceeds it.
-    lower = f"choose a threshold of {math.floor(lowest * 100) / 100:g} or less"
     if astray and other is not None:
         if kind == "shadowed":
             return (
@@ -143,6 +141,15 @@ def _advice(record: EditRecord, kind: Kind, other: EditRecord | None, astray: Se
             return f"Edit {other.id} says the same and makes a crowd: remove one of the two, or {lower}."
         return f"Edit {other.id} and others are close: remove what does not hold, or {lower}."
     return f"{again[0].upper()}{again[1:]}, or {lower}."
+
+
+def _lower(session: Session, failed: Sequence[tuple[_Asked, Match]]) -> str:
+    """Which setting would let these readings fire."""
+    scores = [match.score for _, match in failed if match.score <= session.config.threshold]
+    if not scores:
+        return f"choose a smaller margin than {session.config.margin:g}"
+    # Rounded down, so that the lowest score exceeds it.
+    return f"choose a threshold of {math.floor(min(scores) * 100) / 100:g} or less"
 
 
 def _unconverged(record: EditRecord) -> Finding:

@@ -78,7 +78,7 @@ def _draw_map(
     widest = max(widest, reach if reach < _ANY else 0, 1)
     _draw_rings(axes, widest)
     if 0 < reach < _ANY:
-        axes.plot(*_ring(reach), color=INK, linewidth=1, linestyle="--", label="the nearest fires within")
+        axes.plot(*_ring(reach), color=INK, linewidth=1, linestyle="--", label="threshold of the nearest")
     axes.set(xlim=(-widest * 1.05, widest * 1.05), ylim=(-widest * 1.05, widest * 1.05), aspect="equal")
     axes.axis("off")
     _legend(axes)
@@ -100,7 +100,7 @@ def _legend(axes: Any) -> None:
 
 
 def _reach(found: Explanation, contrast: float) -> float:
-    """The angle in degrees below which the nearest edit fires: 0 where it fires at none, 180 where it does at any."""
+    """The angle in degrees below which the nearest edit's score exceeds the threshold: 0 for none, 180 for any."""
     crowd = found.nearest[0].crowd if contrast else 0.0
     return math.degrees(math.acos(max(-1.0, min(1.0, found.threshold + contrast * crowd))))
 
@@ -117,7 +117,8 @@ def _draw_scores(axes: Any, found: Explanation) -> None:
     axes.tick_params(axis="y", labelsize=8, length=0)
     axes.yaxis.tick_right()
     axes.invert_yaxis()
-    axes.set(xlabel="score: " + ("the first fires" if found.fired else "nothing fires"))
+    close = " (within the margin)" if found.nearest[0].score > found.threshold else ""
+    axes.set(xlabel="score: " + ("the first fires" if found.fired else f"nothing fires{close}"))
     dress(axes)
     axes.grid(visible=False, axis="y")
     _legend(axes)

@@ -31,7 +31,7 @@ def doctor(
 
     \b
       shadowed     an edit with another target is nearer to its own prompt
-      crowded      its own prompt scores too low to fire
+      crowded      its own prompt does not fire, for other edits are too near
       unreached    its prompt works, but a rephrase or a reading in chat does not
       unconverged  training ended before its target was likely enough
 
@@ -67,5 +67,6 @@ def _outcome(reading: Reading, finding: Finding, threshold: float) -> str:
     where = "in chat" if reading.chat else "plain"
     went = "" if reading.nearest == finding.edit_id else f"edit {reading.nearest} "
     done = "fires" if reading.fired else "does not fire"
-    sign = ">" if reading.fired else "<="
-    return f"{where}: {clean(reading.text)}: {went}{done}, score {reading.score:.3f} {sign} {threshold:g}"
+    sign = ">" if reading.score > threshold else "<="
+    close = ", within the margin" if not reading.fired and reading.score > threshold else ""
+    return f"{where}: {clean(reading.text)}: {went}{done}, score {reading.score:.3f} {sign} {threshold:g}{close}"

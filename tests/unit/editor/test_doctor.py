@@ -45,6 +45,7 @@ def test_an_empty_codebook_is_healthy():
     "settings",
     [
         {"threshold": 0.97},
+        {"threshold": 0.5, "margin": 0.3},
         {"threshold": 0.999},
         {"threshold": 0.7, "contrast": 0.4, "neighbours": 2},
         {"threshold": 0.9, "alpha": 1.0, "steps": 3, "beta": 2.0},
@@ -107,6 +108,14 @@ def test_a_prompt_that_the_crowd_keeps_from_firing_is_crowded():
         lowest = min(item.score for item in finding.readings)
         advised = float(finding.advice.split("threshold of ")[1].split()[0])
         assert lowest - 0.01 <= advised <= lowest
+
+
+def test_a_prompt_that_another_edit_is_too_near_to_is_crowded():
+    editor = quick_editor(edits=EDITS, threshold=0.5, margin=0.6)
+    found = editor.doctor(chat=False).findings
+    assert [(finding.edit_id, finding.kind) for finding in found] == [(1, "unreached"), (2, "crowded")]
+    assert all("a smaller margin than 0.6" in finding.advice for finding in found)
+    assert all(item.score > 0.5 and not item.fired for finding in found for item in finding.readings)
 
 
 def test_a_crowd_that_says_the_same_is_named():

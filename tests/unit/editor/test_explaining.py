@@ -60,7 +60,7 @@ def test_a_number_of_nearest_edits_that_makes_no_sense(nearest: object):
 
 
 @pytest.mark.parametrize("settings", [{}, {"contrast": 0.9, "threshold": 0.6, "neighbours": 1}, {"threshold": -1.0}])
-def test_the_drawn_ring_is_where_the_nearest_edit_begins_to_fire(settings: dict[str, float]):
+def test_the_drawn_ring_is_where_the_nearest_edit_exceeds_the_threshold(settings: dict[str, float]):
     editor = quick_editor(edits=EDITS, **settings)
     for told in (*editor.explain(list(PROMPTS)), *editor.explain(list(PROMPTS), chat=True)):
         reach = plots._reach(told, editor.config.contrast)
