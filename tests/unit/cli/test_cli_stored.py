@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,8 @@ def test_list_needs_neither_the_model_nor_transformers(book: Path, tiny: Path):
     )
     away = tiny.rename(tiny.with_name("away"))
     try:
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        wide = {**os.environ, "COLUMNS": "200"}  # a test runner may say that the terminal is narrow
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=wide)
     finally:
         away.rename(tiny)
     assert result.returncode == 0, result.stderr
