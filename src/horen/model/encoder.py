@@ -179,11 +179,12 @@ class LibraryEncoder(TextEncoder):
                 "a hub model that you can reach."
             ) from error
         self._model: Any = model.float().eval()
+        self._size = int(self(["How long is this?"]).shape[1])
 
     @property
     def size(self) -> int:
         """Length d of an embedding."""
-        return int(self._model.get_sentence_embedding_dimension())
+        return self._size
 
     @property
     def module(self) -> nn.Module:

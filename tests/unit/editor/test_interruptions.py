@@ -160,6 +160,7 @@ ACTIONS: dict[str, Callable[[Editor], Any]] = {
     "supersede": lambda editor: editor.supersede(1, "Oslo"),
     "remove": lambda editor: editor.remove(1),
     "undo": lambda editor: editor.undo(),
+    "rekey": lambda editor: editor.rekey(editor.config.replace(read_sites="layer_output@0+auto@0")),
 }
 
 

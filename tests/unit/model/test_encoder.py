@@ -92,9 +92,6 @@ class FakeLibrary:
                 raise OSError("no model goes by that name")
             self.layer = torch.nn.Linear(3, 4, device=device, dtype=torch.float16)
 
-        def get_sentence_embedding_dimension(self) -> int:
-            return 4
-
         def encode(self, texts: list[str], **_: object) -> Tensor:
             with torch.inference_mode():
                 return self.layer(torch.tensor([[len(text), 1.0, 0.0] for text in texts]))
@@ -106,7 +103,8 @@ def test_a_model_of_sentence_transformers(kind: str, tmp_path: Path, monkeypatch
     (tmp_path / "modules.json").write_text("[]")
     encoder = load_encoder("some/model" if kind == "id" else str(tmp_path))
     found = encoder(["one", "three"])
-    assert (found.shape, found.dtype) == ((2, encoder.size), torch.float32)
+    assert encoder.size == 4
+    assert (found.shape, found.dtype) == ((2, 4), torch.float32)
     assert not found.is_inference()
     assert encoder.encode(["one"]).shape == (1, 4)
 
