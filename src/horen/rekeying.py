@@ -16,6 +16,7 @@ from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, StoreError
 from horen.memory import KeySpace
+from horen.model.fingerprint import difference, fingerprint
 from horen.saving import Saved, filled, save
 from horen.session import Session
 from horen.store import lock_folder
@@ -35,6 +36,9 @@ class Kept:
         history: every operation.
         values: [m, P] float32.
         value_of: [n] int64, the value's number of each entry.
+        space: the key space so far.
+        token_weights: [V] float32 weights so far; None where all count alike.
+        encoder: fingerprint of the text encoder so far; None where activations were read.
     """
 
     config: HorenConfig
@@ -42,25 +46,44 @@ class Kept:
     history: History
     values: Tensor
     value_of: Tensor
+    space: KeySpace
+    token_weights: Tensor | None
+    encoder: dict[str, Any] | None
 
     @classmethod
     def of_session(cls, session: Session) -> Kept:
         """That of an editor's parts."""
         codebook = session.codebook()
-        return cls(session.config, session.source, session.history, codebook.values, codebook.value_of)
+        return cls(
+            session.config,
+            session.source,
+            session.history,
+            codebook.values,
+            codebook.value_of,
+            session.key_space,
+            session.token_weights,
+            None if session.encoder is None else fingerprint(session.encoder.module),
+        )
 
     @classmethod
     def of_folder(cls, saved: Saved) -> Kept:
         """That of a saved codebook.
 
         Raises:
-            StoreError: when it lacks values.
+            StoreError: when it lacks values or a key space.
         """
+        folder = saved.folder
         try:
-            values, value_of = (saved.folder.tensors[name] for name in ("values", "value_of"))
-        except KeyError as error:
-            raise StoreError(f"{saved.path} has no {error} in its tensors: restore the folder from a copy.") from error
-        return cls(saved.config, saved.source, saved.history, values, value_of)
+            values, value_of, space = (
+                folder.tensors["values"],
+                folder.tensors["value_of"],
+                saved.key_space(folder.tensors),
+            )
+            encoder = folder.config["encoder"]["fingerprint"] if saved.config.reads_text else None
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{saved.path} lacks {error}: restore the folder from a copy.") from error
+        weights = folder.tensors.get("token_weights")
+        return cls(saved.config, saved.source, saved.history, values, value_of, space, weights, encoder)
 
 
 def rekeyed(
@@ -82,7 +105,8 @@ def rekeyed(
         model: the one that the values were trained for; edits on it must be disabled.
         tokenizer: the model's own.
         config: the new settings.
-        key_space: what to make keys in; None measures the model as a new codebook does.
+        key_space: what to make keys in; None keeps the one so far where only the gate's settings change, which may be
+            a calibrated one, and else measures the model as a new codebook does.
         token_weights: [V] float32, how much each token counts; None counts them where the settings want it.
         progress: called with (edits done, edits to do).
 
@@ -96,6 +120,8 @@ def rekeyed(
     session.source, session.history = kept.source, kept.history
     records = [record for operation in kept.history.operations for record in operation.added]
     _check_tables(kept, records, session)
+    if key_space is None and _reads_alike(kept, session):
+        key_space, token_weights = kept.space, kept.token_weights
     space = session.prepare(key_space, token_weights)
     keys = torch.empty(len(kept.value_of), space.dimension, device=space.mean.device)
     for start in range(0, len(records), _EDITS_TOGETHER):
@@ -197,6 +223,16 @@ def check_same_values(old: HorenConfig, new: HorenConfig) -> None:
                 f"{name}={wanted!r} cannot be: rekeying keeps the values, which were trained with {name}={value!r}. "
                 "Leave it as it is, or write the edits anew (horen export and horen import)."
             )
+
+
+def _reads_alike(kept: Kept, session: Session) -> bool:
+    """Whether a session makes features as they were made; the folder of a text encoder may hold another by now."""
+    old, gate = kept.config.to_dict(), {"preset", *kept.config.retrieval()}
+    if any(old[name] != value for name, value in session.config.to_dict().items() if name not in gate):
+        return False
+    if kept.encoder is None or session.encoder is None:
+        return kept.encoder is None and session.encoder is None
+    return difference(kept.encoder, fingerprint(session.encoder.module)) is None
 
 
 def _check_tables(kept: Kept, records: list[EditRecord], session: Session) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,8 +105,7 @@ class Saved:
         device = session.model.device
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:
-            power = session.config.feature_power if session.config.key_space == "whitened" else 1.0
-            space = KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
+            space = self.key_space(tensors)
             codebook = filled(tensors["keys"], tensors["values"], tensors["value_of"], self.history)
             self._check_sizes(session, space, codebook, tensors.get("token_weights"))
         except (KeyError, IndexError, RuntimeError) as error:
@@ -115,6 +114,18 @@ class Saved:
             ) from error
         session.history, session.source = self.history, self.source
         session.install(space, codebook, tensors.get("token_weights"))
+
+    def key_space(self, tensors: Mapping[str, Tensor]) -> KeySpace:
+        """The saved key space.
+
+        Args:
+            tensors: those of the folder, wherever they were moved to.
+
+        Raises:
+            KeyError: when it is not among them.
+        """
+        power = self.config.feature_power if self.config.key_space == "whitened" else 1.0
+        return KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
 
     def _check_sizes(self, session: Session, space: KeySpace, codebook: Codebook, weights: Tensor | None) -> None:
         rows = [entry for operation in self.history.operations for r in operation.added for entry in r.entries]

@@ -117,13 +117,19 @@ def test_a_step_that_fails(owner: Any, attribute: str, after: int, monkeypatch: 
     assert [record.id for record in editor.edits()] == [2, 3, 4]
 
 
+def entered(frame: FrameType, event: str) -> bool:
+    """Whether a function of the package begins; closing an unfinished generator looks alike, and swallows errors."""
+    code = frame.f_code
+    return event == "call" and code.co_filename.startswith(PACKAGE) and code.co_name != "<genexpr>"
+
+
 def interrupted_at(number: int, action: Callable[[], Any]) -> bool:
     """Interrupt an action at the n-th time that a function of the package is entered; whether it was."""
     count = 0
 
     def profile(frame: FrameType, event: str, _argument: Any) -> None:
         nonlocal count
-        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+        if entered(frame, event):
             count += 1
             if count == number:
                 sys.setprofile(None)
@@ -144,7 +150,7 @@ def count_of_calls(action: Callable[[], Any]) -> int:
 
     def profile(frame: FrameType, event: str, _argument: Any) -> None:
         nonlocal count
-        count += event == "call" and frame.f_code.co_filename.startswith(PACKAGE)
+        count += entered(frame, event)
 
     sys.setprofile(profile)
     try:

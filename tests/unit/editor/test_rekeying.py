@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from horen.saving import Saved
 from horen.store import folder as folder_module
 from horen.store import read_folder
 from support.editors import EDITED, OTHER, PROMPTS, checksums, hooks_on, outputs, quick_editor, same, same_weights
-from support.encoders import text_settings
+from support.encoders import ENCODED, save_encoder, text_settings
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
@@ -124,6 +125,33 @@ def test_a_ready_key_space_is_taken():
     assert session.codebook().keys.shape[1] == 5
     with pytest.raises(ConfigError, match=r"key space is one of features of 32 numbers.*auto@0 gives 48"):
         rekeyed(kept, model, editor.tokenizer, editor.config, key_space=ready)
+
+
+@pytest.mark.parametrize("way", ["activations", "text"])
+def test_a_gate_alone_changes_in_the_key_space_that_is_there(way: str):
+    settings, size = ({"read_weight": "rare"}, 48) if way == "activations" else (text_settings(), ENCODED)
+    first = busy_editor(key_space="whitened", feature_power=1.0, **settings)
+    kept, model = Kept.of_session(first._session), first.unwrap()
+    ready = KeySpace(torch.ones(size), torch.randn(size, 5))
+    weights = torch.rand(512) if way == "activations" else None
+    one = rekeyed(kept, model, first.tokenizer, first.config, key_space=ready, token_weights=weights)
+    two = rekeyed(Kept.of_session(one), model, first.tokenizer, one.config.replace(threshold=0.3, contrast=0.1))
+    assert torch.equal(two.key_space.map, ready.map)
+    assert two.token_weights is weights
+    torch.testing.assert_close(two.codebook().keys, one.codebook().keys)
+    anew = rekeyed(Kept.of_session(two), model, first.tokenizer, two.config.replace(key_dimension=6))
+    assert anew.key_space.dimension == 6
+
+
+def test_an_encoder_that_was_replaced_is_measured_anew(tmp_path: Path):
+    encoder = save_encoder(tmp_path / "encoder")
+    editor = busy_editor(read_sites="text", encoder=str(encoder), key_space="whitened", threshold=0.8)
+    editor.save(tmp_path / "book")
+    model, before = editor.unwrap(), read_folder(tmp_path / "book").tensors
+    save_encoder(encoder, seed=1)
+    rekey_folder(tmp_path / "book", model, editor.tokenizer, editor.config)
+    assert not torch.equal(read_folder(tmp_path / "book").tensors["key_space.map"], before["key_space.map"])
+    assert Editor.load(tmp_path / "book", model, editor.tokenizer).explain(EDITED).fired
 
 
 def test_progress_counts_the_edits_of_the_history(monkeypatch: pytest.MonkeyPatch):
@@ -271,9 +299,9 @@ def test_a_place_that_is_taken(tmp_path: Path):
 def test_tables_that_do_not_fit_the_history():
     editor = quick_editor(edits=[Edit(EDITED, "Rome"), Edit(OTHER, "Paris")])
     kept, model = Kept.of_session(editor._session), editor.unwrap()
-    shorter = Kept(kept.config, None, kept.history, kept.values, kept.value_of[:1])
+    shorter = dataclasses.replace(kept, value_of=kept.value_of[:1])
     with pytest.raises(StoreError, match="does not name every entry"):
         rekeyed(shorter, model, editor.tokenizer, editor.config)
-    wider = Kept(kept.config, None, kept.history, kept.values.repeat(1, 2), kept.value_of)
+    wider = dataclasses.replace(kept, values=kept.values.repeat(1, 2))
     with pytest.raises(StoreError, match="values have 64 numbers and the model's 32"):
         rekeyed(wider, model, editor.tokenizer, editor.config)
