@@ -65,7 +65,7 @@ class Outcome:
 
     def fires(self, kind: str, threshold: float) -> float:
         """Share of one kind of negatives that wakes some edit."""
-        return float((self.negatives[kind] > threshold).float().mean())
+        return int((self.negatives[kind] > threshold).sum()) / len(self.negatives[kind])
 
     def threshold(self, rates: Mapping[str, float]) -> float:
         """The lowest score at which no kind of negative fires more often than its rate."""
