@@ -37,7 +37,8 @@ class Editor(Wrapped):
         model: a decoder-only transformers model with an MLP in its layers.
         tokenizer: the model's own, a fast one.
         config: the settings; None for the default preset.
-        calibration: how this model is read and gated, or the folder of it; its settings go before those of ``config``.
+        calibration: how this model is read and gated: a folder that ``horen calibrate`` wrote, or the name of an
+            embedded model, whose calibration comes with the package. Its settings go before those of ``config``.
 
     Raises:
         ModelError: when the model is wrapped already or has no layers with an MLP, or a text encoder cannot be loaded.

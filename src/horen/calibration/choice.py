@@ -19,7 +19,7 @@ Note = Callable[[str], None]
 
 _LEAST_GAIN = 0.003  # of the objective; less than that is chance, and the earlier and simpler setting stays
 _POWERS = (1.0, 0.7, 0.5)
-_DIMENSIONS = (256, 512)
+_DIMENSIONS = (128, 256, 512)  # fewer tell the bank apart as well, and large codebooks less
 _CONTRASTS = (0.0, 0.2, 0.4, 0.6)
 _NEIGHBOURS = (8, 16)
 _DYNAMICS = ((0.0, 20.0, 0), (0.1, 20.0, 1), (0.3, 20.0, 1), (0.3, 50.0, 2))
@@ -32,7 +32,7 @@ class Space:
     sites: tuple[str, ...]
     weight: str = "rare"
     power: float = 0.5
-    dimension: int = 512
+    dimension: int = 256
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from transformers import PreTrainedModel
 
+import horen.data
 from horen._version import __version__
 from horen.config import HorenConfig
 from horen.errors import ConfigError, MismatchError, StoreError
@@ -24,6 +25,7 @@ from horen.memory import KeySpace
 from horen.model.fingerprint import difference, fingerprint
 
 _FORMAT = 1
+_SHIPPED = Path(horen.data.__file__).parent / "calibrations"
 _DOCUMENT = "calibration.json"
 _SPACE = ("read_sites", "encoder", "read_share", "read_weight", "key_space", "feature_power", "key_dimension", "scope")
 _GATE = ("alpha", "beta", "steps", "epsilon", "threshold", "contrast", "neighbours", "margin")
@@ -87,6 +89,15 @@ class Calibration:
         """``config`` with the calibrated settings in the place of its own."""
         return config.replace(**self.settings)
 
+    def changed(self, settings: Mapping[str, Any]) -> Self:
+        """The same calibration with those of a user's settings that concern the gate; others are left out.
+
+        Raises:
+            ConfigError: for a setting that the key space was fitted with.
+        """
+        changes = {name: value for name, value in settings.items() if name in SETTINGS}
+        return self.with_gate(**changes) if changes else self
+
     def with_gate(self, **changes: Any) -> Self:
         """The same calibration with other settings of the gate; what was guaranteed no longer is.
 
@@ -149,25 +160,29 @@ class Calibration:
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a folder that :meth:`save` wrote.
 
+        Args:
+            path: the folder, or the name of an embedded model whose calibration comes with the package.
+
         Raises:
             StoreError: when it is missing, truncated, altered or no calibration.
             MismatchError: when a newer version made it.
         """
-        place = Path(path) / _DOCUMENT
+        folder = _place(path)
+        place = folder / _DOCUMENT
         try:
             document = json.loads(place.read_text(encoding="utf-8"))
             made_by = int(document["format"])
             if made_by > _FORMAT:
                 raise MismatchError(f"{place} was made by a newer horen ({document['horen']}): update horen.")
             digest = str(document["tensors"]["sha256"])
-            content = (Path(path) / _tensors_name(digest)).read_bytes()
+            content = (folder / _tensors_name(digest)).read_bytes()
             if hashlib.sha256(content).hexdigest() != digest:
                 raise StoreError(f"{path}: the tensors were altered or truncated; calibrate anew or restore a copy.")
             return cls._of(document, load(content))
         except OSError as error:
             raise StoreError(
                 f"{path} holds no calibration ({error.strerror}: {error.filename}): give a folder that "
-                "'horen calibrate' wrote."
+                f"'horen calibrate' wrote, or one that comes with the package ({', '.join(shipped())})."
             ) from error
         except (ValueError, KeyError, TypeError, SafetensorError, ConfigError) as error:
             raise StoreError(f"{place} is no usable calibration ({error}): calibrate anew.") from error
@@ -187,6 +202,15 @@ class Calibration:
             source=document["model"]["source"],
             report=document["report"],
         )
+
+
+def shipped() -> list[str]:
+    """Names of the embedded models whose calibrations come with the package."""
+    return sorted(place.name for place in _SHIPPED.iterdir() if place.is_dir())
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    return _SHIPPED / path if isinstance(path, str) and path in shipped() else Path(path)
 
 
 def _tensors_name(digest: str) -> str:

@@ -74,8 +74,12 @@ def edit(
         typer.Option("--set", metavar="NAME=VALUE", help="For a new DIR: change a setting; may be repeated."),
     ] = None,
     calibration: Annotated[
-        Path | None,
-        typer.Option("--calibration", metavar="DIR", help='For a new DIR: how the model is read ("horen calibrate").'),
+        str | None,
+        typer.Option(
+            "--calibration",
+            metavar="PLACE",
+            help='For a new DIR: how its model is read, a folder of "horen calibrate" or an embedded model\'s name.',
+        ),
     ] = None,
     on_conflict: Annotated[
         OnConflict,

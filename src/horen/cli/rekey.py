@@ -21,6 +21,7 @@ history stay bit for bit, so undo goes on as before. The folder is replaced as a
 \b
 Examples:
   horen rekey facts --preset text
+  horen rekey facts --calibration smollm2-135m-instruct
   horen rekey facts --set threshold=0.6 --out stricter
 """
 
@@ -34,6 +35,14 @@ def rekey(
     preset: Annotated[
         Preset | None, typer.Option("--preset", help="Take the settings of the keys and the gate from a preset.")
     ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            "--calibration",
+            metavar="PLACE",
+            help='Read as a folder of "horen calibrate" says, or the calibration of an embedded model by its name.',
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="NEW", help="Write a new folder and leave DIR as it is.")
     ] = None,
@@ -43,23 +52,36 @@ def rekey(
     as_json: AsJson = False,
 ) -> None:
     """Make keys anew; see REKEY_HELP."""
+    from horen.calibration.folder import Calibration  # noqa: PLC0415
     from horen.cli.opening import open_model  # noqa: PLC0415
     from horen.rekeying import changed_settings, check_empty, check_same_values, rekey_folder  # noqa: PLC0415
     from horen.saving import Saved  # noqa: PLC0415
     from horen.store import lock_folder  # noqa: PLC0415
 
-    if not settings and preset is None:
-        raise ConfigError("Nothing is to change: say with --set or --preset how keys shall be made.")
+    if not settings and preset is None and calibration is None:
+        raise ConfigError("Nothing is to change: say with --set, --preset or --calibration how keys shall be made.")
     started = time.monotonic()
+    changes = parse_settings(settings or [])
+    found = None if calibration is None else Calibration.load(calibration).changed(changes)
     with lock_folder(folder, create=False):
         saved = Saved.read(folder)
-        config = changed_settings(saved.config, preset, parse_settings(settings or []))
+        config = changed_settings(saved.config, preset, {**({} if found is None else found.settings), **changes})
         check_same_values(saved.config, config)  # what cannot be shows before the model is loaded
         check_empty(out)
         loaded = open_model(saved, model, config, dtype.value, device)
+        if found is not None:
+            found.check_model(loaded[0])
         total = sum(len(operation.added) for operation in saved.history.operations)
         with edit_bar(total, "Reading") as bar:
-            rekey_folder(folder, *loaded, config, out=out, progress=lambda done, _: bar(done))
+            rekey_folder(
+                folder,
+                *loaded,
+                config,
+                key_space=None if found is None else found.space,
+                token_weights=None if found is None else found.token_weights,
+                out=out,
+                progress=lambda done, _: bar(done),
+            )
     before = saved.config.to_dict()
     changed = {name: value for name, value in config.to_dict().items() if value != before[name]}
     document = {

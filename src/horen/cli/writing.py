@@ -43,7 +43,7 @@ class Order:
         model: its model; None for that of an old codebook.
         preset: name of the settings to start from; None if not given.
         settings: changes to them, as in the configuration.
-        calibration: folder of how the model is read and gated, or None.
+        calibration: folder or name of how the model is read and gated, or None.
         on_conflict: what to do with contradictions in the file and with stored edits.
         on_similar: what to do with lines that look like stored edits in other words.
         skip_bad: whether lines that cannot be used are left out.
@@ -57,7 +57,7 @@ class Order:
     model: str | None
     preset: Preset | None
     settings: dict[str, Any]
-    calibration: Path | None
+    calibration: str | None
     on_conflict: OnConflict
     on_similar: OnSimilar
     skip_bad: bool
@@ -84,11 +84,9 @@ class Order:
         """
         if self.calibration is None:
             return None
-        from horen.calibration.folder import SETTINGS, Calibration  # noqa: PLC0415
+        from horen.calibration.folder import Calibration  # noqa: PLC0415
 
-        changes = {name: value for name, value in self.settings.items() if name in SETTINGS}
-        found = Calibration.load(self.calibration)
-        return found.with_gate(**changes) if changes else found
+        return Calibration.load(self.calibration).changed(self.settings)
 
 
 @dataclass

@@ -11,10 +11,11 @@ import torch
 
 from horen import ConfigError, Edit, Editor, HorenConfig, MismatchError, StoreError
 from horen.calibration import features as reading
-from horen.calibration.folder import SETTINGS, Calibration
+from horen.calibration.folder import SETTINGS, Calibration, shipped
 from horen.calibration.guarantee import upper_bound
 from horen.calibration.material import Fact, Material, Trial
 from horen.calibration.run import Wanted, calibrate
+from horen.model.embedded import EMBEDDED
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
@@ -171,6 +172,19 @@ def test_an_editor_uses_it_and_saves_it_with_its_codebook(folder: Path, calibrat
     again = Editor.load(tmp_path / "facts", tiny_model(), tiny_tokenizer())
     assert again.config == editor.config
     assert again.explain("Toko Yasuda, who is that?") == explained
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_what_comes_with_the_package_is_whole_and_for_an_embedded_model(name: str):
+    found = Calibration.load(name)
+    assert found.source == name
+    assert name in EMBEDDED
+    assert found.space.dimension == found.settings["key_dimension"]
+    far = next(item for item in found.guarantees if item.kind == "unrelated")
+    assert far.held
+    assert far.bound <= far.rate == 0.01
+    with pytest.raises(MismatchError, match="another model"):
+        Editor(tiny_model(), tiny_tokenizer(), calibration=name)
 
 
 def test_it_is_for_one_model(folder: Path):

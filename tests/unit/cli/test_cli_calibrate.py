@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_support import EDITS, Ok, Run, write_jsonl
+from safetensors.torch import load_file
 
 SITES = "layer_output@0.3"
 
@@ -62,6 +64,22 @@ def test_the_gate_may_be_changed_and_the_key_space_may_not(
     assert not book.exists()
     ok(*given, "threshold=0.9")
     assert settings(book)["threshold"] == 0.9
+
+
+def test_stored_edits_are_read_as_a_calibration_says(calibrated: Path, tiny: Path, tmp_path: Path, ok: Ok, run: Run):
+    book, out = tmp_path / "book", tmp_path / "out"
+    ok("edit", write_jsonl(tmp_path / "edits.jsonl"), "--into", book, "--model", tiny)
+    ok("rekey", book, "--calibration", calibrated, "--out", out, "--set", "threshold=0.4")
+    direct = tmp_path / "direct"
+    ok("edit", tmp_path / "edits.jsonl", "--into", direct, "--model", tiny, "--calibration", calibrated)
+    again, made = load_file(out / "codebook.safetensors"), load_file(direct / "codebook.safetensors")
+    assert set(again) == set(made)
+    for name in {"keys", "key_space.map", "key_space.mean", "token_weights"} & set(made):
+        torch.testing.assert_close(again[name], made[name], atol=1e-5, rtol=1e-4)
+    assert settings(out) == {**settings(direct), "threshold": 0.4}
+    refused = run("rekey", book, "--calibration", calibrated, "--set", "feature_power=0.3")
+    assert refused.exit_code == 1
+    assert "feature_power cannot be changed" in refused.stderr.replace("\n", " ")
 
 
 def test_json_names_what_is_promised(pairs: Path, tiny: Path, tmp_path: Path, ok: Ok):
