@@ -120,7 +120,7 @@ def test_a_damaged_shard_is_read_anew(material: Material, wanted: Wanted, tmp_pa
     shard = next(tmp_path.iterdir())
     shard.write_bytes(shard.read_bytes()[:100])
     again = calibrate(tiny_model(), tiny_tokenizer(), material, wanted, cache=tmp_path)
-    assert again.settings == calibration.settings
+    assert again.settings == pytest.approx(dict(calibration.settings), abs=1e-4)  # threads round otherwise
 
 
 def test_saved_and_loaded(calibration: Calibration, tmp_path: Path):
