@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE[,NAME=VALUE]")
-    parser.add_argument("--calibration", type=Path, help="folder of 'horen calibrate'; --set then changes its gate")
+    parser.add_argument("--calibration", help="folder or name of a calibration; --set then changes its gate")
     parser.add_argument("--chat", action="store_true", help="ask through the chat template")
     parser.add_argument("--device")
     parser.add_argument("--out", type=Path, required=True)
