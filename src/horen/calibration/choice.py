@@ -57,22 +57,23 @@ class Chooser:
     def __init__(self, material: Material, features: Features, rates: Mapping[str, float], note: Note) -> None:
         self._material, self._features, self._rates, self._note = material, features, dict(rates), note
         self._tried: list[dict[str, Any]] = []
+        self._known: dict[tuple[Space, Gate], dict[str, Any]] = {}
         self._rows: tuple[Space, dict[str, Tensor]] | None = None
 
     def choose(self) -> Choice:
         """The best space and gate, found greedily: sites, weights, power, dimension, contrast, dynamics."""
         gate = Gate(contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=1)
         weightings = self._features.weightings
-        space = self._best((Space((site,), weightings[0]) for site in self._features.sites), gate)[0]
+        space, _ = self._best((Space((site,), weightings[0]), gate) for site in self._features.sites)
         pairs = [replace(space, sites=self._ordered((*space.sites, site))) for site in self._others(space)]
-        space = self._best([space, *pairs], gate)[0]
-        space = self._best([replace(space, weight=weight) for weight in weightings], gate)[0]
-        space = self._best([replace(space, power=power) for power in _POWERS], gate)[0]
-        space = self._best([replace(space, dimension=size) for size in _DIMENSIONS], gate)[0]
+        space, _ = self._best((one, gate) for one in (space, *pairs))
+        space, _ = self._best((replace(space, weight=weight), gate) for weight in weightings)
+        space, _ = self._best((replace(space, power=power), gate) for power in _POWERS)
+        space, _ = self._best((replace(space, dimension=size), gate) for size in _DIMENSIONS)
         gates = [replace(gate, contrast=0.0, neighbours=1)]
         gates += [replace(gate, contrast=c, neighbours=k) for c in _CONTRASTS[1:] for k in _NEIGHBOURS]
-        gate = self._best_gate(space, gates)
-        gate = self._best_gate(space, [replace(gate, alpha=a, beta=b, steps=t) for a, b, t in _DYNAMICS])
+        _, gate = self._best((space, one) for one in gates)
+        _, gate = self._best((space, replace(gate, alpha=a, beta=b, steps=t)) for a, b, t in _DYNAMICS)
         return Choice(space, gate, tuple(self._tried))
 
     def fitted(self, space: Space) -> KeySpace:
@@ -98,33 +99,31 @@ class Chooser:
         found = keys(torch.cat([self._features.block(site, space.weight)[places] for site in space.sites], dim=-1))
         return dict(zip(texts, found, strict=True))
 
-    def _best(self, spaces: Iterable[Space], gate: Gate) -> tuple[Space, float]:
-        found: tuple[Space, float] | None = None
-        for space in spaces:
-            value = self._objective(space, gate)
-            if found is None or value > found[1] + _LEAST_GAIN:
-                found = space, value
-        assert found is not None  # noqa: S101
-        return found
-
-    def _best_gate(self, space: Space, gates: Sequence[Gate]) -> Gate:
-        found = gates[0], self._objective(space, gates[0])
-        for gate in gates[1:]:
-            value = self._objective(space, gate)
-            if value > found[1] + _LEAST_GAIN:
-                found = gate, value
-        return found[0]
+    def _best(self, candidates: Iterable[tuple[Space, Gate]]) -> tuple[Space, Gate]:
+        best, *others = candidates
+        most = self._objective(*best)
+        for candidate in others:
+            value = self._objective(*candidate)
+            if value > most + _LEAST_GAIN:
+                best, most = candidate, value
+        return best
 
     def _objective(self, space: Space, gate: Gate) -> float:
-        """Generalization averaged over the kinds of negatives, each firing at its rate."""
+        # What was the best so far stands among the candidates of every round.
+        if (space, gate) not in self._known:
+            self._known[space, gate] = self._measured(space, gate)
+        self._tried.append(self._known[space, gate])
+        return float(self._tried[-1]["objective"])
+
+    def _measured(self, space: Space, gate: Gate) -> dict[str, Any]:
+        """The objective is the generalization averaged over the kinds of negatives, each firing at its rate."""
         self._note(" + ".join(space.sites))
         if self._rows is None or self._rows[0] != space:
             self._rows = space, self._keys(space, self.fitted(space), self._material.choose.texts())
         seen = outcome(self._material.choose, self._rows[1], gate)
-        found = {kind: seen.at({kind: rate}) for kind, rate in self._rates.items()}
+        found = {kind: seen.at(kind, rate) for kind, rate in self._rates.items()}
         value = sum(found.values()) / len(found)
-        self._tried.append({**asdict(space), **asdict(gate), "top_1": seen.top_1, "found": found, "objective": value})
-        return value
+        return {**asdict(space), **asdict(gate), "top_1": seen.top_1, "found": found, "objective": value}
 
     def _others(self, space: Space) -> list[str]:
         return [site for site in self._features.sites if site not in space.sites]

@@ -41,12 +41,14 @@ class Features:
         sites: name of each site as settings write it, in the order of the network.
         sizes: length of a feature at each.
         weightings: names of those that were read.
+        made_for: fingerprint of the model.
     """
 
     def __init__(self, session: Session, folder: Path) -> None:
         self._session, self._folder = session, folder
         self._place: dict[str, int] = {}
         self._shards: list[Path] = []
+        self.made_for = fingerprint(session.model)
         source = session.adapter.reads
         self.sizes = source.sizes
         if isinstance(source, Activations):
@@ -63,7 +65,7 @@ class Features:
             StoreError: when shards cannot be written.
         """
         session = self._session
-        identity = [fingerprint(session.model), session.config.encoder, self.sites, self.sizes]
+        identity = [self.made_for, session.config.encoder, self.sites, self.sizes]
         digest = hashlib.sha256(json.dumps([identity, list(texts)]).encode()).hexdigest()[:16]
         self._shards = [
             self._folder / f"features-{digest}-{start}.safetensors" for start in range(0, len(texts), _SHARD)

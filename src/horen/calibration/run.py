@@ -18,7 +18,6 @@ from horen.calibration.material import KINDS, NEIGHBOUR, SAME_SUBJECT, UNRELATED
 from horen.calibration.trials import Outcome
 from horen.config import HorenConfig
 from horen.errors import ConfigError
-from horen.model.fingerprint import fingerprint
 from horen.session import Session
 
 #: Where a model is read, if nothing else is said: early layers, which tell names apart.
@@ -98,16 +97,13 @@ def calibrate(
         weights = session.rare_weights if choice.space.weight == "rare" else None
     finally:
         session.unwrap()
-    threshold = max(
-        certified_threshold(seen.negatives[kind].tolist(), rate=rate, confidence=wanted.confidence).threshold
-        for kind, rate in wanted.rates.items()
-    )
+    threshold = max(_certified(kind, rate, seen, wanted) for kind, rate in wanted.rates.items())
     return Calibration(
         settings=_settings(wanted.base, choice, threshold),
         space=space,
         token_weights=weights,
         guarantees=tuple(_guarantee(kind, seen, threshold, wanted) for kind in KINDS if kind in seen.negatives),
-        made_for=fingerprint(model),
+        made_for=features.made_for,
         source=source,
         report=_report(material, choice, seen, threshold, time.monotonic() - began),
     )
@@ -137,23 +133,25 @@ def _settings(base: HorenConfig, choice: Choice, threshold: float) -> dict[str, 
     return {name: chosen.get(name, getattr(base, name)) for name in SETTINGS}
 
 
+def _certified(kind: str, rate: float, seen: Outcome, wanted: Wanted) -> float:
+    return certified_threshold(seen.negatives[kind].tolist(), rate=rate, confidence=wanted.confidence).threshold
+
+
 def _guarantee(kind: str, seen: Outcome, threshold: float, wanted: Wanted) -> Guarantee:
-    scores = seen.negatives[kind].tolist()
-    rate = wanted.rates.get(kind, _COMPARED[kind])
-    certified: float | None = None
-    if len(scores) >= negatives_needed(rate, wanted.confidence):
-        certified = certified_threshold(scores, rate=rate, confidence=wanted.confidence).threshold
-    fired = sum(score > threshold for score in scores)
+    rate, asked = wanted.rates.get(kind, _COMPARED[kind]), len(seen.negatives[kind])
+    provable = asked >= negatives_needed(rate, wanted.confidence)
+    certified = _certified(kind, rate, seen, wanted) if provable else None
+    fired = seen.fires(kind, threshold)
     return Guarantee(
         kind=kind,
         rate=rate,
         confidence=wanted.confidence,
-        negatives=len(scores),
+        negatives=asked,
         certified=certified,
         certified_generalization=None if certified is None else seen.generalization(certified),
-        empirical_generalization=seen.at({kind: rate}),
-        fires=fired / len(scores),
-        bound=upper_bound(fired, len(scores), wanted.confidence),
+        empirical_generalization=seen.at(kind, rate),
+        fires=fired / asked,
+        bound=upper_bound(fired, asked, wanted.confidence),
         held=kind in wanted.rates,
     )
 

@@ -63,22 +63,18 @@ class Outcome:
         """Share of rephrases that wake their own edit."""
         return float((self.right & (self.scores > threshold)).float().mean())
 
-    def fires(self, kind: str, threshold: float) -> float:
-        """Share of one kind of negatives that wakes some edit."""
-        return int((self.negatives[kind] > threshold).sum()) / len(self.negatives[kind])
+    def fires(self, kind: str, threshold: float) -> int:
+        """How many of one kind of negatives wake some edit."""
+        return int((self.negatives[kind] > threshold).sum())
 
-    def threshold(self, rates: Mapping[str, float]) -> float:
-        """The lowest score at which no kind of negative fires more often than its rate."""
-        return max(self._quantile(self.negatives[kind], rate) for kind, rate in rates.items())
+    def threshold(self, kind: str, rate: float) -> float:
+        """The lowest score at which one kind of negatives fires no more often than its rate."""
+        scores = self.negatives[kind].sort(descending=True).values
+        return float(scores[min(int(rate * len(scores)), len(scores) - 1)])
 
-    def at(self, rates: Mapping[str, float]) -> float:
+    def at(self, kind: str, rate: float) -> float:
         """Generalization at :meth:`threshold`."""
-        return self.generalization(self.threshold(rates))
-
-    @staticmethod
-    def _quantile(scores: Tensor, rate: float) -> float:
-        allowed = int(rate * len(scores))
-        return float(scores.sort(descending=True).values[min(allowed, len(scores) - 1)])
+        return self.generalization(self.threshold(kind, rate))
 
 
 def outcome(trial: Trial, rows: Mapping[str, Tensor], gate: Gate) -> Outcome:

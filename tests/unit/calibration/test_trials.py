@@ -35,8 +35,9 @@ def test_outcome_of_a_trial_by_hand():
     assert found.negatives["neighbour"].tolist() == pytest.approx([math.cos(math.radians(30))])
     assert found.generalization(0.9) == pytest.approx(2 / 3)
     assert found.generalization(0.99) == 0.0
-    assert found.fires("neighbour", 0.8) == 1.0
-    assert found.fires("unrelated", 0.8) == 0.0
+    assert found.fires("neighbour", 0.8) == 1
+    assert found.fires("unrelated", 0.8) == 0
+    assert found.fires("unrelated", -1.0) == 2
 
 
 def test_contrast_lowers_what_many_are_near_to():
@@ -51,13 +52,13 @@ def test_contrast_lowers_what_many_are_near_to():
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=50), st.floats(0.01, 0.99))
 def test_a_threshold_holds_its_rate(scores: list[float], rate: float):
     found = Outcome(torch.tensor([True]), torch.tensor([1.0]), {"unrelated": torch.tensor(scores)})
-    threshold = found.threshold({"unrelated": rate})
-    assert found.fires("unrelated", threshold) <= rate
+    threshold = found.threshold("unrelated", rate)
+    assert found.fires("unrelated", threshold) <= rate * len(scores)
 
 
-def test_the_strictest_kind_decides():
+def test_each_kind_has_a_threshold_of_its_own():
     negatives = {"unrelated": torch.tensor([0.1, 0.2]), "neighbour": torch.tensor([0.6, 0.7])}
     found = Outcome(torch.tensor([True, True]), torch.tensor([0.5, 0.9]), negatives)
-    assert found.threshold(dict.fromkeys(negatives, 0.1)) == pytest.approx(0.7)
-    assert found.at(dict.fromkeys(negatives, 0.1)) == 0.5
-    assert found.at({"unrelated": 0.1}) == 1.0
+    assert found.threshold("neighbour", 0.1) == pytest.approx(0.7)
+    assert found.at("neighbour", 0.1) == 0.5
+    assert found.at("unrelated", 0.1) == 1.0
