@@ -26,7 +26,6 @@ from horen.bench.datasets import load
 from horen.bench.files import write_text
 from horen.bench.plan import circumstances
 from horen.calibration.folder import Calibration
-from horen.calibration.trials import Gate
 from horen.edits import same_text
 from routing import Router
 
@@ -46,16 +45,16 @@ def keys_of(router: Router, texts: list[str]) -> Tensor:
 
 def measured(keys: Tensor, queries: Tensor, own: Tensor, targets: list[str], config: HorenConfig) -> dict[str, Any]:
     """Shares of queries that come nearest to their own key or to one of the same target, and that wake their own."""
-    gate = Gate(config.contrast, config.neighbours, config.alpha, config.beta, config.steps, config.epsilon)
+    gate, labels = config.retrieval(), torch.arange(len(keys), device=keys.device)
     right = woken = answered = 0
     began = time.perf_counter()
     for start in range(0, len(queries), _QUERIES):
         part = slice(start, start + _QUERIES)
-        index, scores = gate.scores(queries[part], keys)
-        hits = index == own[part]
+        found, scores = gate.retrieve(queries[part], keys, labels)
+        hits = found.index == own[part]
         right += int(hits.sum())
-        pairs = zip(index.tolist(), own[part].tolist(), strict=True)
-        answered += sum(same_text(targets[found]) == same_text(targets[mine]) for found, mine in pairs)
+        pairs = zip(found.index.tolist(), own[part].tolist(), strict=True)
+        answered += sum(same_text(targets[nearest]) == same_text(targets[mine]) for nearest, mine in pairs)
         woken += int((hits & (scores > config.threshold)).sum())
     seconds = time.perf_counter() - began
     count = len(queries)

@@ -27,6 +27,7 @@ from horen.bench.plan import circumstances
 from horen.bench.records import Record
 from horen.calibration.folder import Calibration
 from horen.cli.edit import parse_settings
+from horen.config import GATE_SETTINGS
 from horen.edits import same_text
 from horen.memory import Codebook, Match
 from horen.model.adapter import quiet
@@ -64,7 +65,7 @@ class Router:
 
 def best(codebook: Codebook, queries: list[torch.Tensor], config: HorenConfig) -> list[Match]:
     """The best match over each text's readings."""
-    matches = [codebook.match(query, **config.retrieval()) for query in queries]
+    matches = [codebook.match(query, config.retrieval()) for query in queries]
     return [max(found, key=lambda match: match.score) for found in matches]
 
 
@@ -141,7 +142,7 @@ def main() -> None:
         calibration = Calibration.load(arguments.calibration).with_gate(**changes) if arguments.calibration else None
         config = HorenConfig.from_preset(arguments.preset, **changes)
         config = config if calibration is None else calibration.applied(config)
-        made = json.dumps({name: value for name, value in config.to_dict().items() if name not in config.retrieval()})
+        made = json.dumps({name: value for name, value in config.to_dict().items() if name not in GATE_SETTINGS})
         if made not in known:
             editor = Editor.from_pretrained(arguments.model, config, calibration=calibration, device=arguments.device)
             router = Router(editor)

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from horen.errors import ConfigError
 from horen.settings import Settings, setting
 
+if TYPE_CHECKING:
+    from horen.memory import Gate
+
 SITES = ("auto", "mlp_input", "mlp_hidden", "mlp_output", "layer_output")
 TEXT = "text"
 ENCODER = "all-minilm-l6-v2"
+
+# What a setting decides: how keys are made, when an edit fires, or what a value is.
+_key, _gate, _value = (partial(setting, decides=what) for what in ("key", "gate", "value"))
 
 
 @dataclass(frozen=True)
 class TrainingSettings(Settings):
     """How values are trained, by whichever editor trains them; see :mod:`horen.training`."""
 
-    optimizer: str = setting(
+    optimizer: str = _value(
         "normalized",
         "normalized: momentum over gradients of unit length (Cutkosky and Mehta 2020); adam: as published",
         choices=("normalized", "adam"),
     )
-    learning_rate: float = setting(
+    learning_rate: float = _value(
         1.0, "root mean square of a step's coordinates, in units of learning_rate_unit", low=0, open_low=True
     )
-    learning_rate_unit: str = setting(
+    learning_rate_unit: str = _value(
         "site",
         "site: the root mean square of the output that is edited, so that one setting fits every model; absolute: 1",
         choices=("site", "absolute"),
     )
-    max_steps: int = setting(50, "most optimisation steps an edit may take", low=1)
-    stop_probability: float = setting(
+    max_steps: int = _value(50, "most optimisation steps an edit may take", low=1)
+    stop_probability: float = _value(
         0.98,
         "an edit has converged when every target token has at least this probability in every training context; "
         "1 never stops early",
@@ -41,14 +48,14 @@ class TrainingSettings(Settings):
         high=1,
         open_low=True,
     )
-    train_end: bool = setting(True, "train the end token after the target, so that the answer ends where it should")
-    precision: str = setting(
+    train_end: bool = _value(True, "train the end token after the target, so that the answer ends where it should")
+    precision: str = _value(
         "auto",
         "auto: optimise in bfloat16 where the machine is faster at it, and check every value in the model's own "
         "arithmetic; model: the model's own throughout",
         choices=("auto", "model"),
     )
-    batch_tokens: int = setting(2048, "most target positions that are optimised at once", low=1)
+    batch_tokens: int = _value(2048, "most target positions that are optimised at once", low=1)
 
 
 @dataclass(frozen=True)
@@ -65,58 +72,58 @@ class HorenConfig(TrainingSettings):
 
     preset: str = setting("default", "name of the preset these settings started from")
 
-    read_sites: str = setting(
+    read_sites: str = _key(
         "layer_output@0.04+auto@0.1",
         "activations that make keys and queries, as site@layer, several joined by +; a site is mlp_input, mlp_hidden "
         "(before the down projection), mlp_output, layer_output, or auto: mlp_hidden where the MLP has one down "
         "projection, else mlp_input; or text alone: no activations, but the words' embedding by a text encoder",
     )
-    encoder: str = setting(
+    encoder: str = _key(
         ENCODER,
         f"text encoder of read_sites=text: {ENCODER}, a folder in transformers' format, or, with the extra "
         "horen[encoder], a model of sentence-transformers",
     )
-    read_share: float = setting(
+    read_share: float = _key(
         1.0, "share p of the user's last tokens whose activations are pooled; 0 is the last alone", low=0, high=1
     )
-    read_weight: str = setting(
+    read_weight: str = _key(
         "rare",
         "how tokens count where activations are pooled: all equal, as published, or more the rarer they are in "
         "bundled prompts",
         choices=("equal", "rare"),
     )
-    key_space: str = setting(
+    key_space: str = _key(
         "whitened",
         "raw: k = f/‖f‖ as published; whitened: centred and decorrelated with the bundled prompt bank first",
         choices=("raw", "whitened"),
     )
-    feature_power: float = setting(
+    feature_power: float = _key(
         0.5,
         "the whitened space's features are raised to this power first, signs kept: below 1 large ones weigh less",
         low=0,
         high=1,
         open_low=True,
     )
-    key_dimension: int = setting(512, "dimensions kept by the whitened key space", low=2)
-    scope: str = setting(
+    key_dimension: int = _key(512, "dimensions kept by the whitened key space", low=2)
+    scope: str = _key(
         "words",
         "words: read the user's words, of a long text also its last sentences; all: read every token of the input",
         choices=("words", "all"),
     )
 
-    alpha: float = setting(0.1, "damping α of a Hopfield step: 0 stays, 1 jumps to the read-out", low=0, high=1)
-    beta: float = setting(20.0, "inverse temperature β of the Hopfield softmax", low=0)
-    steps: int = setting(1, "most Hopfield steps T; 0 is plain nearest neighbour", low=0)
-    epsilon: float = setting(1e-5, "a query has arrived when its read-out is nearer than this", low=0)
-    threshold: float = setting(0.5, "τ: an edit fires when its score exceeds this", low=-1, high=1)
-    contrast: float = setting(
+    alpha: float = _gate(0.1, "damping α of a Hopfield step: 0 stays, 1 jumps to the read-out", low=0, high=1)
+    beta: float = _gate(20.0, "inverse temperature β of the Hopfield softmax", low=0)
+    steps: int = _gate(1, "most Hopfield steps T; 0 is plain nearest neighbour", low=0)
+    epsilon: float = _gate(1e-5, "a query has arrived when its read-out is nearer than this", low=0)
+    threshold: float = _gate(0.5, "τ: an edit fires when its score exceeds this", low=-1, high=1)
+    contrast: float = _gate(
         0.4,
         "γ: a score is the refined similarity less γ times that of the nearest entries with other values, averaged",
         low=0,
         high=1,
     )
-    neighbours: int = setting(8, "how many of those nearest entries are averaged", low=1)
-    margin: float = setting(
+    neighbours: int = _gate(8, "how many of those nearest entries are averaged", low=1)
+    margin: float = _gate(
         0.0,
         "an edit fires only if its similarity is greater by at least this than that of the nearest edit with another "
         "value; 0 lets the nearest fire",
@@ -131,15 +138,15 @@ class HorenConfig(TrainingSettings):
         high=1,
     )
 
-    write_layer: float = setting(0.67, "layer whose MLP output carries the value: a depth or a number", layer=True)
-    value: str = setting("vector", "vector: h += v; lora: h += B A h with rank lora_rank", choices=("vector", "lora"))
-    lora_rank: int = setting(1, "rank r of a lora value", low=1)
-    start: str = setting(
+    write_layer: float = _value(0.67, "layer whose MLP output carries the value: a depth or a number", layer=True)
+    value: str = _value("vector", "vector: h += v; lora: h += B A h with rank lora_rank", choices=("vector", "lora"))
+    lora_rank: int = _value(1, "rank r of a lora value", low=1)
+    start: str = _value(
         "zero",
         "where a value starts: zero, or uniform U(0, 1) as published (cold start)",
         choices=("zero", "uniform"),
     )
-    contexts: str = setting(
+    contexts: str = _value(
         "several",
         "several: train in plain text, in chat, after unrelated text and on the rephrases; prompt: the prompt alone",
         choices=("several", "prompt"),
@@ -188,16 +195,15 @@ class HorenConfig(TrainingSettings):
         """Whether tokens are pooled by weights."""
         return self.read_weight == "rare" and not self.reads_text
 
-    def retrieval(self) -> dict[str, Any]:
+    def retrieval(self) -> Gate:
         """What :meth:`horen.memory.Codebook.match` is told: the settings that decide once keys and queries are made."""
-        names = ("threshold", "contrast", "neighbours", "margin", "alpha", "beta", "steps", "epsilon")
-        return {name: getattr(self, name) for name in names}
+        from horen.memory import Gate  # noqa: PLC0415 - torch takes seconds to import
+
+        return Gate(**{name: getattr(self, name) for name in GATE_SETTINGS})
 
     def of_values(self) -> dict[str, Any]:
         """The settings that decide what a value is; all others decide where it is found."""
-        names = [item.name for item in fields(TrainingSettings)]
-        names += ["write_layer", "value", "lora_rank", "start", "contexts"]
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in VALUE_SETTINGS}
 
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any]) -> Self:
@@ -219,6 +225,14 @@ class HorenConfig(TrainingSettings):
         Threshold 0.85 is the published one for Llama-3; τ = 0.80 and 0.55 were used for other models.
         """
         return cls.from_preset("paper", **changes)
+
+
+def _deciding(what: str) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(HorenConfig) if item.metadata.get("decides") == what)
+
+
+#: Names of the settings by what they decide.
+KEY_SETTINGS, GATE_SETTINGS, VALUE_SETTINGS = _deciding("key"), _deciding("gate"), _deciding("value")
 
 
 def parse_sites(text: str) -> list[tuple[str, float]]:

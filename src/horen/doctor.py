@@ -73,12 +73,12 @@ def _routed(session: Session, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked,
     if not asked:
         return
     session.adapter  # noqa: B018 - an unwrapped editor is not checked by halves
-    codebook, settings = session.codebook(), session.config.retrieval()
+    codebook, gate = session.codebook(), session.config.retrieval()
     stored = [item for item in asked if item.ids is None]
     block = max(1, _SIMILARITIES // codebook.entries)
     for start in range(0, len(stored), block):
         batch = stored[start : start + block]
-        yield from zip(batch, codebook.match(codebook.keys[[item.entry for item in batch]], **settings), strict=True)
+        yield from zip(batch, codebook.match(codebook.keys[[item.entry for item in batch]], gate), strict=True)
     read = sorted((item for item in asked if item.ids is not None), key=lambda item: len(item.ids or ()))
     for start in range(0, len(read), _BATCH):
         batch = read[start : start + _BATCH]

@@ -70,9 +70,7 @@ def entries_of(session: Session, nearest: int) -> int:
 
 def surroundings(session: Session, seen: Seen, count: int) -> Surroundings:
     """The ``count`` entries nearest to a query, as the settings have it."""
-    settings = session.config.retrieval()
-    del settings["threshold"], settings["margin"]
-    return session.codebook().surroundings(seen.query, count, **settings)
+    return session.codebook().surroundings(seen.query, count, session.config.retrieval())
 
 
 def explanation(

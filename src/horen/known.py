@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from horen.config import GATE_SETTINGS
 from horen.edits import Edit, same_text
 from horen.errors import MismatchError
 from horen.saving import Saved
@@ -15,10 +16,8 @@ from horen.training import Trained
 if TYPE_CHECKING:
     from horen.session import Session
 
-# What decides whether a text wakes an edit; every other setting decides what its value is.
-_GATE = frozenset(
-    {"preset", "alpha", "beta", "steps", "epsilon", "contrast", "neighbours", "margin", "similar_threshold"}
-)
+# The threshold and how keys are made are not among them: they decide which edits share a value.
+_NOT_OF_VALUES = {"preset", "similar_threshold", *GATE_SETTINGS} - {"threshold"}
 
 
 class KnownValues:
@@ -37,7 +36,7 @@ class KnownValues:
         saved = Saved.read(path)
         saved.check_model(session.model)
         theirs, ours = saved.config.to_dict(), session.config.to_dict()
-        for name in sorted(set(ours) - _GATE):
+        for name in sorted(set(ours) - _NOT_OF_VALUES):
             if theirs[name] != ours[name]:
                 raise MismatchError(
                     f"{path} holds values that were trained with {name}={theirs[name]!r}, not {ours[name]!r}: "

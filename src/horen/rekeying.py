@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen.config import HorenConfig
+from horen.config import GATE_SETTINGS, HorenConfig
 from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, StoreError
 from horen.memory import KeySpace
@@ -227,7 +227,7 @@ def check_same_values(old: HorenConfig, new: HorenConfig) -> None:
 
 def _reads_alike(kept: Kept, session: Session) -> bool:
     """Whether a session makes features as they were made; the folder of a text encoder may hold another by now."""
-    old, gate = kept.config.to_dict(), {"preset", *kept.config.retrieval()}
+    old, gate = kept.config.to_dict(), {"preset", *GATE_SETTINGS}
     if any(old[name] != value for name, value in session.config.to_dict().items() if name not in gate):
         return False
     if kept.encoder is None or session.encoder is None:

@@ -20,7 +20,7 @@ def setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002
         default: its value unless another is given.
         help: its meaning, unit and source.
         limits: ``low`` and ``high``, ``open_low`` when ``low`` itself is excluded, ``choices``, or ``layer`` for a
-            depth in [0, 1) or the number of a layer.
+            depth in [0, 1) or the number of a layer; and ``decides``, by which some of the settings are told apart.
     """
     return field(default=default, metadata={"help": help, **limits})
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from horen.calibration.features import Features
 from horen.calibration.material import Material, Trial
-from horen.calibration.trials import Gate, Outcome, outcome
-from horen.memory import KeySpace
+from horen.calibration.trials import Outcome, outcome
+from horen.memory import KeySpace, Scoring
 from horen.model.fitting import NUISANCE, SHRINKAGE
 
 Note = Callable[[str], None]
@@ -40,7 +40,7 @@ class Choice:
     """What was chosen, and every candidate that was compared with its objective."""
 
     space: Space
-    gate: Gate
+    gate: Scoring
     tried: tuple[dict[str, Any], ...]
 
 
@@ -57,12 +57,12 @@ class Chooser:
     def __init__(self, material: Material, features: Features, rates: Mapping[str, float], note: Note) -> None:
         self._material, self._features, self._rates, self._note = material, features, dict(rates), note
         self._tried: list[dict[str, Any]] = []
-        self._known: dict[tuple[Space, Gate], dict[str, Any]] = {}
+        self._known: dict[tuple[Space, Scoring], dict[str, Any]] = {}
         self._rows: tuple[Space, dict[str, Tensor]] | None = None
 
     def choose(self) -> Choice:
         """The best space and gate, found greedily: sites, weights, power, dimension, contrast, dynamics."""
-        gate = Gate(contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=1)
+        gate = Scoring(contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=1)
         weightings = self._features.weightings
         space, _ = self._best((Space((site,), weightings[0]), gate) for site in self._features.sites)
         pairs = [replace(space, sites=self._ordered((*space.sites, site))) for site in self._others(space)]
@@ -90,7 +90,7 @@ class Chooser:
             blocks=[block.shape[1] for block in blocks],
         )
 
-    def outcome(self, space: Space, keys: KeySpace, gate: Gate, trial: Trial) -> Outcome:
+    def outcome(self, space: Space, keys: KeySpace, gate: Scoring, trial: Trial) -> Outcome:
         """What a trial gives in a fitted space."""
         return outcome(trial, self._keys(space, keys, trial.texts()), gate)
 
@@ -99,7 +99,7 @@ class Chooser:
         found = keys(torch.cat([self._features.block(site, space.weight)[places] for site in space.sites], dim=-1))
         return dict(zip(texts, found, strict=True))
 
-    def _best(self, candidates: Iterable[tuple[Space, Gate]]) -> tuple[Space, Gate]:
+    def _best(self, candidates: Iterable[tuple[Space, Scoring]]) -> tuple[Space, Scoring]:
         best, *others = candidates
         most = self._objective(*best)
         for candidate in others:
@@ -108,14 +108,14 @@ class Chooser:
                 best, most = candidate, value
         return best
 
-    def _objective(self, space: Space, gate: Gate) -> float:
+    def _objective(self, space: Space, gate: Scoring) -> float:
         # What was the best so far stands among the candidates of every round.
         if (space, gate) not in self._known:
             self._known[space, gate] = self._measured(space, gate)
         self._tried.append(self._known[space, gate])
         return float(self._tried[-1]["objective"])
 
-    def _measured(self, space: Space, gate: Gate) -> dict[str, Any]:
+    def _measured(self, space: Space, gate: Scoring) -> dict[str, Any]:
         """The objective is the generalization averaged over the kinds of negatives, each firing at its rate."""
         self._note(" + ".join(space.sites))
         if self._rows is None or self._rows[0] != space:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 import horen.data
 from horen._version import __version__
-from horen.config import HorenConfig
+from horen.config import GATE_SETTINGS, KEY_SETTINGS, HorenConfig
 from horen.errors import ConfigError, MismatchError, StoreError
 from horen.files import write_whole
 from horen.memory import KeySpace
@@ -27,10 +27,8 @@ from horen.model.fingerprint import difference, fingerprint
 _FORMAT = 1
 _SHIPPED = Path(horen.data.__file__).parent / "calibrations"
 _DOCUMENT = "calibration.json"
-_SPACE = ("read_sites", "encoder", "read_share", "read_weight", "key_space", "feature_power", "key_dimension", "scope")
-_GATE = ("alpha", "beta", "steps", "epsilon", "threshold", "contrast", "neighbours", "margin")
 #: What a calibration decides; every other setting stays the user's.
-SETTINGS = (*_SPACE, *_GATE)
+SETTINGS = (*KEY_SETTINGS, *GATE_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,11 @@ class Calibration:
             ConfigError: for a setting that the key space was fitted with, or that no calibration decides.
         """
         for name in changes:
-            if name in _SPACE:
+            if name in KEY_SETTINGS:
                 raise ConfigError(f"{name} cannot be changed: the calibrated key space was fitted with it.")
-            if name not in _GATE:
-                raise ConfigError(f"{name} is no setting of a calibration; those of its gate are {', '.join(_GATE)}.")
+            if name not in GATE_SETTINGS:
+                gate = ", ".join(GATE_SETTINGS)
+                raise ConfigError(f"{name} is no setting of a calibration; those of its gate are {gate}.")
         checked = HorenConfig(**{**self.settings, **changes})
         return replace(self, settings={name: getattr(checked, name) for name in SETTINGS}, guarantees=())
 

@@ -9,35 +9,9 @@ import torch
 from torch import Tensor
 
 from horen.calibration.material import Trial
-from horen.memory.hopfield import retrieve
+from horen.memory import Scoring
 
 _BLOCK = 512
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Settings of retrieval, named as in :class:`horen.HorenConfig`."""
-
-    contrast: float
-    neighbours: int
-    alpha: float
-    beta: float
-    steps: int
-    epsilon: float = 1e-5
-
-    def scores(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Nearest key and score of each of [B, d] queries among [N, d] keys, every key an edit of its own."""
-        found = retrieve(
-            queries,
-            keys,
-            torch.arange(len(keys), device=keys.device),
-            alpha=self.alpha,
-            beta=self.beta,
-            steps=self.steps,
-            epsilon=self.epsilon,
-            neighbours=self.neighbours,
-        )
-        return found.index, found.similarity - self.contrast * found.crowd
 
 
 @dataclass(frozen=True)
@@ -77,29 +51,30 @@ class Outcome:
         return self.generalization(self.threshold(kind, rate))
 
 
-def outcome(trial: Trial, rows: Mapping[str, Tensor], gate: Gate) -> Outcome:
+def outcome(trial: Trial, rows: Mapping[str, Tensor], scoring: Scoring) -> Outcome:
     """Route everything that a trial asks.
 
     Args:
         trial: the edits and the questions.
         rows: [d] unit key of every text of the trial.
-        gate: how it is routed.
+        scoring: how it is routed.
     """
     keys = torch.stack([rows[fact.prompt] for fact in trial.facts])
     owner = torch.tensor([number for number, fact in enumerate(trial.facts) for _ in fact.rephrases])
-    nearest, scores = _all(gate, [rows[text] for fact in trial.facts for text in fact.rephrases], keys)
+    nearest, scores = _all(scoring, [rows[text] for fact in trial.facts for text in fact.rephrases], keys)
     kinds = {kind for kind, _ in trial.negatives}
     return Outcome(
         right=nearest == owner,
         scores=scores,
         negatives={
-            kind: _all(gate, [rows[text] for other, text in trial.negatives if other == kind], keys)[1]
+            kind: _all(scoring, [rows[text] for other, text in trial.negatives if other == kind], keys)[1]
             for kind in sorted(kinds)
         },
     )
 
 
-def _all(gate: Gate, queries: list[Tensor], keys: Tensor) -> tuple[Tensor, Tensor]:
-    stacked = torch.stack(queries)
-    parts = [gate.scores(stacked[start : start + _BLOCK], keys) for start in range(0, len(stacked), _BLOCK)]
-    return torch.cat([index for index, _ in parts]), torch.cat([score for _, score in parts])
+def _all(scoring: Scoring, queries: list[Tensor], keys: Tensor) -> tuple[Tensor, Tensor]:
+    stacked, labels = torch.stack(queries), torch.arange(len(keys), device=keys.device)  # every key is an edit
+    starts = range(0, len(stacked), _BLOCK)
+    parts = [scoring.retrieve(stacked[start : start + _BLOCK], keys, labels) for start in starts]
+    return torch.cat([found.index for found, _ in parts]), torch.cat([score for _, score in parts])

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from horen.memory.hopfield import crowd, nearest_others, retrieve, trajectory
+from horen.memory.gate import Gate, Scoring
+from horen.memory.hopfield import crowd, nearest_others, trajectory
 
 
 @dataclass(frozen=True)
@@ -201,56 +202,17 @@ class Codebook:
         similarity, index = scores.max(dim=-1)
         return list(zip(index.tolist(), similarity.tolist(), strict=True))
 
-    def match(
-        self,
-        queries: Tensor,
-        *,
-        threshold: float,
-        alpha: float,
-        beta: float,
-        steps: int,
-        epsilon: float,
-        contrast: float = 0.0,
-        neighbours: int = 1,
-        margin: float = 0.0,
-    ) -> list[Match]:
-        """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list.
-
-        An entry fires where s − γ c > τ and s − s' ≥ m: s is its similarity, s' the runner-up's, and c the crowd's, the
-        mean similarity of the nearest ``neighbours`` entries with another value. A near miss is about as near to many
-        entries as to its nearest one, a paraphrase is not (the local scaling of nearest-neighbour search, as in CSLS,
-        Conneau et al. 2018).
-
-        Args:
-            queries: unit rows.
-            threshold: τ.
-            alpha: see :func:`horen.memory.hopfield.retrieve`, like what follows.
-            beta: inverse temperature.
-            steps: most Hopfield steps.
-            epsilon: where a query has arrived.
-            contrast: γ ≥ 0; 0 compares the similarity itself.
-            neighbours: size k of the crowd.
-            margin: m ≥ 0; a query that two values claim alike wakes neither. 0 lets the nearest fire.
-        """
+    def match(self, queries: Tensor, gate: Gate) -> list[Match]:
+        """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list."""
         if not len(self) or not len(queries):
             return []
-        found = retrieve(
-            queries,
-            self.keys,
-            self.value_of,
-            alpha=alpha,
-            beta=beta,
-            steps=steps,
-            epsilon=epsilon,
-            neighbours=neighbours if contrast else 1,
-            awake=None if len(self) == self.entries else self._awake.rows,
-        )
+        found, scores = gate.retrieve(queries, self.keys, self.value_of, awake=self._mask())
         columns = (
             found.index.tolist(),
             self.value_of[found.index].tolist(),
             found.similarity.tolist(),
             found.raw_similarity.tolist(),
-            (found.similarity - contrast * found.crowd).tolist(),
+            scores.tolist(),
             found.runner_up.tolist(),
             found.runner_up_similarity.tolist(),
         )
@@ -261,38 +223,32 @@ class Codebook:
                 similarity=similarity,
                 raw_similarity=raw,
                 score=score,
-                fired=score > threshold and similarity - runner_similarity >= margin,
+                fired=score > gate.threshold and similarity - runner_similarity >= gate.margin,
                 runner_up=None if runner < 0 else runner,
                 runner_up_similarity=None if runner < 0 else runner_similarity,
             )
             for entry, value, similarity, raw, score, runner, runner_similarity in zip(*columns, strict=True)
         ]
 
-    def surroundings(
-        self,
-        query: Tensor,
-        count: int,
-        *,
-        alpha: float,
-        beta: float,
-        steps: int,
-        epsilon: float,
-        contrast: float = 0.0,
-        neighbours: int = 1,
-    ) -> Surroundings:
+    def surroundings(self, query: Tensor, count: int, scoring: Scoring) -> Surroundings:
         """The ``count`` awake entries that a unit query [d_k] ends nearest to, and how it gets there.
 
-        The scores are those of :meth:`match`, which also says what the settings are; fewer entries are given where
-        fewer are awake.
+        The scores are those of :meth:`match`; fewer entries are given where fewer are awake.
 
         Raises:
             ValueError: when no entry is awake.
         """
         if not len(self):
             raise ValueError("The codebook is empty: there is nothing around a query.")
-        awake = None if len(self) == self.entries else self._awake.rows
+        awake = self._mask()
         path = trajectory(
-            query[None], self.keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake
+            query[None],
+            self.keys,
+            alpha=scoring.alpha,
+            beta=scoring.beta,
+            steps=scoring.steps,
+            epsilon=scoring.epsilon,
+            awake=awake,
         ).squeeze(1)
         cosines = path @ self.keys.T
         if awake is not None:
@@ -300,9 +256,12 @@ class Codebook:
         # Among equals the first, as match has it.
         entries = cosines[-1].argsort(descending=True, stable=True)[: min(count, len(self))]
         # One entry at a time: as a batch it would take count × N numbers.
-        around = [
-            nearest_others(cosines[-1:], self.value_of, own[None], neighbours)[0] for own in self.value_of[entries]
-        ]
-        crowds = torch.cat([crowd(nearest, neighbours) for nearest in around])
+        size, values = scoring.neighbours, self.value_of
+        around = [nearest_others(cosines[-1:], values, own[None], size)[0] for own in values[entries]]
+        crowds = torch.cat([crowd(nearest, size) for nearest in around])
         similarities = cosines[:, entries]
-        return Surroundings(path, entries, similarities, crowds, similarities[-1] - contrast * crowds)
+        return Surroundings(path, entries, similarities, crowds, scoring.score(similarities[-1], crowds))
+
+    def _mask(self) -> Tensor | None:
+        """[entries] bool, which are awake; None where all are."""
+        return None if len(self) == self.entries else self._awake.rows

@@ -172,7 +172,7 @@ class Adapter:
         if self.codebook.keys.device != features.device:  # the model was moved since the last call
             self.codebook.to(features.device)
             self.key_space = self.key_space.to(features.device)
-        matches = self.codebook.match(self.key_space(features), **self.config.retrieval())
+        matches = self.codebook.match(self.key_space(features), self.config.retrieval())
         routed, used = [], 0
         for place in places:
             spans = place.prompt.spans

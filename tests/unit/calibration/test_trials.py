@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from horen.calibration.material import Fact, Trial
-from horen.calibration.trials import Gate, Outcome, outcome
+from horen.calibration.trials import Outcome, outcome
+from horen.memory import Scoring
 
-PLAIN = Gate(contrast=0.0, neighbours=1, alpha=0.0, beta=20.0, steps=0)
+PLAIN = Scoring(alpha=0.0, beta=20.0, steps=0)
 
 
 def at(angle: float) -> Tensor:
@@ -42,9 +43,9 @@ def test_outcome_of_a_trial_by_hand():
 
 def test_contrast_lowers_what_many_are_near_to():
     keys = torch.stack([at(0), at(20), at(40), at(180)])
-    gate = Gate(contrast=0.5, neighbours=2, alpha=0.0, beta=20.0, steps=0)
-    (nearest, other), (crowded, alone) = gate.scores(torch.stack([at(20), at(180)]), keys)
-    assert (int(nearest), int(other)) == (1, 3)
+    scoring = Scoring(contrast=0.5, neighbours=2, alpha=0.0, beta=20.0, steps=0)
+    found, (crowded, alone) = scoring.retrieve(torch.stack([at(20), at(180)]), keys, torch.arange(4))
+    assert found.index.tolist() == [1, 3]
     assert float(crowded) == pytest.approx(1 - 0.5 * math.cos(math.radians(20)))
     assert float(alone) == pytest.approx(1.0)
 

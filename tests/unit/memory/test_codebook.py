@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory import Codebook, Match
+from horen.memory import Codebook, Gate, Match, Scoring
 
 KEY, VALUE = 6, 4
 OPTIONS = {"threshold": 0.5, "alpha": 0.2, "beta": 12.0, "steps": 2, "epsilon": 1e-5}
@@ -28,7 +28,7 @@ def filled(counts: list[int], seed: int = 0) -> Codebook:
 
 
 def matches(codebook: Codebook, queries: Tensor) -> list[Match]:
-    return codebook.match(queries, **OPTIONS)
+    return codebook.match(queries, Gate(**OPTIONS))
 
 
 def test_a_new_codebook_is_empty():
@@ -36,7 +36,7 @@ def test_a_new_codebook_is_empty():
     assert len(codebook) == codebook.entries == 0
     assert codebook.keys.shape == (0, KEY)
     assert codebook.values.shape == (0, VALUE)
-    assert codebook.match(unit(3, 0), **OPTIONS) == []
+    assert codebook.match(unit(3, 0), Gate(**OPTIONS)) == []
     assert codebook.nearest(unit(3, 0)) is None
 
 
@@ -99,8 +99,8 @@ def test_the_threshold_must_be_exceeded():
     codebook.add_entries(torch.tensor([[1.0, 0.0]]), codebook.add_value(torch.zeros(VALUE)))
     query = torch.tensor([[0.5, 0.75**0.5]])
     options = {"alpha": 0.0, "beta": 1.0, "steps": 0, "epsilon": 0.0}
-    assert not codebook.match(query, threshold=0.5, **options)[0].fired
-    assert codebook.match(query, threshold=0.499, **options)[0].fired
+    assert not codebook.match(query, Gate(threshold=0.5, **options))[0].fired
+    assert codebook.match(query, Gate(threshold=0.499, **options))[0].fired
 
 
 @given(st.sets(st.integers(0, 5)), st.integers(0, 50))
@@ -231,13 +231,13 @@ def test_contrast_lowers_the_score_by_the_crowd_and_leaves_the_similarity():
         codebook.add_entries(torch.tensor([[cosine, (1 - cosine**2) ** 0.5]]), value)
     query = torch.tensor([[1.0, 0.0]])
     options = OPTIONS | {"alpha": 0.0, "threshold": 0.6, "neighbours": 2}
-    plain = codebook.match(query, **options)[0]
+    plain = codebook.match(query, Gate(**options))[0]
     assert (plain.score, plain.fired) == (plain.similarity, True)
-    contrasted = codebook.match(query, contrast=0.5, **options)[0]
+    contrasted = codebook.match(query, Gate(contrast=0.5, **options))[0]
     assert contrasted.similarity == plain.similarity == pytest.approx(0.9)
     assert contrasted.score == pytest.approx(0.9 - 0.5 * (0.7 + 0.5) / 2)
     assert not contrasted.fired
-    assert codebook.match(query, contrast=0.4, **options)[0].fired
+    assert codebook.match(query, Gate(contrast=0.4, **options))[0].fired
 
 
 def test_a_query_that_two_values_claim_alike_wakes_neither_within_the_margin():
@@ -249,9 +249,9 @@ def test_a_query_that_two_values_claim_alike_wakes_neither_within_the_margin():
     query = torch.tensor([[1.0, 0.0]])
     options = OPTIONS | {"alpha": 0.0}
     for margin, fires in ((0.0, True), (0.19, True), (0.21, False)):
-        assert codebook.match(query, margin=margin, **options)[0].fired is fires
+        assert codebook.match(query, Gate(margin=margin, **options))[0].fired is fires
     codebook.set_awake([2], False)
-    assert codebook.match(query, margin=2.0, **options)[0].fired
+    assert codebook.match(query, Gate(margin=2.0, **options))[0].fired
 
 
 @given(
@@ -264,24 +264,23 @@ def test_a_greater_margin_never_fires_more_and_none_changes_nothing(
 ):
     codebook, queries = filled(counts, seed), unit(8, seed + 50)
     options = OPTIONS | {"threshold": 0.2}
-    less, more = (codebook.match(queries, margin=margin, **options) for margin in sorted(margins))
+    less, more = (codebook.match(queries, Gate(margin=margin, **options)) for margin in sorted(margins))
     for narrow, wide in zip(less, more, strict=True):
         assert narrow.fired or not wide.fired
         assert (narrow.entry, narrow.score, narrow.similarity) == (wide.entry, wide.score, wide.similarity)
-    plain = codebook.match(queries, **options)
+    plain = codebook.match(queries, Gate(**options))
     assert [match.fired for match in plain] == [match.score > 0.2 for match in plain]
-    assert codebook.match(queries, margin=0.0, **options) == plain
+    assert codebook.match(queries, Gate(margin=0.0, **options)) == plain
 
 
 @given(st.integers(0, 50), st.sampled_from([0.0, 0.4]), st.integers(1, 4), st.sets(st.integers(0, 5), max_size=4))
 def test_surroundings_tell_what_match_decides(seed: int, contrast: float, neighbours: int, asleep: set[int]):
     codebook, queries = filled([2, 1, 3], seed), unit(4, seed + 99)
     codebook.set_awake(asleep, False)
-    settings = {**OPTIONS, "contrast": contrast, "neighbours": neighbours}
-    found = codebook.match(queries, **settings)
-    del settings["threshold"]
+    gate = Gate(**OPTIONS, contrast=contrast, neighbours=neighbours)
+    found = codebook.match(queries, gate)
     for query, match in zip(queries, found, strict=True):
-        around = codebook.surroundings(query, 10, **settings)
+        around = codebook.surroundings(query, 10, gate)
         assert sorted(around.entries.tolist()) == sorted({0, 1, 2, 3, 4, 5} - asleep)
         assert around.similarities.shape == (3, 6 - len(asleep))
         assert around.similarities[-1].tolist() == sorted(around.similarities[-1].tolist(), reverse=True)
@@ -299,7 +298,7 @@ def test_surroundings_score_every_entry_against_its_own_crowd():
     for key in keys:
         codebook.add_entries(key[None], codebook.add_value(torch.zeros(VALUE)))
     still = {"alpha": 0.0, "beta": 1.0, "steps": 0, "epsilon": 0.0}
-    around = codebook.surroundings(torch.tensor([1.0, 0.0]), 2, contrast=0.5, neighbours=2, **still)
+    around = codebook.surroundings(torch.tensor([1.0, 0.0]), 2, Scoring(contrast=0.5, neighbours=2, **still))
     assert around.entries.tolist() == [0, 1]
     assert around.crowds.tolist() == pytest.approx([0.7, 0.75])
     assert around.scores.tolist() == pytest.approx([0.9 - 0.35, 0.8 - 0.375])
@@ -309,11 +308,11 @@ def test_of_equal_entries_surroundings_begin_with_the_one_that_match_takes():
     codebook, query = Codebook(KEY, VALUE), unit(1, 3)[0]
     for _ in range(40):
         codebook.add_entries(query[None], codebook.add_value(torch.zeros(VALUE)))
-    settings = {"alpha": 0.0, "beta": 1.0, "steps": 0, "epsilon": 0.0}
-    winner = codebook.match(query[None], threshold=0.5, **settings)[0].entry
-    assert codebook.surroundings(query, 1, **settings).entries.tolist() == [winner]
+    gate = Gate(threshold=0.5, alpha=0.0, beta=1.0, steps=0, epsilon=0.0)
+    winner = codebook.match(query[None], gate)[0].entry
+    assert codebook.surroundings(query, 1, gate).entries.tolist() == [winner]
 
 
 def test_nothing_is_around_a_query_in_an_empty_codebook():
     with pytest.raises(ValueError, match="empty"):
-        Codebook(KEY, VALUE).surroundings(unit(1, 0)[0], 1, alpha=0.1, beta=1.0, steps=1, epsilon=0.0)
+        Codebook(KEY, VALUE).surroundings(unit(1, 0)[0], 1, Scoring(alpha=0.1, beta=1.0, steps=1, epsilon=0.0))

@@ -53,7 +53,7 @@ def routed_by_hand(editor: Editor, ids: list[int]) -> dict[int, Tensor]:
     found = {}
     for prompt in editor._session.reader.read(ids, len(ids)):
         keys = adapter.key_space(adapter.features([ids], [prompt.spans]))
-        matches = adapter.codebook.match(keys, **editor.config.retrieval())
+        matches = adapter.codebook.match(keys, editor.config.retrieval())
         best = max(matches, key=lambda match: match.score)
         found[prompt.at] = adapter.codebook.values[best.value]
     return found

@@ -1,0 +1,71 @@
+"""Settings of retrieval: what makes a score of a query and a key, and which score lets an entry fire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from horen.memory.hopfield import Retrieval, retrieve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How a query's nearest key is found and scored: s − γ c.
+
+    s is the similarity after refinement and c the crowd's, the mean similarity of the nearest ``neighbours`` keys with
+    another label. A near miss is about as near to many keys as to its nearest one, a paraphrase is not (the local
+    scaling of nearest-neighbour search, as in CSLS, Conneau et al. 2018).
+
+    Attributes:
+        contrast: γ ≥ 0; 0 scores by the similarity itself.
+        neighbours: size k ≥ 1 of the crowd.
+        alpha: damping of a Hopfield step, see :func:`horen.memory.hopfield.retrieve`, like what follows.
+        beta: inverse temperature.
+        steps: most Hopfield steps.
+        epsilon: where a query has arrived.
+    """
+
+    contrast: float = 0.0
+    neighbours: int = 1
+    alpha: float
+    beta: float
+    steps: int
+    epsilon: float = 1e-5
+
+    def retrieve(
+        self, queries: Tensor, keys: Tensor, labels: Tensor, *, awake: Tensor | None = None
+    ) -> tuple[Retrieval, Tensor]:
+        """What [B, d] queries find among [N, d] keys with [N] labels, and the score [B] of each.
+
+        Without contrast no crowd is looked for.
+        """
+        found = retrieve(
+            queries,
+            keys,
+            labels,
+            alpha=self.alpha,
+            beta=self.beta,
+            steps=self.steps,
+            epsilon=self.epsilon,
+            neighbours=self.neighbours if self.contrast else 1,
+            awake=awake,
+        )
+        return found, self.score(found.similarity, found.crowd)
+
+    def score(self, similarity: Tensor, crowd: Tensor) -> Tensor:
+        """Scores of similarities and their crowds', all of one shape."""
+        return similarity - self.contrast * crowd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate(Scoring):
+    """When the nearest entry fires: score > τ, and its similarity leads that of the next value by m or more.
+
+    Attributes:
+        threshold: τ.
+        margin: m ≥ 0; a query that two values claim alike wakes neither. 0 lets the nearest fire.
+    """
+
+    threshold: float
+    margin: float = 0.0
