@@ -9,6 +9,7 @@ import torch
 
 from horen.edits import check_encodable, same_text
 from horen.errors import EditError, ModelError
+from horen.model.batching import batches
 from horen.model.contexts import greedy
 from horen.model.padding import left_padded
 from horen.session import Session
@@ -95,10 +96,8 @@ def _answers(
     model: Any = session.model
     tokenizer = session.tokenizer
     settings = {**greedy(session.contexts.ends, tokenizer, max_new_tokens), **options}
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     answers = [""] * len(rows)
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
+    for batch in batches(rows, _BATCH):
         ids, mask, _ = left_padded([rows[i] for i in batch], model)
         with torch.inference_mode():
             produced: Any = model.generate(input_ids=ids, attention_mask=mask, **settings)

@@ -22,6 +22,7 @@ from horen.data import DemoFact, demo_facts
 from horen.editor import Editor
 from horen.edits import Edit, Receipt, same_text
 from horen.errors import StoreError
+from horen.model.batching import batches
 from horen.model.padding import left_padded
 
 Progress = Callable[[str, int, int], None]
@@ -270,17 +271,13 @@ class _Run:
 
     def _ask(self, editor: Editor, texts: Sequence[str], phase: str, *, chat: bool = False) -> list[str]:
         # Like lengths together: the same texts always meet in the same batches, so answers can be compared.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        answers = [""] * len(texts)
+        answers: dict[int, str] = {}
         self._progress(phase, 0, len(texts))
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
-            for i, answer in zip(
-                batch, editor.generate([texts[i] for i in batch], self._budget, chat=chat), strict=True
-            ):
-                answers[i] = answer
-            self._progress(phase, start + len(batch), len(texts))
-        return answers
+        for batch in batches(texts, _BATCH):
+            found = editor.generate([texts[i] for i in batch], self._budget, chat=chat)
+            answers |= zip(batch, found, strict=True)
+            self._progress(phase, len(answers), len(texts))
+        return [answers[i] for i in range(len(texts))]
 
     def _logits(self, texts: Sequence[str]) -> list[Tensor]:
         """[V] logits of the token that follows each text."""

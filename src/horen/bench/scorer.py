@@ -13,6 +13,7 @@ from torch import Tensor
 
 from horen.bench.method import Method
 from horen.bench.reading import Reading
+from horen.model.batching import batches
 from horen.model.contexts import ends_of
 
 Progress = Callable[[int], None]
@@ -190,7 +191,5 @@ def _forced(log_p: Tensor, target: Sequence[int]) -> Forced:
 
 def _batches(rows: list[list[int]], size: int) -> Iterator[tuple[list[int], list[list[int]]]]:
     """Rows of like length together, with their places in the list."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), size):
-        numbers = order[start : start + size]
+    for numbers in batches(rows, size):
         yield numbers, [rows[i] for i in numbers]

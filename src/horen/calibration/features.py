@@ -16,6 +16,7 @@ from horen.config import TEXT
 from horen.errors import StoreError
 from horen.files import write_whole
 from horen.model.adapter import quiet
+from horen.model.batching import read_in_batches
 from horen.model.fingerprint import fingerprint
 from horen.model.pooling import Pooling
 from horen.model.sources import Activations, Span
@@ -102,12 +103,9 @@ class Features:
     def _write(self, shard: Path, rows: Sequence[Sequence[int]]) -> None:
         reader = self._session.reader
         spans = [reader.read(row, len(row))[-1].spans[0] for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        parts = []
-        for start in range(0, len(order), _BATCH):
-            some = order[start : start + _BATCH]
-            parts.append(self._features([rows[i] for i in some], [spans[i] for i in some]).cpu())
-        found = torch.cat(parts)[torch.tensor(order).argsort()]
+        found = read_in_batches(
+            rows, _BATCH, lambda batch: self._features([rows[i] for i in batch], [spans[i] for i in batch]).cpu()
+        )
         # float16 holds what bfloat16 activations hold but for a few coordinates that are beyond its range.
         kept = found.clamp(-65504, 65504).half()
         try:

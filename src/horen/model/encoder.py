@@ -26,6 +26,7 @@ from transformers import AutoModel, AutoTokenizer
 from horen.config import ENCODER
 from horen.errors import ModelError
 from horen.model import wheels
+from horen.model.batching import read_in_batches
 from horen.model.cache import CachedFolder, Report
 from horen.model.wheels import Wheel
 
@@ -136,19 +137,17 @@ class SentenceEncoder(TextEncoder):
 
     def __call__(self, texts: list[str]) -> Tensor:
         """Embeddings of n texts, [n, d] float32 unit rows, on the encoder's device."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        parts = [torch.zeros(0, self.size, device=self._model.device)]
-        for start in range(0, len(order), _BATCH):
-            batch = [texts[i] for i in order[start : start + _BATCH]]
-            inputs = self._tokenizer(
-                batch, padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt"
-            ).to(self._model.device)
-            with torch.inference_mode():
-                states = self._model(**inputs).last_hidden_state
-            real = inputs["attention_mask"][..., None].to(states)
-            parts.append(normalize((states * real).sum(1) / real.sum(1).clamp_min(1), dim=-1))
-        found = torch.cat(parts)
-        return found[torch.tensor(order, dtype=torch.int64).argsort().to(found.device)].clone()
+        if not texts:
+            return torch.zeros(0, self.size, device=self._model.device)
+        return read_in_batches(texts, _BATCH, lambda batch: self._pooled([texts[i] for i in batch]))
+
+    def _pooled(self, texts: list[str]) -> Tensor:
+        rows = self._tokenizer(texts, padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt")
+        inputs = rows.to(self._model.device)
+        with torch.inference_mode():
+            states = self._model(**inputs).last_hidden_state
+        real = inputs["attention_mask"][..., None].to(states)
+        return normalize((states * real).sum(1) / real.sum(1).clamp_min(1), dim=-1)
 
 
 class LibraryEncoder(TextEncoder):

@@ -11,6 +11,7 @@ from horen.config import HorenConfig
 from horen.data import PromptBank
 from horen.memory import KeySpace
 from horen.model.adapter import Adapter
+from horen.model.batching import read_in_batches
 from horen.model.contexts import Contexts
 from horen.model.prompts import Prompt, PromptReader
 
@@ -57,12 +58,9 @@ def fit_key_space(
 def pooled(adapter: Adapter, reader: PromptReader, rows: Sequence[Sequence[int]], *, last: bool = False) -> Tensor:
     """One feature a row, [B, d_f] float32: of the user's words, or of their last sentence."""
     spans = [_span(reader.read(row)[-1], last=last) for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    parts = []
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
-        parts.append(adapter.features([rows[i] for i in batch], [[spans[i]] for i in batch]))
-    return torch.cat(parts)[torch.tensor(order).argsort().to(parts[0].device)]
+    return read_in_batches(
+        rows, _BATCH, lambda batch: adapter.features([rows[i] for i in batch], [[spans[i]] for i in batch])
+    )
 
 
 def _span(prompt: Prompt, *, last: bool) -> tuple[int, int]:

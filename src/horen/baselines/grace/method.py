@@ -23,6 +23,7 @@ from horen.config import resolve_layer
 from horen.edits import Edit, same_text
 from horen.errors import ModelError, StoreError
 from horen.model.adapter import quiet
+from horen.model.batching import read_in_batches
 from horen.model.layout import Layout
 from horen.model.prompts import PromptReader
 from horen.store import Folder
@@ -225,13 +226,10 @@ class Grace(Untouched):
 
     def _keys(self, rows: Sequence[list[int]]) -> Tensor:
         """The layer's input at each row's last token, [B, d_k] float32."""
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        parts = []
-        for start in range(0, len(order), _BATCH):
-            batch = [rows[i] for i in order[start : start + _BATCH]]
-            spans = [self._reader.read(row)[-1].spans for row in batch]
-            parts.append(self._adapter.features(batch, spans))
-        return torch.cat(parts)[torch.tensor(order).argsort().to(parts[0].device)]
+        spans = [self._reader.read(row)[-1].spans for row in rows]
+        return read_in_batches(
+            rows, _BATCH, lambda batch: self._adapter.features([rows[i] for i in batch], [spans[i] for i in batch])
+        )
 
     def _settle(self, arrivals: Sequence[_Arrival]) -> None:
         lessons: dict[int, Lesson] = {}
