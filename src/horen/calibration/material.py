@@ -8,19 +8,23 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from horen.data import PromptBank, Relation
 
 NEIGHBOUR, SAME_SUBJECT, UNRELATED = "neighbour", "same_subject", "unrelated"
-#: Kinds of prompts that must not fire: the edited relation of another subject, another relation of an edited subject,
-#: and what has nothing to do with any edit.
+#: Kinds of prompts that must not fire: what has nothing to do with any edit, the edited relation of another subject,
+#: and another relation of an edited subject.
 KINDS = (UNRELATED, NEIGHBOUR, SAME_SUBJECT)
 
-_FIT, _CHOOSE = 0.4, 0.2  # shares of the relations; the rest is certified on
+_FIT, _CHOOSE = 0.4, 0.2  # shares of the relations or facts; the rest is certified on
 _FIT_GROUPS = 600
 _BACKGROUND = 1200
 _REPHRASES = 2
-_SEED = 20
+#: Of what is drawn, so that it is always drawn alike.
+SEED = 20
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -88,22 +92,26 @@ class Material:
     @classmethod
     def of_bank(cls, bank: PromptBank) -> Material:
         """The material that any model is calibrated with where nobody gives a file; the same at every call."""
-        rng = random.Random(_SEED)  # noqa: S311 - an order, not a secret
+        rng = random.Random(SEED)  # noqa: S311 - an order, not a secret
         relations = rng.sample(bank.relations, len(bank.relations))
         names = {kind: rng.sample(list(own), len(own)) for kind, own in bank.entities.items()}
         halves = [{kind: own[start::2] for kind, own in names.items()} for start in (0, 1)]
-        first, second = round(_FIT * len(relations)), round((_FIT + _CHOOSE) * len(relations))
-        groups = [
-            relation.render(subject) for relation in relations[:first] for subject in halves[0][relation.entities]
-        ]
+        to_fit, to_choose, to_certify = split(relations)
+        groups = [relation.render(subject) for relation in to_fit for subject in halves[0][relation.entities]]
         plain = rng.sample(bank.plain, len(bank.plain))
-        chosen, certified = _trial(relations[first:second], halves[0], rng), _trial(relations[second:], halves[1], rng)
+        chosen, certified = _trial(to_choose, halves[0], rng), _trial(to_certify, halves[1], rng)
         return cls(
             groups=tuple(rng.sample(groups, min(_FIT_GROUPS, len(groups)))),
             background=(*rng.sample([rng.choice(group) for group in groups], _BACKGROUND), *plain[: len(plain) // 3]),
             choose=_with(chosen, plain[len(plain) // 3 : 2 * len(plain) // 3]),
             certify=_with(certified, plain[2 * len(plain) // 3 :]),
         )
+
+
+def split(shuffled: Sequence[_Item]) -> tuple[Sequence[_Item], Sequence[_Item], Sequence[_Item]]:
+    """The parts of a shuffled list that are fitted on, chosen by and certified on."""
+    first, second = round(_FIT * len(shuffled)), round((_FIT + _CHOOSE) * len(shuffled))
+    return shuffled[:first], shuffled[first:second], shuffled[second:]
 
 
 def _with(trial: Trial, plain: Sequence[str]) -> Trial:

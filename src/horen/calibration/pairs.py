@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from horen.calibration.material import NEIGHBOUR, SAME_SUBJECT, UNRELATED, Fact, Material, Trial
+from horen.calibration.material import NEIGHBOUR, SAME_SUBJECT, SEED, UNRELATED, Fact, Material, Trial, split
 from horen.data import PromptBank
 from horen.errors import DataError
 from horen.textfiles import BadRecordError, checked_text, json_lines, json_name, refuse_utf16, unreadable
@@ -15,9 +15,7 @@ from horen.textfiles import BadRecordError, checked_text, json_lines, json_name,
 # Names of the fields that hold negatives, as a file has them.
 _NEGATIVES = {"unrelated": UNRELATED, "neighbours": NEIGHBOUR, "same_subject": SAME_SUBJECT}
 _FEWEST = 50
-_FIT, _CHOOSE = 0.4, 0.2
 _BACKGROUND = 1024
-_SEED = 20
 
 
 @dataclass(frozen=True)
@@ -39,19 +37,19 @@ def read_pairs(path: Path, bank: PromptBank) -> Material:
     lines = list(_lines(path))
     if len(lines) < _FEWEST:
         raise DataError(f"{path} holds {len(lines)} facts with rephrases: give at least {_FEWEST}, better thousands.")
-    rng = random.Random(_SEED)  # noqa: S311 - an order, not a secret
+    rng = random.Random(SEED)  # noqa: S311 - an order, not a secret
     rng.shuffle(lines)
-    first, second = round(_FIT * len(lines)), round((_FIT + _CHOOSE) * len(lines))
+    to_fit, to_choose, to_certify = split(lines)
     far = bank.unrelated(3 * _BACKGROUND)
     return Material(
-        groups=tuple((line.fact.prompt, *line.fact.rephrases) for line in lines[:first]),
-        background=(*far[:_BACKGROUND], *(line.fact.prompt for line in lines[:first])),
-        choose=_trial(lines[first:second], far[_BACKGROUND : 2 * _BACKGROUND]),
-        certify=_trial(lines[second:], far[2 * _BACKGROUND :]),
+        groups=tuple((line.fact.prompt, *line.fact.rephrases) for line in to_fit),
+        background=(*far[:_BACKGROUND], *(line.fact.prompt for line in to_fit)),
+        choose=_trial(to_choose, far[_BACKGROUND : 2 * _BACKGROUND]),
+        certify=_trial(to_certify, far[2 * _BACKGROUND :]),
     )
 
 
-def _trial(lines: list[_Line], far: list[str]) -> Trial:
+def _trial(lines: Sequence[_Line], far: list[str]) -> Trial:
     edited = {text for line in lines for text in (line.fact.prompt, *line.fact.rephrases)}
     found = dict.fromkeys(negative for line in lines for negative in line.negatives if negative[1] not in edited)
     return Trial(tuple(line.fact for line in lines), (*found, *((UNRELATED, text) for text in far)))
