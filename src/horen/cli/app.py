@@ -13,10 +13,8 @@ from typer.core import TyperGroup
 
 from horen._version import __version__
 from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, models, rekey, stored
-from horen.cli.terminal import fail, say
+from horen.cli.terminal import fail, interrupted
 from horen.errors import HorenError
-
-_INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
@@ -29,8 +27,7 @@ class _Commands(TyperGroup):
             fail(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
-            say("Interrupted.")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise interrupted("Interrupted.") from None
 
 
 app = typer.Typer(

@@ -10,8 +10,8 @@ import typer
 
 from horen.cli.edit import parse_settings
 from horen.cli.opening import make_ready
-from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType
-from horen.cli.terminal import NUMBER, Phases, emit, say, show, show_table, table
+from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType, model_option, set_option
+from horen.cli.terminal import NUMBER, Phases, emit, interrupted, say, show, show_table, table
 from horen.errors import ModelError
 from horen.model.embedded import full_name
 
@@ -45,15 +45,11 @@ def run(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the results.")],
     method: Annotated[str, typer.Option("--method", metavar="NAME", help="The editor.")] = "horen",
     preset: Annotated[Preset, typer.Option("--preset", help="Its settings, where it has presets.")] = Preset.default,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
+    settings: Annotated[list[str] | None, set_option("Change a setting; may be repeated.")] = None,
     edits: Annotated[int, typer.Option("--edits", min=1, help="Length of the stream.")] = 1000,
     skip: Annotated[int, typer.Option("--skip", min=0, help="Usable records left out at the file's beginning.")] = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Edits applied in one call.")] = 1,
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="An embedded name, folder or hub id.")] = (
-        "smollm2-135m-instruct"
-    ),
+    model: Annotated[str, model_option("An embedded name, folder or hub id.")] = "smollm2-135m-instruct",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Orders of the stream; the first is the file's.")] = 1,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Most edits scored at a checkpoint; 0: all.")] = 0,
     budget: Annotated[
@@ -110,8 +106,9 @@ def run(
         with Phases() as phases:
             run_plan(plan, out, resume=resume, base=base, values=values, progress=phases.at)
     except KeyboardInterrupt:
-        say(f"Interrupted: what was scored is in {out}. The same command with --resume goes on.")
-        raise typer.Exit(130) from None
+        raise interrupted(
+            f"Interrupted: what was scored is in {out}. The same command with --resume goes on."
+        ) from None
     result = read(out)
     if as_json:
         emit(result.to_dict())

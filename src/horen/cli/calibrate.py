@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from horen.cli.opening import make_ready
-from horen.cli.options import AsJson, Device, Dtype, WeightType
-from horen.cli.terminal import NUMBER, Phases, emit, say, show, show_table, table
+from horen.cli.options import AsJson, Device, Dtype, WeightType, model_option
+from horen.cli.terminal import NUMBER, Phases, emit, interrupted, say, show, show_table, table
 from horen.model.embedded import full_name
 
 if TYPE_CHECKING:
     from horen.calibration.folder import Calibration, Guarantee
 
-_INTERRUPTED = 130
 _NAMES = {
     "unrelated": "unrelated prompts",
     "neighbour": "same relation, another subject",
@@ -25,9 +24,7 @@ _NAMES = {
 
 
 def calibrate(
-    model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help='An embedded name ("horen models"), folder or hub id.')
-    ],
+    model: Annotated[str, model_option('An embedded name ("horen models"), folder or hub id.')],
     into: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the calibration.")] = Path(
         "calibration"
     ),
@@ -87,8 +84,7 @@ def calibrate(
             loaded, tokenizer = load_model(full_name(model), dtype=dtype.value, device=device)
             found = run(loaded, tokenizer, material, wanted, cache=cache, source=full_name(model), progress=phases.at)
     except KeyboardInterrupt:
-        say(f"Interrupted: what was read is kept in {cache}. The same command goes on.")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise interrupted(f"Interrupted: what was read is kept in {cache}. The same command goes on.") from None
     found.save(into)
     discard(cache)
     if as_json:

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from horen.cli.options import AsJson
+from horen.cli.options import AsJson, model_option
 from horen.cli.terminal import Phases, clean, emit, say, show, show_table, table
 from horen.model.embedded import full_name
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="An embedded name, a folder or a hub id.")
-    ] = "smollm2-135m-instruct",
+    model: Annotated[str, model_option("An embedded name, a folder or a hub id.")] = "smollm2-135m-instruct",
     keep: Annotated[
         Path | None, typer.Option("--keep", metavar="DIR", help="Keep the edited codebook in this new folder.")
     ] = None,

@@ -21,8 +21,11 @@ from horen.cli.options import (
     OnSimilar,
     Preset,
     WeightType,
+    calibration_option,
+    model_option,
+    set_option,
 )
-from horen.cli.terminal import clean, counted, emit, listed, say, short, show, status
+from horen.cli.terminal import clean, counted, emit, interrupted, listed, say, short, show, status
 from horen.cli.writing import Order, Outcome, write_file
 from horen.errors import ConfigError
 
@@ -52,8 +55,6 @@ Example:
   horen import facts.jsonl --into copy --model gemma-3-270m
 """
 
-_INTERRUPTED = 130
-
 
 def edit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File of edits.", show_default=False)],
@@ -61,24 +62,16 @@ def edit(
         Path, typer.Option("--into", metavar="DIR", help="Folder of the codebook, new or old.", show_default=False)
     ],
     model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", metavar="NAME", help='For a new DIR: an embedded name ("horen models"), folder or hub id.'
-        ),
+        str | None, model_option('For a new DIR: an embedded name ("horen models"), folder or hub id.')
     ] = None,
     preset: Annotated[
         Preset | None, typer.Option("--preset", help="For a new DIR: the settings to start from.  [default: default]")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="For a new DIR: change a setting; may be repeated."),
-    ] = None,
+    settings: Annotated[list[str] | None, set_option("For a new DIR: change a setting; may be repeated.")] = None,
     calibration: Annotated[
         str | None,
-        typer.Option(
-            "--calibration",
-            metavar="PLACE",
-            help='For a new DIR: how its model is read, a folder of "horen calibrate" or an embedded model\'s name.',
+        calibration_option(
+            'For a new DIR: how its model is read, a folder of "horen calibrate" or an embedded model\'s name.'
         ),
     ] = None,
     on_conflict: Annotated[
@@ -120,13 +113,12 @@ def edit(
     else:
         _summarise(order, outcome)
     if outcome.interrupted:
-        say(
+        raise interrupted(
             f"Interrupted: {len(outcome.receipts)} of {len(outcome.receipts) + outcome.remaining} edits are done and "
             "saved. The same command again continues."
             if outcome.receipts
             else "Interrupted: no edits were done. The same command starts again."
         )
-        raise typer.Exit(_INTERRUPTED)
 
 
 def supersede(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +41,21 @@ class Dtype(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+def model_option(help: str) -> Any:  # noqa: A002
+    """The option for the model that a command loads anew."""
+    return typer.Option("--model", metavar="NAME", help=help)
+
+
+def set_option(help: str) -> Any:  # noqa: A002
+    """The option for settings, which :func:`horen.cli.edit.parse_settings` reads."""
+    return typer.Option("--set", metavar="NAME=VALUE", help=help)
+
+
+def calibration_option(help: str) -> Any:  # noqa: A002
+    """The option for a calibration's folder or name."""
+    return typer.Option("--calibration", metavar="PLACE", help=help)
 
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the codebook.", show_default=False)]

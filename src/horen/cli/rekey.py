@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from horen.cli.edit import parse_settings
-from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, Preset, WeightType
+from horen.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    Folder,
+    ModelPlace,
+    Preset,
+    WeightType,
+    calibration_option,
+    set_option,
+)
 from horen.cli.terminal import counted, edit_bar, emit, show
 from horen.errors import ConfigError
 
@@ -29,18 +39,15 @@ Examples:
 def rekey(
     folder: Folder,
     settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the keys or the gate; may be repeated."),
+        list[str] | None, set_option("Change a setting of the keys or the gate; may be repeated.")
     ] = None,
     preset: Annotated[
         Preset | None, typer.Option("--preset", help="Take the settings of the keys and the gate from a preset.")
     ] = None,
     calibration: Annotated[
         str | None,
-        typer.Option(
-            "--calibration",
-            metavar="PLACE",
-            help='Read as a folder of "horen calibrate" says, or the calibration of an embedded model by its name.',
+        calibration_option(
+            'Read as a folder of "horen calibrate" says, or the calibration of an embedded model by its name.'
         ),
     ] = None,
     out: Annotated[

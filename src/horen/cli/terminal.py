@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +26,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+_INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 # Tables that go into a file or another program are not cut to the width of a terminal that is not there.
 _NO_TERMINAL_WIDTH = 10_000
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))}
@@ -79,6 +81,12 @@ def fail(message: str) -> None:
     """Print an error as one line."""
     text = Text("Error: ", style="bold red").append(clean(message), style="not bold default")
     err().print(text, soft_wrap=True)
+
+
+def interrupted(message: str) -> typer.Exit:
+    """Say what an interruption leaves; gives what is to be raised then."""
+    say(message)
+    return typer.Exit(_INTERRUPTED)
 
 
 def emit(document: Any, *, indent: int | None = 2) -> None:
