@@ -220,8 +220,8 @@ class Editor(Wrapped):
 
         Args:
             path: a folder written by :meth:`save`, of the same model and the same settings but those of the gate
-                (alpha, beta, steps, epsilon, contrast, neighbours, margin,
-                similar_threshold).
+                (alpha, beta, steps, epsilon, contrast, neighbours, margin) and similar_threshold. The threshold must be
+                the same too: it decides which edits share a value.
 
         Raises:
             StoreError: when the folder is missing, truncated or altered.
