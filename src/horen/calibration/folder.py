@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -148,7 +149,7 @@ class Calibration:
             folder.mkdir(parents=True, exist_ok=True)
             # Named by their content, so the document that is replaced last decides which tensors count.
             write_whole(folder / _tensors_name(digest), content)
-            write_whole(folder / _DOCUMENT, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+            write_whole(folder / _DOCUMENT, (_in_lines(document, 3) + "\n").encode())
             for old in folder.glob(_tensors_name("*")):
                 if old.name != _tensors_name(digest):
                     old.unlink(missing_ok=True)
@@ -206,6 +207,21 @@ class Calibration:
 def shipped() -> list[str]:
     """Names of the embedded models whose calibrations come with the package."""
     return sorted(place.name for place in _SHIPPED.iterdir() if place.is_dir())
+
+
+def _in_lines(value: Any, levels: int) -> str:
+    """JSON with a line for each entry of the outer levels: thousands of numbers within would take one each."""
+    if levels and value and isinstance(value, dict | list):
+        entries = (
+            [f"{json.dumps(name)}: {_in_lines(item, levels - 1)}" for name, item in value.items()]
+            if isinstance(value, dict)
+            else [_in_lines(item, levels - 1) for item in value]
+        )
+        first, last = "{}" if isinstance(value, dict) else "[]"
+        return "\n".join((first, textwrap.indent(",\n".join(entries), " "), last))
+    text = json.dumps(value, ensure_ascii=False)
+    numbers = isinstance(value, list) and all(isinstance(item, int | float) for item in value)
+    return textwrap.fill(text, 120, break_on_hyphens=False) if numbers else text
 
 
 def _place(path: str | os.PathLike[str]) -> Path:

@@ -127,6 +127,9 @@ def test_saved_and_loaded(calibration: Calibration, tmp_path: Path):
     calibration.save(tmp_path / "calibration")
     calibration.save(tmp_path / "calibration")
     assert len(list((tmp_path / "calibration").iterdir())) == 2
+    lines = (tmp_path / "calibration" / "calibration.json").read_text().splitlines()
+    assert sum('"objective"' in line for line in lines) == len(calibration.report["tried"])
+    assert len(lines) < 150
     again = Calibration.load(tmp_path / "calibration")
     assert again.settings == calibration.settings
     assert again.guarantees == calibration.guarantees
