@@ -51,8 +51,9 @@ def read_pairs(path: Path, bank: PromptBank) -> Material:
 
 def _trial(lines: Sequence[_Line], far: list[str]) -> Trial:
     edited = {text for line in lines for text in (line.fact.prompt, *line.fact.rephrases)}
-    found = dict.fromkeys(negative for line in lines for negative in line.negatives if negative[1] not in edited)
-    return Trial(tuple(line.fact for line in lines), (*found, *((UNRELATED, text) for text in far)))
+    negatives = [*(negative for line in lines for negative in line.negatives), *((UNRELATED, text) for text in far)]
+    kept = dict.fromkeys(negative for negative in negatives if negative[1] not in edited)
+    return Trial(tuple(line.fact for line in lines), tuple(kept))
 
 
 def _lines(path: Path) -> Iterator[_Line]:

@@ -63,6 +63,7 @@ def test_a_file_is_split_and_its_negatives_keep_their_kind(tmp_path: Path):
 
 def test_a_negative_that_is_an_edit_is_none(tmp_path: Path):
     lines = [line(n, neighbours=[f"What is fact {m}?" for m in range(100)]) for n in range(100)]
+    lines += [line(n) | {"prompt": text} for n, text in enumerate(load_bank().unrelated(3000))]
     material = read_pairs(write(tmp_path / "pairs.jsonl", lines), load_bank())
     for trial in (material.choose, material.certify):
         assert not {fact.prompt for fact in trial.facts} & {text for _, text in trial.negatives}
