@@ -22,8 +22,8 @@ from horen.files import whole_file
 from horen.textfiles import (
     BadRecordError,
     Item,
-    checked_text,
     decode_line,
+    filled_text,
     json_lines,
     json_name,
     not_json,
@@ -258,17 +258,10 @@ def _check_record(raw: object) -> tuple[str, str, tuple[str, ...]]:
     if not isinstance(rephrases, list):
         raise BadRecordError(f"rephrases is {json_name(rephrases)} where a list of texts is expected")
     return (
-        _check_text("prompt", raw["prompt"]),
-        _check_text("target", raw["target"]),
-        tuple(_check_text(f"rephrase {number}", text) for number, text in enumerate(rephrases, start=1)),
+        filled_text(raw["prompt"], "prompt"),
+        filled_text(raw["target"], "target"),
+        tuple(filled_text(text, f"rephrase {number}") for number, text in enumerate(rephrases, start=1)),
     )
-
-
-def _check_text(name: str, value: object) -> str:
-    text = checked_text(value, name)
-    if not text.strip():
-        raise BadRecordError(f"{name} is empty")
-    return text
 
 
 # --- writing ---------------------------------------------------------------------------------------------------

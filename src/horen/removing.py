@@ -19,6 +19,7 @@ def remove(session: Session, numbers: int | Iterable[int]) -> list[EditRecord]:
     records = [session.history.get(number) for number in wanted]
     if records:
         operation = session.history.record("remove", removed=wanted)
+        # Here and in undo rather than in _settle: an interruption may also come on the way into a function.
         try:
             _settle(session, operation)
         except BaseException:

@@ -107,6 +107,18 @@ def checked_text(value: object, name: str, expected: str = "text is") -> str:
     return value
 
 
+def filled_text(value: object, name: str) -> str:
+    """As :func:`checked_text`, but it may not be blank.
+
+    Raises:
+        BadRecordError: also when it is blank.
+    """
+    text = checked_text(value, name)
+    if not text.strip():
+        raise BadRecordError(f"{name} is empty")
+    return text
+
+
 def json_name(value: object) -> str:
     """What JSON calls values of this type."""
     return _JSON_NAMES.get(type(value), type(value).__name__)

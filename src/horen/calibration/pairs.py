@@ -10,7 +10,7 @@ from pathlib import Path
 from horen.calibration.material import NEIGHBOUR, SAME_SUBJECT, SEED, UNRELATED, Fact, Material, Trial, split
 from horen.data import PromptBank
 from horen.errors import DataError
-from horen.textfiles import BadRecordError, checked_text, json_lines, json_name, refuse_utf16, unreadable
+from horen.textfiles import BadRecordError, filled_text, json_lines, json_name, refuse_utf16, unreadable
 
 # Names of the fields that hold negatives, as a file has them.
 _NEGATIVES = {"unrelated": UNRELATED, "neighbours": NEIGHBOUR, "same_subject": SAME_SUBJECT}
@@ -78,7 +78,7 @@ def _checked(value: object) -> _Line:
         raise value
     if not isinstance(value, Mapping):
         raise BadRecordError(f"it holds {json_name(value)} where an object is expected")
-    prompt, rephrases = _text(value.get("prompt"), "prompt"), _texts(value, "rephrases")
+    prompt, rephrases = filled_text(value.get("prompt"), "prompt"), _texts(value, "rephrases")
     if not rephrases:
         raise BadRecordError("it has no rephrases, of which at least one is needed")
     negatives = ((kind, text) for name, kind in _NEGATIVES.items() for text in _texts(value, name))
@@ -89,11 +89,4 @@ def _texts(value: Mapping[object, object], name: str) -> tuple[str, ...]:
     given = value.get(name, [])
     if not isinstance(given, list):
         raise BadRecordError(f"{name} is {json_name(given)} where a list is expected")
-    return tuple(_text(text, name) for text in given)
-
-
-def _text(value: object, name: str) -> str:
-    text = checked_text(value, name)
-    if not text.strip():
-        raise BadRecordError(f"{name} is empty")
-    return text
+    return tuple(filled_text(text, name) for text in given)

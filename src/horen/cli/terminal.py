@@ -142,28 +142,27 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.2g} edits/s" if speed else "", style="progress.data.speed")
 
 
-@contextmanager
-def edit_bar(total: int, doing: str = "Editing") -> Iterator[Callable[[int], None]]:
-    """A bar of edits on standard error; gives the function that sets how many are done."""
-    columns = (
+def _bars(*columns: ProgressColumn, **options: Any) -> Progress:
+    console = err()
+    return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
-    )
-    console = err()
-    # A window as long as a batch or two: edits are done in batches, and a shorter one would see bursts alone.
-    bars = Progress(
         *columns,
         console=console,
         disable=not console.is_terminal,
-        speed_estimate_period=120,
         redirect_stdout=False,
         redirect_stderr=False,
+        **options,
     )
+
+
+@contextmanager
+def edit_bar(total: int, doing: str = "Editing") -> Iterator[Callable[[int], None]]:
+    """A bar of edits on standard error; gives the function that sets how many are done."""
+    # A window as long as a batch or two: edits are done in batches, and a shorter one would see bursts alone.
+    bars = _bars(_Rate(), TimeRemainingColumn(compact=True), TextColumn("left"), speed_estimate_period=120)
     with bars:
         task = bars.add_task(doing, total=total)
         yield lambda done: bars.update(task, completed=done)
@@ -173,19 +172,7 @@ class Phases:
     """The phases of a longer run: one bar that makes room for the next, or a line each where there is no terminal."""
 
     def __init__(self) -> None:
-        self._console = err()
-        self._live = self._console.is_terminal
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            console=self._console,
-            disable=not self._live,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._bars = _bars(transient=True)
         self._task = self._bars.add_task("Starting", total=None)
         self._phase = ""
 
@@ -203,6 +190,6 @@ class Phases:
         if phase != self._phase:
             self._phase = phase
             self._bars.reset(self._task)
-            if not self._live:
+            if not self._bars.console.is_terminal:
                 say(f"{phase} …")
         self._bars.update(self._task, description=phase, completed=done, total=total)
