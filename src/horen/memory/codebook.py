@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from horen.memory.gate import Gate, Scoring
-from horen.memory.hopfield import crowd, nearest_others, trajectory
+from horen.memory.hopfield import crowd, trajectory
+from horen.memory.search import Ranking, first_try, nearest_others, next_try, ranking
+from horen.memory.sketch import FROM, Sketch, SketchedKeys, fits
+from horen.memory.table import Table
 
 
 @dataclass(frozen=True)
@@ -56,35 +59,27 @@ class Surroundings:
     scores: Tensor
 
 
-class _Table:
-    """Rows appended in amortised O(1): the buffer doubles when it is full."""
+@dataclass(frozen=True)
+class _Stand:
+    """One state of a codebook that belongs together: what a reader takes at once, whatever a writer does meanwhile.
 
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
-        self._buffer = torch.empty((0, *shape), dtype=dtype, device=device)
-        self._length = 0
+    Attributes:
+        keys: [n, d_k].
+        value_of: [n].
+        awake: [n] bool; None where all are.
+        count: how many are awake.
+        sketch: of the keys; the next state's too, unless keys were forgotten.
+    """
 
-    def __len__(self) -> int:
-        return self._length
+    keys: Tensor
+    value_of: Tensor
+    awake: Tensor | None
+    count: int
+    sketch: Sketch
 
-    @property
-    def rows(self) -> Tensor:
-        """A view of the rows in use."""
-        return self._buffer[: self._length]
-
-    def append(self, rows: Tensor) -> None:
-        needed = self._length + len(rows)
-        if needed > len(self._buffer):
-            grown = self._buffer.new_empty((max(needed, 2 * len(self._buffer), 64), *self._buffer.shape[1:]))
-            grown[: self._length] = self.rows
-            self._buffer = grown
-        self._buffer[self._length : needed] = rows.to(self._buffer)
-        self._length = needed
-
-    def truncate(self, length: int) -> None:
-        self._length = length
-
-    def to(self, device: torch.device) -> None:
-        self._buffer = self._buffer.to(device)
+    def sketched(self) -> SketchedKeys | None:
+        """The small copy of the keys, where one pays."""
+        return self.sketch.take(self.keys) if len(self.keys) >= FROM and fits(self.keys) else None
 
 
 class Codebook:
@@ -92,6 +87,9 @@ class Codebook:
 
     Entries and values are numbered in the order of insertion and never move, so a number stays good for as long as
     the codebook lives. Removing an edit puts its entries to sleep; undoing the removal wakes them, bit for bit.
+
+    One thread writes at a time, in amortised O(1) for each entry. Others may read meanwhile: they see every entry whole
+    or not at all, and a value before the entries that name it.
 
     Args:
         key_dimension: d_k.
@@ -101,27 +99,30 @@ class Codebook:
 
     def __init__(self, key_dimension: int, value_dimension: int, *, device: torch.device | None = None) -> None:
         device = device or torch.device("cpu")
-        self._keys = _Table((key_dimension,), torch.float32, device)
-        self._values = _Table((value_dimension,), torch.float32, device)
-        self._value_of = _Table((), torch.int64, device)
-        self._awake = _Table((), torch.bool, device)
-        self._awake_count = 0
+        self._keys = Table((key_dimension,), torch.float32, device)
+        self._values = Table((value_dimension,), torch.float32, device)
+        self._value_of = Table((), torch.int64, device)
+        self._awake = Table((), torch.bool, device)
+        self._sketch = Sketch(key_dimension)
+        # Beside the mask, so that an interrupted change can be made again and nothing is counted twice.
+        self._asleep: set[int] = set()
+        self._publish()
         #: Changes whenever what can be retrieved does.
         self.revision = 0
 
     def __len__(self) -> int:
         """Number of awake entries."""
-        return self._awake_count
+        return self._stand.count
 
     @property
     def entries(self) -> int:
         """Number of entries, asleep ones included."""
-        return len(self._keys)
+        return len(self._stand.keys)
 
     @property
     def keys(self) -> Tensor:
         """[entries, d_k] float32 view, asleep ones included."""
-        return self._keys.rows
+        return self._stand.keys
 
     @property
     def values(self) -> Tensor:
@@ -131,11 +132,11 @@ class Codebook:
     @property
     def value_of(self) -> Tensor:
         """[entries] int64 view: the value's number of each entry."""
-        return self._value_of.rows
+        return self._stand.value_of
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys, values and the value's number of each key, asleep ones included."""
+        """Bytes of keys, values and the value's number of each key, asleep ones included, without any small copy."""
         return sum(table.nbytes for table in (self.keys, self.values, self.value_of))
 
     def add_value(self, value: Tensor) -> int:
@@ -145,71 +146,86 @@ class Codebook:
 
     def add_entries(self, keys: Tensor, value: int) -> range:
         """Store [n, d_k] unit keys that share one value; returns the entries' numbers."""
-        self.revision += 1
         first = self.entries
         self._keys.append(keys)
         self._value_of.append(torch.full((len(keys),), value))
         self._awake.append(torch.ones(len(keys), dtype=torch.bool))
-        self._awake_count += len(keys)
+        self._publish()
+        self.revision += 1
         return range(first, first + len(keys))
 
     def fill(self, keys: Tensor, values: Tensor, value_of: Tensor) -> None:
         """Take over saved tables, every entry awake: [n, d_k], [m, P] and [n] int64 below m.
 
+        Nothing is copied, so tables that are mapped from a file are read when they are needed; they must not change
+        from now on.
+
         Raises:
-            RuntimeError: when the shapes do not fit this codebook or each other.
+            RuntimeError: when the shapes do not fit this codebook or each other, or it holds something.
         """
         if len(keys) != len(value_of) or (
             len(value_of) and not 0 <= int(value_of.min()) <= int(value_of.max()) < len(values)
         ):
             raise RuntimeError(f"{len(keys)} keys, {len(value_of)} value numbers and {len(values)} values do not match")
-        self._keys.append(keys)
-        self._values.append(values)
-        self._value_of.append(value_of)
+        self._values.adopt(values)
+        self._keys.adopt(keys)
+        self._value_of.adopt(value_of)
         self._awake.append(torch.ones(len(keys), dtype=torch.bool))
-        self._awake_count += len(keys)
+        self._publish()
 
     def set_awake(self, entries: Iterable[int], awake: bool) -> None:
         """Put entries to sleep or wake them; a sleeping entry is never retrieved."""
-        index = torch.tensor(sorted(set(entries)), dtype=torch.int64, device=self._awake.rows.device)
-        if not len(index):
+        numbers = set(entries)
+        if not numbers:
             return
+        if awake:
+            self._asleep -= numbers
+        else:
+            self._asleep |= numbers
+        rows = self._awake.rows
+        rows[torch.tensor(sorted(numbers), dtype=torch.int64, device=rows.device)] = awake
+        self._publish()
         self.revision += 1
-        before = int(self._awake.rows[index].sum())
-        self._awake.rows[index] = awake
-        self._awake_count += (len(index) if awake else 0) - before
 
     def truncate(self, *, entries: int, values: int) -> None:
         """Forget every entry and value numbered from the given counts on: the way back from a failed insertion."""
-        self.revision += 1
-        self._awake_count -= int(self._awake.rows[entries:].sum())
+        self._asleep = {number for number in self._asleep if number < entries}
         for table in (self._keys, self._value_of, self._awake):
             table.truncate(entries)
+        # A reader of the former state may still sketch keys that are gone, so that sketch is no longer ours.
+        self._sketch = Sketch(self._keys.rows.shape[1])
+        self._publish()
         self._values.truncate(values)
+        self.revision += 1
 
     def to(self, device: torch.device) -> None:
         """Move every table to a device, in place."""
         for table in (self._keys, self._values, self._value_of, self._awake):
             table.to(device)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Let readers see the tables as they are."""
+        keys, awake = self._keys.rows, self._awake.rows if self._asleep else None
+        self._stand = _Stand(keys, self._value_of.rows, awake, len(keys) - len(self._asleep), self._sketch)
 
     def nearest(self, queries: Tensor) -> list[tuple[int, float]] | None:
         """Number and cosine of the nearest awake entry to each of [B, d_k] queries, unrefined; None when empty."""
-        if not len(self):
+        stand = self._stand
+        if not stand.count:
             return None
-        scores = queries @ self.keys.T
-        if len(self) < self.entries:
-            scores = scores.masked_fill(~self._awake.rows, -torch.inf)
-        similarity, index = scores.max(dim=-1)
-        return list(zip(index.tolist(), similarity.tolist(), strict=True))
+        found = _surely(stand, queries, 1)
+        return list(zip(found.index[:, 0].tolist(), found.similarity[:, 0].tolist(), strict=True))
 
     def match(self, queries: Tensor, gate: Gate) -> list[Match]:
         """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list."""
-        if not len(self) or not len(queries):
+        stand = self._stand
+        if not stand.count or not len(queries):
             return []
-        found, scores = gate.retrieve(queries, self.keys, self.value_of, awake=self._mask())
+        found, scores = gate.retrieve(queries, stand.keys, stand.value_of, awake=stand.awake, sketch=stand.sketched())
         columns = (
             found.index.tolist(),
-            self.value_of[found.index].tolist(),
+            stand.value_of[found.index].tolist(),
             found.similarity.tolist(),
             found.raw_similarity.tolist(),
             scores.tolist(),
@@ -238,30 +254,43 @@ class Codebook:
         Raises:
             ValueError: when no entry is awake.
         """
-        if not len(self):
+        stand = self._stand
+        if not stand.count:
             raise ValueError("The codebook is empty: there is nothing around a query.")
-        awake = self._mask()
         path = trajectory(
             query[None],
-            self.keys,
+            stand.keys,
             alpha=scoring.alpha,
             beta=scoring.beta,
             steps=scoring.steps,
             epsilon=scoring.epsilon,
-            awake=awake,
+            awake=stand.awake,
         ).squeeze(1)
-        cosines = path @ self.keys.T
-        if awake is not None:
-            cosines = cosines.masked_fill(~awake, -torch.inf)
-        # Among equals the first, as match has it.
-        entries = cosines[-1].argsort(descending=True, stable=True)[: min(count, len(self))]
-        # One entry at a time: as a batch it would take count × N numbers.
-        size, values = scoring.neighbours, self.value_of
-        around = [nearest_others(cosines[-1:], values, own[None], size)[0] for own in values[entries]]
-        crowds = torch.cat([crowd(nearest, size) for nearest in around])
-        similarities = cosines[:, entries]
+        size, count = min(scoring.neighbours, len(stand.keys)), min(count, stand.count)
+        sketch = stand.sketched()
+        wanted = first_try(count + size, sketch)
+        while True:
+            ranked = ranking(path[-1:], stand.keys, wanted, awake=stand.awake, sketch=sketch)
+            # Every entry against its own crowd: the ranking is the same for each.
+            each = Ranking(
+                ranked.similarity.expand(count, -1), ranked.index.expand(count, -1), ranked.known.expand(count)
+            )
+            around, _, certain = nearest_others(each, stand.value_of, stand.value_of[ranked.index[0, :count]], size)
+            if bool(certain.all()) and int(ranked.known) >= count:
+                break
+            wanted = next_try(wanted)
+        entries = ranked.index[0, :count]
+        similarities = torch.cat([path[:-1] @ stand.keys[entries].T, ranked.similarity[:, :count]])
+        crowds = crowd(around, scoring.neighbours)
         return Surroundings(path, entries, similarities, crowds, scoring.score(similarities[-1], crowds))
 
-    def _mask(self) -> Tensor | None:
-        """[entries] bool, which are awake; None where all are."""
-        return None if len(self) == self.entries else self._awake.rows
+
+def _surely(stand: _Stand, queries: Tensor, count: int) -> Ranking:
+    """The ranking of the ``count`` nearest awake entries, certain for each query."""
+    sketch = stand.sketched()
+    wanted = first_try(count, sketch)
+    while True:
+        found = ranking(queries, stand.keys, wanted, awake=stand.awake, sketch=sketch)
+        if bool((found.known >= min(count, len(stand.keys))).all()):
+            return found
+        wanted = next_try(wanted)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from horen.memory.hopfield import Retrieval, retrieve
+from horen.memory.sketch import SketchedKeys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,13 @@ class Scoring:
     epsilon: float = 1e-5
 
     def retrieve(
-        self, queries: Tensor, keys: Tensor, labels: Tensor, *, awake: Tensor | None = None
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        labels: Tensor,
+        *,
+        awake: Tensor | None = None,
+        sketch: SketchedKeys | None = None,
     ) -> tuple[Retrieval, Tensor]:
         """What [B, d] queries find among [N, d] keys with [N] labels, and the score [B] of each.
 
@@ -50,6 +57,7 @@ class Scoring:
             epsilon=self.epsilon,
             neighbours=self.neighbours if self.contrast else 1,
             awake=awake,
+            sketch=sketch,
         )
         return found, self.score(found.similarity, found.crowd)
 

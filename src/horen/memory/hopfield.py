@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from horen.memory.blocks import readout
+from horen.memory.search import first_try, nearest_others, next_try, ranking
+from horen.memory.sketch import SketchedKeys
+
 
 @dataclass(frozen=True)
 class Retrieval:
@@ -50,19 +54,13 @@ def hopfield_step(
     Returns:
         The moved query q' and the read-out r, both [B, d] with unit rows.
     """
-    weights = torch.softmax(beta * _scores(query, keys, awake), dim=-1)
-    readout = normalize(weights @ keys, dim=-1)
-    return normalize(torch.lerp(query, readout, alpha), dim=-1), readout
+    attractor = readout(query, keys, beta=beta, awake=awake)
+    return normalize(torch.lerp(query, attractor, alpha), dim=-1), attractor
 
 
 def energy(query: Tensor, keys: Tensor, *, beta: float) -> Tensor:
     """E(q) = −β⁻¹ log Σᵢ exp(β kᵢ·q) + ½‖q‖² (Ramsauer et al. 2021), [B] from [B, d] and [N, d]; β > 0."""
     return -torch.logsumexp(beta * (query @ keys.T), dim=-1) / beta + 0.5 * query.square().sum(-1)
-
-
-def _scores(query: Tensor, keys: Tensor, awake: Tensor | None) -> Tensor:
-    scores = query @ keys.T
-    return scores if awake is None else scores.masked_fill(~awake, -torch.inf)
 
 
 def retrieve(
@@ -76,11 +74,13 @@ def retrieve(
     epsilon: float,
     neighbours: int = 1,
     awake: Tensor | None = None,
+    sketch: SketchedKeys | None = None,
 ) -> Retrieval:
     """Refine each query by at most ``steps`` Hopfield steps, then find its nearest key.
 
     A query stops early once ‖r − q‖ < ε. Rows do not influence each other, so a batch gives what its rows give
-    alone, up to rounding.
+    alone, up to rounding. Of equal keys the first is the nearest. Keys are read a block at a time, once for each step
+    and once for the search, and memory does not grow with B · N.
 
     Args:
         query: [B, d] float32 unit rows.
@@ -92,13 +92,20 @@ def retrieve(
         epsilon: stop when the read-out is nearer than this.
         neighbours: size k ≥ 1 of the crowd.
         awake: [N] bool, the keys that take part (at least one); None for all.
+        sketch: a small copy of the keys, read in their place by the search; the answer is the same.
     """
     *_, refined = _states(query, keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake)
-    scores = _scores(refined, keys, awake)
-    similarity, index = scores.max(dim=-1)
-    raw = (query * keys[index]).sum(-1)
-    nearest, order = nearest_others(scores, labels, labels[index], neighbours)
+    size = min(neighbours, len(keys))
+    index, similarity = labels.new_empty(len(query)), refined.new_empty(len(query))
+    order, nearest = labels.new_empty(len(query), size), refined.new_empty(len(query), size)
+    count, pending = first_try(neighbours, sketch), torch.arange(len(query), device=query.device)
+    while len(pending):
+        ranked = ranking(refined[pending], keys, count, awake=awake, sketch=sketch)
+        index[pending], similarity[pending] = ranked.index[:, 0], ranked.similarity[:, 0]
+        nearest[pending], order[pending], certain = nearest_others(ranked, labels, labels[ranked.index[:, 0]], size)
+        pending, count = pending[~certain], next_try(count)
     runner = torch.where(nearest[:, 0].isneginf(), -1, order[:, 0])
+    raw = (query * keys[index]).sum(-1)
     return Retrieval(index, similarity, raw, runner, nearest[:, 0], crowd(nearest, neighbours))
 
 
@@ -121,23 +128,6 @@ def trajectory(
     return torch.stack(list(states))
 
 
-def nearest_others(scores: Tensor, labels: Tensor, own: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    """The nearest keys with another label than one's own.
-
-    Args:
-        scores: [B, N] cosines.
-        labels: [N] int64.
-        own: [B] int64.
-        neighbours: k ≥ 1.
-
-    Returns:
-        Their cosines in falling order, −inf where there is none, and their indices: both [B, min(k, N)].
-    """
-    others = scores.masked_fill(labels[None, :] == own[:, None], -torch.inf)
-    nearest, order = others.topk(min(neighbours, scores.shape[-1]), dim=-1)
-    return nearest, order
-
-
 def crowd(nearest: Tensor, neighbours: int) -> Tensor:
     """Mean [B] of the ``neighbours`` cosines [B, k] nearest; a missing or a negative one counts as 0."""
     return nearest.clamp(min=0).sum(-1) / neighbours
@@ -152,7 +142,7 @@ def _states(
     moving = torch.ones(query.shape[0], 1, dtype=torch.bool, device=query.device)
     for _ in range(steps):
         if alpha > 0:
-            moved, readout = hopfield_step(refined, keys, alpha=alpha, beta=beta, awake=awake)
-            moving = moving & ((readout - refined).norm(dim=-1, keepdim=True) >= epsilon)
+            moved, attractor = hopfield_step(refined, keys, alpha=alpha, beta=beta, awake=awake)
+            moving = moving & ((attractor - refined).norm(dim=-1, keepdim=True) >= epsilon)
             refined = torch.where(moving, moved, refined)
         yield refined

@@ -1,0 +1,94 @@
+"""Products of queries with keys, a block of keys at a time, so that each key comes from memory once.
+
+Nothing here knows what a key means. Blocks are as large as a processor's cache takes and as a table of scores may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+# A block is used twice (scores, then the read-out), so its keys should still be in the cache the second time.
+_CACHED_BYTES = 6 << 20
+# Accelerators have no cache of that kind and want large products.
+_LARGE_BYTES = 256 << 20
+# Most numbers in a table of scores of one block.
+_TABLE = 1 << 22
+# exp(−2 · 32) is far from underflow.
+_KNOWN_PEAK = 32.0
+# Up to so many queries are multiplied one by one, which reads a cached block again but runs at the memory's speed.
+_FEW = 4
+
+
+def blocks(keys: Tensor, queries: int) -> Iterator[slice]:
+    """Rows of [N, d] keys in order, in parts for a table of ``queries`` rows."""
+    size = (_CACHED_BYTES if keys.device.type == "cpu" else _LARGE_BYTES) // (keys.shape[1] * keys.element_size())
+    yield from parts(len(keys), max(1, min(size, _TABLE // queries)))
+
+
+def parts(length: int, size: int) -> Iterator[slice]:
+    """0 … length in order, ``size`` at a time."""
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
+
+
+def products(queries: Tensor, keys: Tensor) -> Tensor:
+    """[B, n] float products of [B, d] queries and [n, d] keys."""
+    if _one_by_one(queries, keys):
+        # NumPy's matrix-vector product reads at the memory's speed where torch's takes twice as long.
+        table, rows = keys.numpy(), queries.numpy()
+        return torch.from_numpy(table @ rows[0])[None] if len(rows) == 1 else _stacked([table @ row for row in rows])
+    return queries @ keys.T
+
+
+def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None) -> Tensor:
+    """r = normalize(Kᵀ softmax(β K q)) in one pass over the keys.
+
+    The softmax is summed up block by block against the greatest exponent so far (Milakov and Gimelshein 2018), or
+    against β, which no cosine's exponent exceeds, where float32 holds what lies 2 β below it. Its denominator cancels
+    in the normalization.
+
+    Args:
+        queries: [B, d] unit rows.
+        keys: [N, d] unit rows of the same dtype.
+        beta: inverse temperature, ≥ 0.
+        awake: [N] bool, the keys that take part (at least one); None for all.
+
+    Returns:
+        [B, d] unit rows.
+    """
+    known = beta <= _KNOWN_PEAK
+    peak = queries.new_full((len(queries), 1), beta if known else torch.finfo(queries.dtype).min)
+    mixed = torch.zeros_like(queries)
+    for part in blocks(keys, len(queries)):
+        block = keys[part]
+        exponents = products(queries, block).mul_(beta)
+        if awake is not None:
+            exponents.masked_fill_(~awake[part], -torch.inf)
+        if not known:
+            higher = torch.maximum(peak, exponents.amax(-1, keepdim=True))
+            mixed *= torch.exp(peak - higher)
+            peak = higher
+        mixed += _mixed(exponents.sub_(peak).exp_(), block)
+    # Far below the known peak the squares of a norm would underflow.
+    return normalize(mixed / mixed.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(mixed.dtype).tiny), dim=-1)
+
+
+def _mixed(weights: Tensor, keys: Tensor) -> Tensor:
+    """[B, d] sums of [n, d] keys by [B, n] weights."""
+    if _one_by_one(weights, keys):
+        table = keys.numpy()
+        return _stacked([row @ table for row in weights.numpy()])
+    return weights @ keys
+
+
+def _stacked(rows: list[object]) -> Tensor:
+    return torch.stack([torch.from_numpy(row) for row in rows])
+
+
+def _one_by_one(rows: Tensor, keys: Tensor) -> bool:
+    plain = rows.device.type == keys.device.type == "cpu" and rows.dtype == keys.dtype == torch.float32
+    return plain and len(rows) <= _FEW and not (rows.requires_grad or keys.requires_grad)

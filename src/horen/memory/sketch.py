@@ -1,0 +1,115 @@
+"""A small copy of keys, eight bits a number: it finds candidates at a quarter of the bytes and says how far it errs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+import torch
+from torch import Tensor
+
+from horen.memory.table import Table
+
+# From so many keys on the second copy pays; below, a pass over the keys themselves is a matter of microseconds.
+FROM = 1 << 14
+# Rows that are made into integers at a time.
+_ROWS = 1 << 13
+# Processors multiply up to so many rows faster one by one.
+_FEW = 2
+
+
+class Sketch:
+    """Unit keys as integers in −127 … 127 times a scale for each key: k ≈ k̂ = c n, c = max|k| / 127.
+
+    A sketch belongs to one growing table of keys and takes in what is new when it is asked, so each key is converted
+    once. Safe while other threads ask.
+
+    Args:
+        dimension: d of the keys.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        cpu = torch.device("cpu")
+        self._integers = Table((dimension,), torch.int8, cpu)
+        self._scales = Table((), torch.float32, cpu)
+        self._worst = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of integers and scales."""
+        return self._integers.rows.nbytes + self._scales.rows.nbytes
+
+    def take(self, keys: Tensor) -> SketchedKeys:
+        """The sketch of [N, d] float32 keys on the CPU, of which it may know the first so many already."""
+        with self._lock:
+            for start in range(len(self._scales), len(keys), _ROWS):
+                integers, scales, error = _integers(keys[start : start + _ROWS])
+                self._integers.append(integers)
+                self._scales.append(scales)
+                self._worst = max(self._worst, error)
+            return SketchedKeys(self._integers.rows[: len(keys)], self._scales.rows[: len(keys)], self._worst)
+
+
+class SketchedKeys:
+    """What a sketch says of the first N keys.
+
+    Attributes:
+        integers: [N, d] int8.
+        scales: [N] float32.
+        worst: the greatest ‖k − k̂‖.
+    """
+
+    def __init__(self, integers: Tensor, scales: Tensor, worst: float) -> None:
+        self.integers, self.scales, self.worst = integers, scales, worst
+
+    def asked(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, d] queries as integers, their scales [B, 1], and how far products may be off, [B, 1].
+
+        |k·q − k̂·q̂| ≤ ‖k − k̂‖ ‖q‖ + ‖k̂‖ ‖q − q̂‖ by Cauchy and Schwarz, for every key.
+        """
+        integers, scales, _ = _integers(queries)
+        lost = (queries - integers * scales[:, None]).norm(dim=-1, keepdim=True)
+        error = self.worst * queries.norm(dim=-1, keepdim=True) + (1 + self.worst) * lost
+        return integers, scales[:, None], error
+
+    def products(self, integers: Tensor, scales: Tensor, part: slice) -> Tensor:
+        """[B, n] float32 approximate products of :meth:`asked` queries and the keys of a part."""
+        keys = self.integers[part].T
+        return (_sums(integers, keys) * self.scales[part]).mul_(scales)
+
+
+def _sums(rows: Tensor, columns: Tensor) -> Tensor:
+    """Products of [B, d] and [d, n] int8 as int32, exactly."""
+    if len(rows) > _FEW:
+        return torch._int_mm(rows, columns)
+    return torch.cat([torch._int_mm(rows[i : i + 1], columns) for i in range(len(rows))])
+
+
+def _integers(rows: Tensor) -> tuple[Tensor, Tensor, float]:
+    """[n, d] int8, [n] scales and the greatest error of a row."""
+    scales = (rows.abs().amax(-1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
+    integers = (rows / scales[:, None]).round_()
+    error = torch.addcmul(rows, integers, scales[:, None], value=-1).norm(dim=-1).amax()
+    return integers.to(torch.int8), scales, float(error)
+
+
+def fits(keys: Tensor) -> bool:
+    """Whether a sketch of these keys can be made and read fast; torch multiplies columns of one number wrongly."""
+    return keys.device.type == "cpu" and keys.dtype == torch.float32 and keys.shape[1] > 1 and supported()
+
+
+@functools.cache
+def supported() -> bool:
+    """Whether this processor multiplies bytes fast, and this build of torch exactly."""
+    fast = getattr(torch.cpu, "_is_vnni_supported", None)
+    if fast is None or not fast() or not hasattr(torch, "_int_mm"):
+        return False
+    # Sums of products of extreme bytes overflow where they are made in sixteen bits.
+    rows = torch.full((3, 64), 127, dtype=torch.int8)
+    rows[1] = -128
+    expected = rows.int() @ rows.int().T
+    try:
+        return torch.equal(_sums(rows, rows.T), expected) and torch.equal(_sums(rows[:2], rows.T), expected[:2])
+    except RuntimeError:
+        return False

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import Tensor
+
+from horen.memory import Codebook, Gate
+from horen.memory.table import Table
+
+CPU = torch.device("cpu")
+
+
+def test_what_a_reader_holds_stays_while_rows_are_forgotten_and_others_come():
+    table = Table((2,), torch.float32, CPU)
+    table.append(torch.arange(20.0).view(10, 2))
+    held = table.rows
+    table.truncate(4)
+    table.append(torch.full((30, 2), -1.0))
+    assert torch.equal(held, torch.arange(20.0).view(10, 2))
+    assert torch.equal(table.rows[:4], held[:4])
+    assert len(table) == 34
+
+
+def test_adopted_rows_are_not_copied_and_not_written_behind():
+    whole = torch.arange(20.0).view(10, 2)
+    table = Table((2,), torch.float32, CPU)
+    table.adopt(whole[:6])
+    assert table.rows.data_ptr() == whole.data_ptr()
+    table.append(torch.full((1, 2), -1.0))
+    assert torch.equal(whole, torch.arange(20.0).view(10, 2))
+    assert torch.equal(table.rows[:6], whole[:6])
+    with pytest.raises(RuntimeError):
+        table.adopt(whole)
+    with pytest.raises(RuntimeError):
+        Table((3,), torch.float32, CPU).adopt(whole)
+
+
+def test_growing_copies_each_row_a_bounded_number_of_times():
+    table, moved, seen = Table((1,), torch.float32, CPU), 0, 0
+    for number in range(5000):
+        table.append(torch.tensor([[float(number)]]))
+        if table._buffer.data_ptr() != seen:
+            moved, seen = moved + number, table._buffer.data_ptr()
+    assert moved < 2 * 5000
+    assert torch.equal(table.rows[:, 0], torch.arange(5000.0))
+
+
+def _one_hot(number: int) -> Tensor:
+    key = torch.zeros(1, 64)
+    key[0, number % 64] = 1.0
+    return key
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_readers_see_whole_entries_while_a_writer_adds_removes_and_takes_back(steps: int):
+    """A value says which key it belongs to, so a half-written entry would show."""
+    book, gate = Codebook(64, 1), Gate(threshold=0.5, alpha=0.1, beta=20.0, steps=steps)
+    failures: list[object] = []
+    done = threading.Event()
+
+    def read() -> None:
+        queries = torch.eye(64)
+        try:
+            while not done.is_set():
+                for query, match in zip(range(64), book.match(queries, gate), strict=False):
+                    if match.fired and int(book.values[match.value, 0]) % 64 != query:
+                        failures.append((query, match))
+        except Exception as error:
+            failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(1200):
+            # A value is there before the entries that name it.
+            value = book.add_value(torch.tensor([float(number)]))
+            entries = book.add_entries(_one_hot(number), value)
+            if number % 3 == 0:
+                book.set_awake(entries, False)
+            if number % 7 == 0:
+                book.add_entries(_one_hot(number), value)
+                book.truncate(entries=book.entries - 1, values=value + 1)
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert failures == []
+    assert book.entries == 1200
