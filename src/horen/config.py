@@ -52,7 +52,7 @@ class TrainingSettings(Settings):
     precision: str = _value(
         "auto",
         "auto: optimise in bfloat16 where the machine is faster at it, and check every value in the model's own "
-        "arithmetic; model: the model's own throughout",
+        "arithmetic, but for what comes before the prompt's last token; model: the model's own throughout",
         choices=("auto", "model"),
     )
     batch_tokens: int = _value(2048, "most target positions that are optimised at once", low=1)

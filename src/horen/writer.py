@@ -66,6 +66,7 @@ class _Trainer:
     def __init__(self, session: Session) -> None:
         self._session, self._adapter, self._config = session, session.adapter, session.config
         self._prefixes: Prefixes | None = None
+        self._rough = self._config.precision == "auto" and bfloat16_is_fast(self._adapter.model)
 
     def encode(self, plans: Sequence[Plan]) -> None:
         """Turn every edit into token ids.
@@ -118,7 +119,7 @@ class _Trainer:
     def train(self, plans: Sequence[Plan], codebook: Codebook, progress: Progress | None) -> None:
         """Give every plan a value: that of its source where it holds, else one of its own."""
         prompts = [sample.prompt[:-1] for item in plans for sample in item.samples]
-        self._prefixes = Prefixes(self._session.model, prompts)
+        self._prefixes = Prefixes(self._session.model, prompts, rough=self._rough)
         fresh = [item for item in plans if item.source is None]
         waiting = [item for item in plans if item.source is not None]
         unknown = self._unknown(fresh)
@@ -169,7 +170,7 @@ class _Trainer:
         owner = [number for number, item in enumerate(plans) for _ in item.samples]
         adapter = self._adapter
         objective = Tail(adapter.model, adapter.layout, adapter.write, samples, self._prefixes)
-        if not measure and self._config.precision == "auto" and bfloat16_is_fast(adapter.model):
+        if self._rough and not measure:
             return train_checked(objective.rough(), objective, owner, starts, self._config)
         return train_values(objective, owner, starts, self._config, max_steps=0 if measure else None)
 

@@ -151,6 +151,12 @@ def circumstances(dataset: Dataset, device: str | None) -> dict[str, Any]:
             "first_rejected": [asdict(item) for item in dataset.rejected[:20]],
             "unstructured": dataset.unstructured,
         },
+    } | environment(device)
+
+
+def environment(device: str | None = None) -> dict[str, Any]:
+    """The code's hash, the packages and the machine."""
+    return {
         "code": _code(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "machine": _machine(device),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 # Logits made at once: as many as stay in a processor's cache, or as fill an accelerator.
-_LOGITS = {"cpu": 2**22}
+_LOGITS = {"cpu": 2**23}
 _LOGITS_ELSEWHERE = 2**26
 
 
@@ -68,22 +68,30 @@ class Head:
 class _TargetLogProbabilities(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
         result = torch.empty(len(hidden), device=hidden.device)
-        gradient = torch.empty_like(hidden) if wanted else None
+        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         together = max(_LOGITS.get(hidden.device.type, _LOGITS_ELSEWHERE) // len(weight), 1)
+        # One room for the logits of all parts: fresh memory of this size costs as much as what is computed in it.
+        room = torch.empty(min(together, len(hidden)), len(weight), dtype=weight.dtype, device=hidden.device)
+        exact = torch.empty_like(room, dtype=torch.float32) if weight.dtype != torch.float32 else room
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(hidden), together):
                 part = slice(start, start + together)
-                logits = torch.nn.functional.linear(hidden[part].to(weight.dtype), weight, bias).float()
+                given = hidden[part].to(weight.dtype)
+                products = torch.mm(given, weight.T, out=room[: len(given)])
+                if bias is not None:
+                    products += bias
+                logits = exact[: len(given)].copy_(products) if exact is not room else products
                 at = labels[part, None]
-                logs = logits.log_softmax(-1)
-                result[part] = logs.gather(1, at)[:, 0]
+                wanted = logits.gather(1, at)
+                top = logits.amax(-1, keepdim=True)
+                odds = logits.sub_(top).exp_()
+                total = odds.sum(-1, keepdim=True)
+                result[part] = (wanted - top - total.log())[:, 0]
                 if gradient is not None:
                     # ∂ log p(t) / ∂ logits = onehot(t) − p
-                    slope = logs.exp_().neg_()
-                    slope.scatter_add_(1, at, torch.ones_like(at, dtype=slope.dtype))
-                    gradient[part] = (slope.to(weight.dtype) @ weight).to(hidden.dtype)
+                    odds.scatter_add_(1, at, -total)
+                    gradient[part] = (products.copy_(odds) @ weight).float() / -total
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return result

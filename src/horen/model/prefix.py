@@ -23,7 +23,7 @@ States = tuple[Tensor, Tensor]
 # What a call of the model costs beyond its tokens, in tokens: a group that saves no more is not worth one.
 _CALL = 32
 _LEAST_KEPT = 16
-_ROWS_TOGETHER = 32
+_ROWS_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,11 @@ class Prefixes:
     Args:
         model: in evaluation mode; hooks that it carries run. Nothing may change its weights meanwhile.
         rows: all rows of token ids that will be asked for.
+        rough: in bfloat16 arithmetic.
     """
 
-    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> None:
-        self._model = model
+    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]], *, rough: bool = False) -> None:
+        self._model, self._rough = model, rough
         self._stems: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._known: dict[tuple[int, ...], dict[int, States]] = {}
         for stem in stems(rows):
@@ -91,7 +92,7 @@ class Prefixes:
         Raises:
             ModelError: when a layer keeps something else than keys and values.
         """
-        run = _Run(self._model, rows)
+        run = _Run(self._model, rows, rough=self._rough)
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, row in enumerate(rows):
             if row:
@@ -117,8 +118,8 @@ def _begun(run: _Run, fresh: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...],
 
 
 class _Run:
-    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> None:
-        self._model, self._rows = model, rows
+    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]], *, rough: bool) -> None:
+        self._model, self._rows, self._rough = model, rows, rough
         self._width = max(len(row) for row in rows)
         self.found: dict[int, States] = {}
 
@@ -147,13 +148,14 @@ class _Run:
         cache = DynamicCache()
         for number, (keys, values) in (past or {}).items():
             cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), number)
-        self._model.base_model(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            position_ids=torch.arange(before, before + width, device=device).expand(len(rows), -1),
-            past_key_values=cache,
-            use_cache=True,
-        )
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._rough):
+            self._model.base_model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                position_ids=torch.arange(before, before + width, device=device).expand(len(rows), -1),
+                past_key_values=cache,
+                use_cache=True,
+            )
         return {number: _states(layer) for number, layer in enumerate(cache.layers)}
 
     def _lay(self, i: int, states: dict[int, States], length: int, number: int) -> None:

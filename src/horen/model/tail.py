@@ -48,17 +48,23 @@ class _Known:
     labels: Tensor
 
     def rows(self, index: Tensor) -> _Known:
+        """Some rows, without the columns that only others had tokens in."""
+        batch, width = self.ids.shape
+        before = self.mask.shape[1] - width
+        after = int((self.labels[index] >= 0).any(0).sum())
+        unused = int((self.mask[index, :before] == 0).all(0).sum())
+
         def take(value: Any) -> Any:
-            return _select(value, index, len(self.ids))
+            return _select(value, index, batch, after)
 
         return _Known(
-            {number: (take(k), take(v)) for number, (k, v) in self.prefix.items()},
+            {number: (k[index, :, unused:], v[index, :, unused:]) for number, (k, v) in self.prefix.items()},
             take(self.below),
             {child: take(output) for child, output in self.children.items()},
-            take(self.ids),
-            take(self.mask),
-            take(self.positions),
-            take(self.labels),
+            self.ids[index, :after],
+            self.mask[index, unused : before + after],
+            self.positions[index, :after],
+            self.labels[index, :after],
         )
 
 
@@ -270,14 +276,14 @@ def _forward(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[Non
             module.__dict__["forward"] = before
 
 
-def _select(value: Any, index: Tensor, batch: int) -> Any:
-    """Rows of a module's output, whether it kept the batch apart, [B, S, …], or flattened it, [B·S, …]."""
+def _select(value: Any, index: Tensor, batch: int, after: int) -> Any:
+    """Rows of a module's output and their first positions, whether it kept the batch apart or flattened it."""
     if isinstance(value, Tensor):
         if len(value) == batch:
-            return value[index]
-        return value.reshape(batch, -1, *value.shape[1:])[index].flatten(0, 1)
+            return value[index, :after]
+        return value.reshape(batch, -1, *value.shape[1:])[index, :after].flatten(0, 1)
     if isinstance(value, tuple):
-        return tuple(_select(item, index, batch) for item in value)
+        return tuple(_select(item, index, batch, after) for item in value)
     return value
 
 

@@ -9,10 +9,13 @@ import torch
 
 # A model that scales or caps its logits makes a table of them: half a gigabyte of float32, a few times over.
 _MOST_LOGITS = 2**27
+# A batch this large keeps a machine busy, so that it need not take in edits whose targets are far longer.
+_ENOUGH = 512
+_ALIKE = 1.25
 
 
 def packed(lengths: Sequence[Sequence[int]], tokens: int, vocabulary: int) -> Iterator[list[int]]:
-    """Numbers of edits of like target length together, each batch as large as memory allows.
+    """Numbers of edits of like target length together, each batch as large as memory and likeness allow.
 
     Args:
         lengths: for each edit the number of target tokens in each of its training contexts.
@@ -24,7 +27,9 @@ def packed(lengths: Sequence[Sequence[int]], tokens: int, vocabulary: int) -> It
     rows = longest = 0
     for number in sorted(range(len(lengths)), key=lambda i: max(lengths[i])):
         length = max(lengths[number])
-        if batch and (rows + len(lengths[number])) * max(longest, length) > most:
+        full = (rows + len(lengths[number])) * max(longest, length) > most
+        unlike = rows * longest >= min(_ENOUGH, most) and length > _ALIKE * max(lengths[batch[0]])
+        if batch and (full or unlike):
             yield batch
             batch, rows, longest = [], 0, 0
         batch.append(number)

@@ -94,8 +94,9 @@ def train_checked(
 ) -> list[Trained]:
     """Train on a fast approximation of an objective, then check each value on the exact one.
 
-    A value that does not hold there is trained on, exactly, for the steps that are left to it; so what a result says
-    is measured on ``exact`` alone. Arguments and result are those of :func:`train_values`.
+    A value that does not hold there is trained on, once more on the approximation with half the probability to miss,
+    then exactly, for the steps that are left to it; so what a result says is measured on ``exact`` alone. Arguments and
+    result are those of :func:`train_values`.
     """
     rough = train_values(fast, owner, start, config)
     values = torch.stack([item.value for item in rough])
@@ -103,20 +104,40 @@ def train_checked(
     result = [
         Trained(seen.value, seen.loss, item.steps, seen.converged) for item, seen in zip(rough, checked, strict=True)
     ]
-    early = config.stop_probability < 1
-    left = {i: config.max_steps - item.steps for i, item in enumerate(result) if early and not item.converged}
-    left = {i: steps for i, steps in left.items() if steps > 0}
-    if left:
-        rows = [row for row, edit in enumerate(owner) if edit in left]
-        place = {edit: position for position, edit in enumerate(left)}
-        part = exact.keep(torch.tensor(rows))
-        again = train_values(
-            part, [place[owner[row]] for row in rows], values[list(left)], config, max_steps=list(left.values())
-        )
-        for edit, more in zip(left, again, strict=True):
-            if more.loss <= result[edit].loss or more.converged:
-                result[edit] = Trained(more.value, more.loss, result[edit].steps + more.steps, more.converged)
+    if config.stop_probability < 1:
+        stricter = config.replace(stop_probability=(1 + config.stop_probability) / 2)
+        _train_on(result, fast, exact, owner, stricter, config)
+        _train_on(result, exact, None, owner, config, config)
     return result
+
+
+def _train_on(
+    result: list[Trained],
+    objective: Objective,
+    check: Objective | None,
+    owner: Sequence[int],
+    aim: TrainingSettings,
+    config: TrainingSettings,
+) -> None:
+    """Give edits that have not converged what steps they have left, and keep what is better for it."""
+    left = {i: config.max_steps - item.steps for i, item in enumerate(result) if not item.converged}
+    left = {i: steps for i, steps in left.items() if steps > 0}
+    if not left:
+        return
+    places = {edit: place for place, edit in enumerate(left)}
+    rows = torch.tensor([row for row, edit in enumerate(owner) if edit in left])
+    owners = [places[edit] for edit in owner if edit in left]
+    start = torch.stack([result[edit].value for edit in left])
+    again = train_values(objective.keep(rows), owners, start, aim, max_steps=list(left.values()))
+    measured = again
+    if check is not None:
+        values = torch.stack([item.value for item in again])
+        measured = train_values(check.keep(rows), owners, values, config, max_steps=0)
+    for edit, more, seen in zip(left, again, measured, strict=True):
+        before = result[edit]
+        better = seen.loss <= before.loss or seen.converged
+        best = seen if better else before
+        result[edit] = Trained(best.value, best.loss, before.steps + more.steps, seen.converged)
 
 
 class _Run:
