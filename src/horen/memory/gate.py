@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from horen.memory.hopfield import Retrieval, retrieve
 from horen.memory.sketch import SketchedKeys
+
+# Radians: where a cosine is nearly 1, its last bit is 5e-4 of an angle.
+_ANGLE_ROUNDING = 2e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +82,14 @@ class Gate(Scoring):
 
     threshold: float
     margin: float = 0.0
+
+    def in_reach(self, similarity: Tensor) -> Tensor:
+        """Whether a query might fire, given the cosine [B] of its nearest key before any step; [B] bool.
+
+        A step adds α r to (1 − α) q, so it turns q by no more than arcsin(α / (1 − α)); and no crowd raises a score.
+        """
+        if self.alpha >= 0.5:
+            return torch.ones_like(similarity, dtype=torch.bool)
+        turn = self.steps * math.asin(self.alpha / (1 - self.alpha))
+        needed = math.acos(max(-1.0, min(1.0, self.threshold)))
+        return similarity.clamp(-1, 1).acos() <= needed + turn + _ANGLE_ROUNDING

@@ -32,6 +32,11 @@ class Table:
 
     def append(self, rows: Tensor) -> None:
         """Add rows, converted to the table's dtype and device."""
+        # A buffer that was made in inference mode could not be written outside it.
+        with torch.inference_mode(False), torch.no_grad():
+            self._append(rows)
+
+    def _append(self, rows: Tensor) -> None:
         used, needed = len(self._rows), len(self._rows) + len(rows)
         buffer = self._buffer
         if needed > len(buffer):

@@ -60,7 +60,7 @@ class _Boundary:
     ids: list[Tensor] = field(default_factory=list)
     states: list[list[Tensor]] = field(default_factory=list)
     revision: int = -1
-    memo: dict[tuple[int, tuple[int, ...]], Routed] = field(default_factory=dict)
+    memo: dict[tuple[int, tuple[int, ...]], Routed | None] = field(default_factory=dict)
 
 
 class _State(threading.local):
@@ -167,21 +167,22 @@ class Adapter:
             places: the prompts.
             features: [Σ candidate spans, d_f], in the order of the prompts' spans.
         """
+        found = self._queries(features)
+        return [] if found is None else _best(places, found[0].match(found[1], self.config.retrieval()))
+
+    def woken(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
+        """Of :meth:`route`, whose arguments these are, at least all that fire; less work, where few do."""
+        found = self._queries(features)
+        return [] if found is None else _best(places, found[0].waking(found[1], self.config.retrieval()))
+
+    def _queries(self, features: Tensor) -> tuple[Codebook, Tensor] | None:
+        """The codebook and [B, d_k] queries of features, once there are both."""
         if self.codebook is None or self.key_space is None:
-            return []
+            return None
         if self.codebook.keys.device != features.device:  # the model was moved since the last call
             self.codebook.to(features.device)
             self.key_space = self.key_space.to(features.device)
-        matches = self.codebook.match(self.key_space(features), self.config.retrieval())
-        routed, used = [], 0
-        for place in places:
-            spans = place.prompt.spans
-            candidates = matches[used : used + len(spans)]
-            used += len(spans)
-            best = max(range(len(candidates)), key=lambda i: candidates[i].score, default=None)
-            if best is not None:
-                routed.append(Routed(place, spans[best], candidates[best]))
-        return routed
+        return self.codebook, self.key_space(features)
 
     def applied(self, values: Tensor, hidden: Tensor) -> Tensor:
         """What the write site gives where edits fire: [n, d_v] of values [n, P] and its own outputs [n, d_v]."""
@@ -284,14 +285,15 @@ class Adapter:
         fresh = []
         for place in call.places:
             # Without a cache the same prompt comes by at every step: its route is settled at the first.
-            known = memo.get((place.prompt.at, place.ids[: place.prompt.at + 1]))
-            if known is None or place.ids[0] < 0:
+            key = _key(place)
+            if key not in memo or place.ids[0] < 0:
                 fresh.append(place)
-            else:
+            elif (known := memo[key]) is not None:
                 call.routed.append(Routed(place, known.span, known.match))
         if fresh:
-            found = self.route(fresh, self.reads.of_call(fresh, states))
-            memo.update({(r.place.prompt.at, r.place.ids[: r.place.prompt.at + 1]): r for r in found})
+            found = self.woken(fresh, self.reads.of_call(fresh, states))
+            memo.update(dict.fromkeys(map(_key, fresh)))
+            memo.update({_key(r.place): r for r in found})
             call.routed.extend(found)
 
     def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -310,6 +312,24 @@ class Adapter:
         values = self.codebook.values[[r.match.value for r in fired]].to(hidden.device)
         edited[rows, columns] = self.applied(values, edited[rows, columns].float()).to(edited.dtype)
         return with_first_tensor(output, edited.reshape(hidden.shape))
+
+
+def _key(place: Placed) -> tuple[int, tuple[int, ...]]:
+    """What a prompt's route depends on."""
+    return place.prompt.at, place.ids[: place.prompt.at + 1]
+
+
+def _best(places: Sequence[Placed], matches: Sequence[Match | None]) -> list[Routed]:
+    """The best match over each prompt's candidate spans; None cannot fire, and so loses to one that does."""
+    routed, used = [], 0
+    for place in places:
+        spans = place.prompt.spans
+        own, used = matches[used : used + len(spans)], used + len(spans)
+        candidates = [(span, match) for span, match in zip(spans, own, strict=False) if match is not None]
+        if candidates:
+            span, match = max(candidates, key=lambda candidate: candidate[1].score)
+            routed.append(Routed(place, span, match))
+    return routed
 
 
 @contextmanager

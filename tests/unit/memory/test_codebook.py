@@ -316,3 +316,34 @@ def test_of_equal_entries_surroundings_begin_with_the_one_that_match_takes():
 def test_nothing_is_around_a_query_in_an_empty_codebook():
     with pytest.raises(ValueError, match="empty"):
         Codebook(KEY, VALUE).surroundings(unit(1, 0)[0], 1, Scoring(alpha=0.1, beta=1.0, steps=1, epsilon=0.0))
+
+
+@given(
+    st.integers(0, 50),
+    st.sampled_from([0.0, 0.1, 0.4, 0.5, 1.0]),
+    st.integers(0, 3),
+    st.floats(-1.1, 1.1),
+    st.sampled_from([0.0, 0.4]),
+)
+def test_waking_is_match_for_all_that_fire(seed: int, alpha: float, steps: int, threshold: float, contrast: float):
+    codebook, queries = filled([2, 1, 3, 1], seed), unit(12, seed + 9)
+    codebook.set_awake([1], False)
+    gate = Gate(**OPTIONS | {"alpha": alpha, "steps": steps, "threshold": threshold}, contrast=contrast, neighbours=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("horen.memory.codebook.FROM", 1)
+        found = codebook.waking(queries, gate)
+    for match, waking in zip(codebook.match(queries, gate), found, strict=True):
+        assert waking is not None or not match.fired
+        if waking is not None:
+            assert (waking.entry, waking.fired) == (match.entry, match.fired)
+            assert waking.score == pytest.approx(match.score, abs=1e-5)
+
+
+def test_waking_takes_no_steps_for_what_is_far_from_every_entry(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("horen.memory.codebook.FROM", 1)
+    codebook, gate = Codebook(2, VALUE), Gate(**OPTIONS | {"alpha": 0.1, "steps": 1})
+    assert codebook.waking(torch.tensor([[1.0, 0.0]]), gate) == [None]
+    codebook.add_entries(torch.tensor([[1.0, 0.0]]), codebook.add_value(torch.zeros(VALUE)))
+    far, near = torch.tensor([0.3, 0.91**0.5]), torch.tensor([0.8, 0.6])
+    found = codebook.waking(torch.stack([far, near, far]), gate)
+    assert [match is None for match in found] == [True, False, True]

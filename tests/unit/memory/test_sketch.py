@@ -37,6 +37,13 @@ def test_it_takes_in_what_is_new_alone(monkeypatch: pytest.MonkeyPatch):
     assert own.nbytes == 30 * (16 + 4)
 
 
+def test_one_begun_in_inference_mode_goes_on_outside_it():
+    keys, own = unit(30, 1, 16), Sketch(16)
+    with torch.inference_mode():
+        own.take(keys[:10])
+    assert torch.equal(own.take(keys).integers, Sketch(16).take(keys).integers)
+
+
 def test_a_key_of_zeros_is_no_trouble():
     taken = Sketch(4).take(torch.zeros(2, 4))
     assert taken.integers.tolist() == [[0] * 4] * 2

@@ -23,6 +23,16 @@ def test_what_a_reader_holds_stays_while_rows_are_forgotten_and_others_come():
     assert len(table) == 34
 
 
+def test_a_table_that_grew_in_inference_mode_grows_outside_it():
+    table = Table((2,), torch.float32, CPU)
+    with torch.inference_mode():
+        table.append(torch.ones(3, 2))
+    table.append(torch.zeros(2, 2))
+    with torch.inference_mode():
+        table.append(torch.full((1, 2), 2.0))
+    assert table.rows[:, 0].tolist() == [1, 1, 1, 0, 0, 2]
+
+
 def test_adopted_rows_are_not_copied_and_not_written_behind():
     whole = torch.arange(20.0).view(10, 2)
     table = Table((2,), torch.float32, CPU)

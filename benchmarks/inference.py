@@ -1,0 +1,137 @@
+"""What a codebook adds to the time of a model's answers: to the first token, and to each one after it.
+
+    python benchmarks/inference.py --edits 50000 --out inference.json
+
+The codebook is filled with random unit keys of the key space's own dimension and random values, so that prompts are
+routed among as many entries as a real one has and wake none; then an entry is added for each prompt, which wakes it.
+The untouched model (no hook on it) and the wrapped one are timed in turn on the same prompts, and what is reported is
+the median of the pairs' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from horen import Editor, HorenConfig
+from horen.bench.files import write_text
+from horen.bench.plan import environment
+from horen.session import Session
+
+_WORDS = (
+    "Who was the first person to cross the northern strait in a small wooden boat without any help from the shore, and "
+    "in which year did the town put up a statue of that sailor beside the old lighthouse near the market square today?"
+)
+
+
+def fill(session: Session, edits: int) -> None:
+    """Put so many random entries into an editor's codebook."""
+    codebook, generator = session.codebook(), torch.Generator().manual_seed(0)
+    keys = normalize(torch.randn(edits, codebook.keys.shape[1], generator=generator), dim=-1)
+    values = torch.randn(edits, codebook.values.shape[1], generator=generator)
+    device = codebook.keys.device
+    codebook.fill(keys.to(device), values.to(device), torch.arange(edits, device=device))
+
+
+def wake(session: Session, ids: Tensor) -> None:
+    """Add an entry for each prompt, with a value that changes nothing."""
+    codebook = session.codebook()
+    keys = session.keys(ids.tolist())
+    codebook.add_entries(keys, codebook.add_value(torch.zeros_like(codebook.values[0])))
+    assert all(match.fired for match in codebook.match(keys, session.config.retrieval()))
+
+
+def prompts(editor: Editor, tokens: int, batch: int) -> Tensor:
+    """[batch, tokens] ids that differ from row to row, so that no row is routed for another."""
+    ids = editor.tokenizer(_WORDS, return_tensors="pt")["input_ids"][0, :tokens]
+    assert len(ids) == tokens, f"The text has only {len(ids)} tokens."
+    return torch.stack([ids.roll(shift) for shift in range(batch)]).to(editor.model.device)
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """Wall-clock seconds of an action, accelerator included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    action()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def generation(editor: Editor, ids: Tensor, count: int) -> float:
+    """Seconds to answer a batch with exactly ``count`` tokens each."""
+    options = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False}
+    mask = torch.ones_like(ids)
+    with torch.inference_mode():
+        return seconds(lambda: editor.model.generate(input_ids=ids, attention_mask=mask, pad_token_id=0, **options))
+
+
+def measured(editor: Editor, ids: Tensor, new: int, pairs: int) -> dict[str, Any]:
+    """Medians of the untouched and the wrapped model's times in milliseconds, and of the pairs' ratios."""
+    session, times = editor._session, {True: [], False: []}
+    for number in range(pairs + 2):
+        # Each comes first every other time: what runs second may find a warmer cache or a busier machine.
+        for wrapped in (True, False) if number % 2 else (False, True):
+            if not wrapped:
+                session.unwrap()
+            first, all_of_them = generation(editor, ids, 1), generation(editor, ids, new)
+            if not wrapped:
+                session.wrap()
+            if number >= 2:
+                times[wrapped].append((first, (all_of_them - first) / (new - 1)))
+    found: dict[str, Any] = {"batch": len(ids)}
+    for place, name in enumerate(("first_token", "further_token")):
+        plain, with_edits = ([row[place] for row in times[wrapped]] for wrapped in (False, True))
+        found[name] = {
+            "untouched_ms": 1e3 * statistics.median(plain),
+            "wrapped_ms": 1e3 * statistics.median(with_edits),
+            "added": statistics.median(b / a for a, b in zip(plain, with_edits, strict=True)) - 1,
+            "added_quartiles": [
+                q - 1 for q in statistics.quantiles([b / a for a, b in zip(plain, with_edits, strict=True)])
+            ],
+        }
+    return found
+
+
+def main() -> None:
+    """Parse, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--calibration", help="folder or name of a calibration, in the place of the preset's reading")
+    parser.add_argument("--edits", type=int, default=50_000)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--new", type=int, default=17)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--device")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    config = HorenConfig.from_preset(given.preset)
+    editor = Editor.from_pretrained(given.model, config, calibration=given.calibration, device=given.device)
+    editor.model.eval()
+    fill(editor._session, given.edits)
+    batches = [prompts(editor, given.tokens, batch) for batch in given.batches]
+    results = []
+    for woken in (False, True):
+        for ids in batches:
+            if woken:
+                wake(editor._session, ids)
+            results.append({"woken": woken, **measured(editor, ids, given.new, given.pairs)})
+    told = {name: value for name, value in vars(given).items() if name != "out"}
+    print(json.dumps(results, indent=1))
+    write_text(given.out, json.dumps({"arguments": told, **environment(given.device), "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
