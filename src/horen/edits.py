@@ -26,7 +26,7 @@ def check_encodable(text: str, name: str) -> None:
 
 def same_text(text: str) -> str:
     """The form in which two prompts or targets count as the same: NFC, runs of white space as one blank."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 @dataclass(frozen=True)

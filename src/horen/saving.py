@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from horen.config import HorenConfig
@@ -41,13 +44,18 @@ class Saved:
             StoreError: when it is missing, truncated, altered or no codebook.
             MismatchError: when a newer version made it.
         """
-        folder = read_folder(Path(path))
+        with _uncollected():
+            return cls._read(Path(path))
+
+    @classmethod
+    def _read(cls, path: Path) -> Saved:
+        folder = read_folder(path)
         try:
             settings, source = folder.config["settings"], folder.config["model"]["source"]
         except (KeyError, TypeError) as error:
             raise StoreError(f"{path} records no settings or model: restore the folder from a copy.") from error
         config = HorenConfig.from_saved(settings)
-        return cls(Path(path), folder, config, source, History.from_lines(folder.records))
+        return cls(path, folder, config, source, History.from_lines(folder.records))
 
     def check_model(self, model: PreTrainedModel) -> None:
         """Raise MismatchError when a model is another one than the codebook was made for.
@@ -209,6 +217,19 @@ def filled(keys: Tensor, values: Tensor, value_of: Tensor, history: History) -> 
     """A codebook of saved tables, in which the entries of a history's active edits are awake."""
     codebook = Codebook(keys.shape[1], values.shape[1], device=keys.device)
     codebook.fill(keys, values, value_of)
-    awake = {entry for record in history.active() for entry in record.entries}
-    codebook.set_awake(set(range(codebook.entries)) - awake, False)
+    asleep = torch.ones(codebook.entries, dtype=torch.bool)
+    asleep[[entry for record in history.active() for entry in record.entries]] = False
+    codebook.set_awake(asleep.nonzero()[:, 0].tolist(), False)
     return codebook
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cycles within the block: a history is many objects without one, and the search doubles the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -15,10 +15,6 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
-
 from horen._version import __version__
 from horen.errors import MismatchError, StoreError
 
@@ -28,10 +24,13 @@ CONFIG = "config.json"
 EDITS = "edits.jsonl"
 TENSORS = "codebook.safetensors"
 
+#: A part of a file's content, a byte an item.
+Chunk = bytes | memoryview
 
-def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> bytes:
+
+def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Chunk]:
     """Put one record on a line."""
-    lines = []
+    lines: list[Chunk] = []
     for number, record in enumerate(records, start=1):
         try:
             line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False)
@@ -41,32 +40,10 @@ def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> bytes:
                 f"{path} was not written: record {number} is not a JSON object ({error}); use text, finite numbers, "
                 "lists and dictionaries only."
             ) from error
-    return b"".join(lines)
+    return lines
 
 
-def tensors_to_bytes(path: Path, tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Serialize tensors with their exact types and shapes."""
-    packed: dict[str, torch.Tensor] = {}
-    storages: set[int] = set()
-    try:
-        for name, tensor in tensors.items():
-            if name == "__metadata__":
-                raise ValueError("the name '__metadata__' is reserved by the file format")
-            plain = tensor.detach().to("cpu").contiguous()
-            # The format refuses tensors that share memory, as two slices of one buffer do.
-            if plain.untyped_storage().data_ptr() in storages:
-                plain = plain.clone()
-            storages.add(plain.untyped_storage().data_ptr())
-            packed[name] = plain
-        return safetensors.torch.save(packed)
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        raise StoreError(
-            f"{path} was not written: its tensors cannot be saved ({error}); give dense tensors under names that are "
-            "text."
-        ) from error
-
-
-def document_to_bytes(path: Path, config: Mapping[str, Any], kind: str, data: Mapping[str, bytes]) -> bytes:
+def document_to_bytes(path: Path, config: Mapping[str, Any], kind: str, data: Mapping[str, Sequence[Chunk]]) -> bytes:
     """Compose ``config.json``: the caller's settings and the description of the files beside it."""
     try:
         document: dict[str, Any] = {
@@ -74,8 +51,8 @@ def document_to_bytes(path: Path, config: Mapping[str, Any], kind: str, data: Ma
             "format": FORMAT,
             "kind": kind,
             "files": {
-                name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-                for name, content in data.items()
+                name: {"bytes": sum(len(chunk) for chunk in chunks), "sha256": _digest(chunks)}
+                for name, chunks in data.items()
             },
             # Through JSON and back, so that the checksum sees what a reader will see (tuples become lists).
             "config": json.loads(json.dumps(dict(config), allow_nan=False)),
@@ -139,10 +116,24 @@ def verify_file(path: Path, name: str, handle: BufferedReader, document: Mapping
     handle.seek(0)
 
 
-def parse_records(path: Path, handle: BufferedReader) -> Iterator[dict[str, Any]]:
-    """Read one record after another."""
-    # A binary file splits at line feeds only; text may hold other characters that count as line ends.
-    for number, line in enumerate(handle, start=1):
+def parse_records(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """Read the records of all lines."""
+    # Bytes split at line feeds only; text may hold other characters that count as line ends.
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    try:
+        # As one list in a third of the time; a line that is no single value changes the count or cannot be read.
+        records = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(records) == len(lines) and all(type(record) is dict for record in records):
+            return list(records)
+    except (ValueError, RecursionError):
+        pass
+    return list(_records_one_by_one(path, lines))
+
+
+def _records_one_by_one(path: Path, lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -152,12 +143,11 @@ def parse_records(path: Path, handle: BufferedReader) -> Iterator[dict[str, Any]
         yield record
 
 
-def parse_tensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
-    """Read tensors to the CPU; from bytes, since a mapped file could change or keep a writer from replacing it."""
-    try:
-        return safetensors.torch.load(content)
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise damaged(path, TENSORS, f"it is not a safetensors file ({error})") from error
+def _digest(chunks: Sequence[Chunk]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

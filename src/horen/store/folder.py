@@ -36,18 +36,18 @@ from horen.store.content import (
     CONFIG,
     EDITS,
     TENSORS,
+    Chunk,
     check_document,
     check_kind,
     document_to_bytes,
     parse_document,
     parse_records,
-    parse_tensors,
     records_to_bytes,
-    tensors_to_bytes,
     unreadable,
     verify_file,
     why,
 )
+from horen.store.tensors import map_tensors, tensors_to_bytes
 
 _DATA = (EDITS, TENSORS)
 _NEXT = ".next"
@@ -62,7 +62,7 @@ _READ_TRIES = 100
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds; the tensors are on the CPU."""
+    """What a folder holds; the tensors are on the CPU, mapped from the file where the system allows it."""
 
     config: dict[str, Any]
     records: list[dict[str, Any]]
@@ -236,11 +236,11 @@ def _finish_previous_write(path: Path) -> None:
         ) from error
 
 
-def _stage_and_commit(path: Path, data: Mapping[str, bytes], document: bytes) -> None:
+def _stage_and_commit(path: Path, data: Mapping[str, Sequence[Chunk]], document: bytes) -> None:
     try:
-        for name, content in data.items():
-            _write_file(path / (name + _NEXT), content)
-        _write_file(path / _DRAFT, document)
+        for name, chunks in data.items():
+            _write_file(path / (name + _NEXT), chunks)
+        _write_file(path / _DRAFT, [document])
         _sync_directory(path)
         (path / _DRAFT).replace(path / _MARKER)
     except BaseException as error:
@@ -275,11 +275,11 @@ def _discard_staged(path: Path) -> None:
             (path / name).unlink(missing_ok=True)
 
 
-def _write_file(path: Path, content: bytes) -> None:
+def _write_file(path: Path, chunks: Sequence[Chunk]) -> None:
     # A leftover of a killed write may be a link or belong to another user, so it is replaced, never reused.
     path.unlink(missing_ok=True)
     with path.open("xb") as handle:
-        handle.write(content)
+        handle.writelines(chunks)
         handle.flush()
         os.fsync(handle.fileno())
 
@@ -338,11 +338,11 @@ def _read_state(path: Path, state: _State, kind: str) -> Folder:
         try:
             for name, handle in handles.items():
                 verify_file(path, name, handle, document)
-            records = list(parse_records(path, handles[EDITS]))
-            content = handles[TENSORS].read()
+            records = parse_records(path, handles[EDITS].read())
+            tensors = map_tensors(path, handles[TENSORS])
         except OSError as error:
             raise unreadable(path, error) from error
-    return Folder(config=config, records=records, tensors=parse_tensors(path, content))
+    return Folder(config=config, records=records, tensors=tensors)
 
 
 def _open_data(path: Path, name: str, state: _State) -> BufferedReader:
