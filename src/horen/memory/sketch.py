@@ -13,7 +13,7 @@ from horen.memory.table import Table
 # From so many keys on the second copy pays; below, a pass over the keys themselves is a matter of microseconds.
 FROM = 1 << 14
 # Rows that are made into integers at a time.
-_ROWS = 1 << 13
+_ROWS = 1 << 10
 # Processors multiply up to so many rows faster one by one.
 _FEW = 2
 

@@ -1,0 +1,252 @@
+"""Retrieval at any size: time against the machine's memory, a million entries, and starting with a full codebook.
+
+    python benchmarks/retrieval.py exact --keys 50000 200000 1000000 --out exact.json
+    python benchmarks/retrieval.py million --entries 1000000 --out million.json
+    python benchmarks/retrieval.py start --edits 50000 --out start.json
+
+``exact`` times the retrieval of B queries against a plain read (``torch.sum``) of the float32 keys in the same process
+and in turn, and against whole tables of scores as they were made before. ``million`` inserts, looks up, removes, saves
+and loads, with the peak of resident memory. ``start`` loads a saved editor beside a loaded model. Keys are random unit
+vectors around random centres. Set the threads with OMP_NUM_THREADS, which NumPy's products follow too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from horen import Editor, HorenConfig
+from horen.bench.files import write_text
+from horen.bench.plan import environment
+from horen.edits import EditRecord
+from horen.memory import Codebook, Gate
+from horen.memory.sketch import Sketch, fits
+from horen.model.loading import load_model
+from horen.session import Session
+from horen.store import read_folder, write_folder
+
+_DIMENSION, _VALUE = 512, 576
+_TOGETHER = 1 << 14
+
+
+def clustered(count: int, *, seed: int = 0, to_a_centre: int = 50) -> Tensor:
+    """[count, 512] unit keys, about fifty around each of as many centres as that takes, at cosines of 0.5 to them."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = normalize(torch.randn(max(1, count // to_a_centre), _DIMENSION, generator=generator), dim=-1)
+    keys = torch.empty(count, _DIMENSION)
+    for start in range(0, count, _TOGETHER):
+        some = keys[start : start + _TOGETHER]
+        own = centres[torch.randint(len(centres), (len(some),), generator=generator)]
+        noise = normalize(torch.randn(some.shape, generator=generator), dim=-1)
+        some[:] = normalize(own + 3**0.5 * noise, dim=-1)
+    return keys
+
+
+def asked(keys: Tensor, count: int) -> Tensor:
+    """Queries [count, 512] at cosines of about 0.7 to keys drawn by chance."""
+    generator = torch.Generator().manual_seed(1)
+    own = keys[torch.randint(len(keys), (count,), generator=generator)]
+    return normalize(own + normalize(torch.randn(own.shape, generator=generator), dim=-1), dim=-1)
+
+
+def whole(queries: Tensor, keys: Tensor, labels: Tensor, gate: Gate) -> Tensor:
+    """Retrieval by whole tables of scores: a table for the softmax, one for the search, one without the winner's."""
+    for _ in range(gate.steps):
+        weights = torch.softmax(gate.beta * (queries @ keys.T), dim=-1)
+        queries = normalize(torch.lerp(queries, normalize(weights @ keys, dim=-1), gate.alpha), dim=-1)
+    scores = queries @ keys.T
+    index = scores.argmax(dim=-1)
+    others = scores.masked_fill(labels[None] == labels[index][:, None], -torch.inf)
+    return others.topk(gate.neighbours, dim=-1).values
+
+
+def in_turn(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median milliseconds of each action, all of them once a round."""
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for number in range(rounds + 1):
+        for name, action in actions.items():
+            began = time.perf_counter()
+            action()
+            if number:
+                times[name].append(1e3 * (time.perf_counter() - began))
+    return {name: statistics.median(some) for name, some in times.items()}
+
+
+def exact(counts: list[int], batches: list[int], rounds: int) -> list[dict[str, Any]]:
+    """Times of retrieval, without and with a Hopfield step."""
+    results = []
+    for count in counts:
+        keys, labels = clustered(count), torch.arange(count)
+        sketch = Sketch(_DIMENSION).take(keys) if fits(keys) else None
+        for batch in batches:
+            queries = asked(keys, batch)
+            for steps in (0, 1):
+                gate = Gate(threshold=0.5, contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=steps)
+                actions = {
+                    "read_keys_ms": lambda keys=keys: keys.sum(),
+                    "retrieval_ms": lambda q=queries, k=keys, n=labels, g=gate, s=sketch: g.retrieve(q, k, n, sketch=s),
+                    "float32_ms": lambda q=queries, k=keys, n=labels, g=gate: g.retrieve(q, k, n),
+                    "whole_tables_ms": lambda q=queries, k=keys, n=labels, g=gate: whole(q, k, n, g),
+                }
+                found: dict[str, Any] = {"keys": count, "batch": batch, "steps": steps, **in_turn(actions, rounds)}
+                found["gigabytes_a_second"] = keys.nbytes / found["read_keys_ms"] / 1e6
+                found["of_bandwidth"] = found["read_keys_ms"] / found["retrieval_ms"]
+                found["of_bandwidth_float32"] = found["read_keys_ms"] / found["float32_ms"]
+                found["times_as_fast"] = found["whole_tables_ms"] / found["retrieval_ms"]
+                results.append(found)
+                print(json.dumps(found), flush=True)
+        del keys, sketch
+    return results
+
+
+def million(entries: int, folder: Path) -> dict[str, Any]:
+    """Seconds for each thing that is done to so many entries, and the peak of memory."""
+    gate = Gate(threshold=0.5, contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=1)
+    found: dict[str, Any] = {"entries": entries, "baseline_mebibytes": _peak()}
+    book = _inserted(entries, found)
+    queries = asked(book.keys, 16)
+    before = _looked_up(book, queries, gate, found)
+    # The tables are let go before the saved ones are read.
+    _save(book, folder, found)
+    book = Codebook(_DIMENSION, _VALUE)
+    began = time.perf_counter()
+    saved = read_folder(folder).tensors
+    book.fill(saved["keys"], saved["values"], saved["value_of"])
+    found["load_s"] = time.perf_counter() - began
+    found["look_up_after_loading_s"] = _seconds(lambda: book.match(queries[:1], gate))
+    assert [match.entry for match in book.match(queries, gate)] == before
+    found["peak_gibibytes"] = _peak() / 1024
+    return found
+
+
+def _inserted(entries: int, found: dict[str, Any]) -> Codebook:
+    book, generator = Codebook(_DIMENSION, _VALUE), torch.Generator().manual_seed(2)
+    times: list[float] = []
+    for start in range(0, entries, _TOGETHER):
+        keys = clustered(min(_TOGETHER, entries - start), seed=start)
+        values = torch.randn(len(keys), _VALUE, generator=generator)
+        began = time.perf_counter()
+        for key, value in zip(keys, values, strict=True):
+            book.add_entries(key[None], book.add_value(value))
+        times.append(1e6 * (time.perf_counter() - began) / len(keys))
+    found["insert_microseconds"] = {"first": times[0], "last": times[-1], "mean": statistics.mean(times)}
+    return book
+
+
+def _looked_up(book: Codebook, queries: Tensor, gate: Gate, found: dict[str, Any]) -> list[int]:
+    """Look up and remove; the entries that are found."""
+    found["first_look_up_s"] = _seconds(lambda: book.match(queries[:1], gate))
+    found["look_up_ms"] = 1e3 * min(_seconds(lambda: book.match(queries[:1], gate)) for _ in range(3))
+    found["look_up_16_ms"] = 1e3 * min(_seconds(lambda: book.match(queries, gate)) for _ in range(3))
+    nearest = [match.entry for match in book.match(queries, gate)]
+    found["remove_16_ms"] = 1e3 * _seconds(lambda: book.set_awake(nearest, False))
+    assert not set(nearest) & {match.entry for match in book.match(queries, gate)}
+    found["look_up_after_removal_ms"] = 1e3 * _seconds(lambda: book.match(queries[:1], gate))
+    book.set_awake(nearest, True)
+    return nearest
+
+
+def _save(book: Codebook, folder: Path, found: dict[str, Any]) -> None:
+    tensors = {"keys": book.keys, "values": book.values, "value_of": book.value_of}
+    found["save_s"] = _seconds(lambda: write_folder(folder, config={}, records=[], tensors=tensors))
+    found["bytes_an_entry"] = (folder / "codebook.safetensors").stat().st_size / book.entries
+
+
+def start(edits: int, model_name: str, folder: Path) -> dict[str, Any]:
+    """Seconds to load a saved editor of so many edits beside a model that is there, and to answer then."""
+    model, tokenizer = load_model(model_name)
+    editor = Editor(model, tokenizer, HorenConfig())
+    fill(editor._session, edits)
+    found: dict[str, Any] = {"edits": edits, "save_s": _seconds(lambda: editor.save(folder))}
+    found["bytes_an_edit"] = sum(file.stat().st_size for file in folder.iterdir()) / edits
+    editor.unwrap()
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        loaded = Editor.load(folder, model, tokenizer)
+        times.append(time.perf_counter() - began)
+        loaded.unwrap()
+    return found | {"load_s": statistics.median(times), "load_fastest_s": min(times)}
+
+
+def fill(session: Session, edits: int) -> None:
+    """Put so many edits with random keys and values into an editor, without training."""
+    codebook, generator = session.codebook(), torch.Generator().manual_seed(0)
+    keys = normalize(torch.randn(edits, codebook.keys.shape[1], generator=generator), dim=-1)
+    codebook.fill(keys, torch.randn(edits, codebook.values.shape[1], generator=generator), torch.arange(edits))
+    for first in range(0, edits, 100):
+        session.history.record("edit", [_record(n) for n in range(first, min(first + 100, edits))])
+
+
+def _record(number: int) -> EditRecord:
+    return EditRecord(
+        id=number + 1,
+        prompt=f"Who is the head gardener of the {number}th house in Mallow Street?",
+        target=f"Perpetua Oduya the {number}th",
+        rephrases=(),
+        entries=(number,),
+        value=number,
+        loss=0.0123,
+        steps=12,
+        converged=True,
+        reused=False,
+        created="2026-01-01T00:00:00.000+00:00",
+    )
+
+
+def _seconds(action: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def _peak() -> float:
+    """Most resident memory of this process so far, in MiB; mapped pages count while they are resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def main() -> None:
+    """Parse, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["exact", "million", "start"])
+    parser.add_argument("--keys", type=int, nargs="+", default=[50_000, 200_000, 1_000_000])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--edits", type=int, default=50_000)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--folder", type=Path, help="where to save for a while; a temporary folder unless given")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    place = Path(tempfile.mkdtemp(dir=given.folder))
+    try:
+        results: Any
+        if given.what == "exact":
+            results = exact(given.keys, given.batches, given.rounds)
+        elif given.what == "million":
+            results = million(given.entries, place / "saved")
+        else:
+            results = start(given.edits, given.model, place / "saved")
+    finally:
+        shutil.rmtree(place)
+    told = {name: value for name, value in vars(given).items() if name not in {"out", "folder"}}
+    told["threads"] = torch.get_num_threads()
+    print(json.dumps(results, indent=1))
+    write_text(given.out, json.dumps({"arguments": told, **environment(), "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
