@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import accelerate
@@ -54,7 +55,7 @@ def values_and_answers(model: PreTrainedModel) -> tuple[torch.Tensor, list[str]]
 
 
 @pytest.mark.parametrize("spread", [offloaded, upper_layers_on_disk, ends_on_disk])
-def test_an_offloaded_model_is_edited_like_any_other(spread, tmp_path: Path):
+def test_an_offloaded_model_is_edited_like_any_other(spread: Callable[[Path], PreTrainedModel], tmp_path: Path):
     values, answers = values_and_answers(whole())
     model = spread(tmp_path)
     assert any(parameter.is_meta for parameter in model.parameters())
