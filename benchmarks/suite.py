@@ -41,6 +41,8 @@ STREAMS = {
     "zsre-eval": Stream("zsre", 1_000, sample=500),
     "counterfact": Stream("counterfact", 1_000, sample=500),
     "wikibigedit": Stream("wikibigedit", 1_000, sample=500),
+    # What benchmarks/mixed_stream.py makes of ZsRE, CounterFact and EntityQuestions.
+    "mixed-50000": Stream("jsonl", 50_000, sample=500),
     # Paragraphs take long to train and to answer with: here the model runs in the type it was published in.
     "unke": Stream("unke", 200, dtype="bfloat16"),
 }

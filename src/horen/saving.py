@@ -17,6 +17,7 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
 from horen.errors import MismatchError, StoreError
 from horen.memory import Codebook, KeySpace
+from horen.model.devices import device_of
 from horen.store import Folder, lock_folder, read_folder, write_folder
 from horen.store.history import History, now
 
@@ -110,7 +111,7 @@ class Saved:
         """
         self.check_model(session.model)
         self.check_encoder(session)
-        device = session.model.device
+        device = device_of(session.model)
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:
             space = self.key_space(tensors)

@@ -16,6 +16,7 @@ from horen.known import KnownValues
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
+from horen.model.devices import device_of
 from horen.model.embedded import full_encoder_name, full_name
 from horen.model.encoder import TextEncoder
 from horen.model.fitting import fit_key_space, pooled
@@ -102,7 +103,7 @@ class Session:
             if space is None and self.config.key_space == "whitened":
                 space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
             size = self.feature_size
-        space = (KeySpace.identity(size) if space is None else space).to(self.model.device)
+        space = (KeySpace.identity(size) if space is None else space).to(device_of(self.model))
         if len(space.mean) != size:
             raise ConfigError(
                 f"The key space is one of features of {len(space.mean)} numbers, and {self.config.read_sites} gives "

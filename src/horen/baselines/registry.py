@@ -16,6 +16,7 @@ from horen.baselines.retrieval import Encoder, Retrieval, RetrievalConfig
 from horen.bench.method import Method
 from horen.config import HorenConfig
 from horen.errors import ConfigError
+from horen.model.devices import device_of
 from horen.model.encoder import load_encoder
 from horen.settings import Settings
 
@@ -71,7 +72,7 @@ def open_method(
         return Grace(model, tokenizer, GraceConfig.from_preset(preset, **changes), seed=seed)
     if name == "retrieval":
         config = RetrievalConfig.from_preset(preset, **changes)
-        return Retrieval(model, tokenizer, encoder or load_encoder(device=model.device), config)
+        return Retrieval(model, tokenizer, encoder or load_encoder(device=device_of(model)), config)
     if name == "cosine":
         if changes.get("steps", 0) != 0:
             raise ConfigError(

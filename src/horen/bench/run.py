@@ -27,6 +27,7 @@ from horen.bench.records import Dataset, Record
 from horen.bench.scorer import Answer
 from horen.edits import Edit, same_text
 from horen.errors import ConfigError, DataError, StoreError
+from horen.model.devices import device_of
 from horen.model.encoder import load_encoder
 from horen.model.loading import load_model
 
@@ -73,7 +74,7 @@ def run(
     known |= _read_base(out / BASE)
     report("loading the model", 0, 1)
     model, tokenizer = load_model(plan.model, dtype=plan.dtype, device=plan.device)
-    similarity = Similarity(load_encoder(device=model.device)) if dataset.unstructured else None
+    similarity = Similarity(load_encoder(device=device_of(model))) if dataset.unstructured else None
     for seed in range(plan.seeds):
         method = open_method(plan.method, model, tokenizer, preset=plan.preset, settings=plan.settings, seed=seed)
         try:

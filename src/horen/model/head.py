@@ -61,7 +61,8 @@ class Head:
             [M] float32.
         """
         function: Any = _TargetLogProbabilities
-        found: Tensor = function.apply(hidden, self.weight, self.bias, labels.to(hidden.device))
+        device = self.weight.device
+        found: Tensor = function.apply(hidden.to(device), self.weight, self.bias, labels.to(device))
         return found
 
 

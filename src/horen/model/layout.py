@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from horen.config import SITES, HorenConfig, parse_sites, resolve_layer
 from horen.errors import ConfigError, ModelError
+from horen.model.devices import device_of
 
 # A module that asks for any of these mixes positions; an MLP needs the hidden states alone.
 _ATTENTION_ARGUMENTS = frozenset(
@@ -155,7 +156,7 @@ def _feature_size(model: PreTrainedModel, site: Site) -> int:
     handle = site.module.register_forward_pre_hook(note)
     try:
         with torch.no_grad():
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device_of(model)), use_cache=False)
     finally:
         handle.remove()
     return found[0]

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
+from horen.model.devices import device_of
+
 
 def left_padded(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, attention mask and position ids, each [B, width], of rows padded on the left."""
@@ -20,7 +22,7 @@ def left_padded(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> tuple[
         ids[i, width - len(row) :] = torch.tensor(row)
         mask[i, width - len(row) :] = 1
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
-    return ids.to(model.device), mask.to(model.device), positions.to(model.device)
+    return ids.to(device_of(model)), mask.to(device_of(model)), positions.to(device_of(model))
 
 
 def plain_mask(mask: Any, given: Tensor | None, rows: int, width: int) -> Tensor | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from horen.errors import ModelError
+from horen.model.devices import device_of
 
 States = tuple[Tensor, Tensor]
 
@@ -137,7 +138,7 @@ class _Run:
 
     def forward(self, rows: Sequence[Sequence[int]], past: dict[int, States] | None) -> dict[int, States]:
         """Keys and values of ``past`` (one row for all) and of ``rows`` after it, padded on the right."""
-        device = self._model.device
+        device = device_of(self._model)
         before = past[0][0].shape[2] if past is not None else 0
         width = max(len(row) for row in rows)
         ids = torch.zeros(len(rows), width, dtype=torch.long)

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from horen.config import HorenConfig
+from horen.model.devices import device_of
 from horen.model.encoder import TextEncoder, load_encoder
 from horen.model.layout import Layout, Site, first_tensor, joined, read_feature_sizes
 from horen.model.padding import left_padded
@@ -181,7 +182,7 @@ class EncodedText(FeatureSource):
         return self._embed([self._reader.text(p.ids, span) for p in places for span in p.prompt.spans])
 
     def _embed(self, texts: list[str]) -> Tensor:
-        self.encoder.module.to(self._model.device)
+        self.encoder.module.to(device_of(self._model))
         different = list(dict.fromkeys(texts))  # the rows of a beam search, and a chat's earlier turns, are alike
         place = {text: number for number, text in enumerate(different)}
         return self.encoder(different)[[place[text] for text in texts]]
@@ -195,7 +196,7 @@ def feature_source(model: PreTrainedModel, layout: Layout, reader: PromptReader,
         ModelError: when the text encoder cannot be fetched or loaded.
     """
     if config.reads_text:
-        return EncodedText(model, reader, load_encoder(config.encoder, device=model.device))
+        return EncodedText(model, reader, load_encoder(config.encoder, device=device_of(model)))
     sites = layout.read_sites(config)
     layout.check_order(sites[-1], layout.write_site(config))
     return Activations(model, sites, config.read_share)

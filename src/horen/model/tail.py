@@ -22,6 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from horen.model.adapter import delta
 from horen.model.attention import apart, configurations
+from horen.model.devices import device_of
 from horen.model.head import Head
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.prefix import Prefixes
@@ -58,7 +59,10 @@ class _Known:
             return _select(value, index, batch, after)
 
         return _Known(
-            {number: (k[index, :, unused:], v[index, :, unused:]) for number, (k, v) in self.prefix.items()},
+            {
+                number: (_rows(k, index)[:, :, unused:], _rows(v, index)[:, :, unused:])
+                for number, (k, v) in self.prefix.items()
+            },
             take(self.below),
             {child: take(output) for child, output in self.children.items()},
             self.ids[index, :after],
@@ -151,18 +155,20 @@ class Tail:
         if self._head is not None and not (handed and logits is handed[-1]):
             self._head = None  # this model scales or caps what its head gives
             return self.log_probabilities(values)
-        labels = known.labels[real]
+        # The layers of one model may lie on several devices; what is returned lies with the values.
+        asked, labels = logits[real.to(logits.device)], known.labels[real]
         if self._head is None:
-            logs = -cross_entropy(logits[real].float(), labels, reduction="none")
+            logs = -cross_entropy(asked.float(), labels.to(asked.device), reduction="none")
         else:
-            logs = self._head.log_probabilities(logits[real], labels)
-        return torch.zeros(real.shape, device=labels.device).masked_scatter(real, logs), real
+            logs = self._head.log_probabilities(asked, labels)
+        real = real.to(values.device)
+        return torch.zeros(real.shape, device=real.device).masked_scatter(real, logs.to(real.device)), real
 
     def _site_output(self) -> Tensor:
         return first_tensor(self._known.children[self._site.module])
 
     def _prepare(self, samples: Sequence[Sample], prefixes: Prefixes | None) -> _Known:
-        device = self._model.device
+        device = device_of(self._model)
         before = max(len(s.prompt) for s in samples) - 1
         after = max(len(s.target) for s in samples)
         ids = torch.zeros(len(samples), before + after, dtype=torch.long)
@@ -280,11 +286,15 @@ def _select(value: Any, index: Tensor, batch: int, after: int) -> Any:
     """Rows of a module's output and their first positions, whether it kept the batch apart or flattened it."""
     if isinstance(value, Tensor):
         if len(value) == batch:
-            return value[index, :after]
-        return value.reshape(batch, -1, *value.shape[1:])[index, :after].flatten(0, 1)
+            return _rows(value, index)[:, :after]
+        return _rows(value.reshape(batch, -1, *value.shape[1:]), index)[:, :after].flatten(0, 1)
     if isinstance(value, tuple):
         return tuple(_select(item, index, batch, after) for item in value)
     return value
+
+
+def _rows(value: Tensor, index: Tensor) -> Tensor:
+    return value[index.to(value.device)]
 
 
 def _copied(value: Any) -> Any:
@@ -298,8 +308,8 @@ def bfloat16_is_fast(model: PreTrainedModel) -> bool:
     """Whether this machine multiplies bfloat16 faster than the model's own float32."""
     if model.dtype != torch.float32:
         return False
-    if model.device.type == "cuda":
+    if device_of(model).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known: Any = getattr(torch.cpu, "get_capabilities", dict)
-    capabilities = known() if model.device.type == "cpu" else {}
+    capabilities = known() if device_of(model).type == "cpu" else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

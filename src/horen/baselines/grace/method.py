@@ -24,6 +24,7 @@ from horen.edits import Edit, same_text
 from horen.errors import ModelError, StoreError
 from horen.model.adapter import quiet
 from horen.model.batching import read_in_batches
+from horen.model.devices import device_of
 from horen.model.layout import Layout
 from horen.model.prompts import PromptReader
 from horen.store import Folder
@@ -186,7 +187,7 @@ class Grace(Untouched):
         memory = self._empty()
         found = read_state(folder, self.name, self.model, self._settings())
         try:
-            _fill(memory, found, self.model.device)
+            _fill(memory, found, device_of(self.model))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StoreError(
                 f"{folder}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
@@ -207,7 +208,7 @@ class Grace(Untouched):
         with self._adapter.disabled():
             (size,) = self._adapter.reads.sizes
         width = self._adapter.layout.hidden_size
-        return Memory(size, width, eps_init=self.config.eps_init, device=self.model.device)
+        return Memory(size, width, eps_init=self.config.eps_init, device=device_of(self.model))
 
     def _settings(self) -> dict[str, object]:
         return self.config.to_dict() | {"seed": self._seed}
