@@ -87,7 +87,9 @@ def edit(
         ),
     ] = OnSimilar.warn,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")] = False,
-    batch: Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Edits written as one operation.")] = 32,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, metavar="N", help="Edits written as one operation; Ctrl-C loses no more.")
+    ] = 128,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
