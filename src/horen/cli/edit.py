@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,8 @@ import typer
 
 from horen.cli.options import (
     AsJson,
+    Batch,
+    Conflict,
     Device,
     Dtype,
     EditId,
@@ -25,8 +26,9 @@ from horen.cli.options import (
     model_option,
     set_option,
 )
-from horen.cli.terminal import clean, counted, emit, interrupted, listed, say, short, show, status
-from horen.cli.writing import Order, Outcome, write_file
+from horen.cli.outcomes import document, left, summarise
+from horen.cli.terminal import clean, emit, say, show, status
+from horen.cli.writing import Order, write_file
 from horen.errors import ConfigError
 
 EDIT_HELP = """Write a file of edits into a codebook.
@@ -74,10 +76,7 @@ def edit(
             'For a new DIR: how its model is read, a folder of "horen calibrate" or an embedded model\'s name.'
         ),
     ] = None,
-    on_conflict: Annotated[
-        OnConflict,
-        typer.Option("--on-conflict", help="When edits of one prompt disagree: refuse, take the later or the earlier."),
-    ] = OnConflict.error,
+    on_conflict: Conflict = OnConflict.error,
     on_similar: Annotated[
         OnSimilar,
         typer.Option(
@@ -87,9 +86,7 @@ def edit(
         ),
     ] = OnSimilar.warn,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")] = False,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, metavar="N", help="Edits written as one operation; Ctrl-C loses no more.")
-    ] = 128,
+    batch: Batch = 128,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -111,16 +108,11 @@ def edit(
     )
     outcome = write_file(order)
     if as_json:
-        emit(_document(order, outcome))
+        emit(document(outcome, {"file": str(file), "into": str(into)}))
     else:
-        _summarise(order, outcome)
+        summarise(into, outcome, "left out as lines of the file")
     if outcome.interrupted:
-        raise interrupted(
-            f"Interrupted: {len(outcome.receipts)} of {len(outcome.receipts) + outcome.remaining} edits are done and "
-            "saved. The same command again continues."
-            if outcome.receipts
-            else "Interrupted: no edits were done. The same command starts again."
-        )
+        raise left(outcome)
 
 
 def supersede(
@@ -179,64 +171,3 @@ def parse_settings(given: list[str]) -> dict[str, Any]:
         except ValueError:
             settings[name] = value.strip()
     return settings
-
-
-def _counts(outcome: Outcome) -> dict[str, int]:
-    receipts = [receipt for _, receipt in outcome.receipts]
-    actions = Counter(receipt.action for receipt in receipts)
-    written = [receipt for receipt in receipts if receipt.action in {"added", "superseded"}]
-    return {
-        "added": actions["added"],
-        "superseded": actions["superseded"],
-        "kept": actions["kept"],
-        "unchanged": actions["unchanged"],
-        "reused": sum(receipt.reused for receipt in written),
-        "not_converged": sum(not receipt.converged for receipt in written),
-        "skipped": len(outcome.skipped),
-        "remaining": outcome.remaining,
-    }
-
-
-def _document(order: Order, outcome: Outcome) -> dict[str, Any]:
-    return {
-        "file": str(order.file),
-        "into": str(order.folder),
-        "model": outcome.model,
-        "interrupted": outcome.interrupted,
-        "counts": _counts(outcome),
-        "operations": outcome.operations,
-        "stored": outcome.stored,
-        "seconds": round(outcome.seconds, 3),
-        "receipts": [
-            {"line": record.line, "prompt": record.prompt, "target": record.target, **dataclasses.asdict(receipt)}
-            for record, receipt in outcome.receipts
-        ],
-        "skipped": [dataclasses.asdict(item) for item in outcome.skipped],
-    }
-
-
-def _summarise(order: Order, outcome: Outcome) -> None:
-    counts = _counts(outcome)
-    words = {
-        "added": "new",
-        "superseded": "in the place of stored edits",
-        "kept": "left out, because a stored edit answers otherwise",
-        "unchanged": "stored already",
-        "skipped": "left out as lines of the file",
-    }
-    for name, meaning in words.items():
-        if counts[name] or name == "added":
-            show(f"{counts[name]:>6}  {meaning}")
-    if counts["reused"]:
-        show(f"{counts['reused']:>6}  of those written share the value of an earlier edit")
-    show(f"{order.folder} holds {counted(outcome.stored, 'edit')}; this took {outcome.seconds:.1f} s.")
-    if outcome.operations > 1:
-        show(f"They were written in {outcome.operations} operations; horen undo takes back one of them.")
-    weak = [
-        f"edit {receipt.id}: {short(record.prompt)} -> {short(record.target, 30)} (loss {receipt.loss:.2f})"
-        for record, receipt in outcome.receipts
-        if not receipt.converged and receipt.action in {"added", "superseded"}
-    ]
-    if weak:
-        say(f"{len(weak)} did not converge; ask to see if they hold:")
-        listed(weak, 10)

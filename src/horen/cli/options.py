@@ -58,6 +58,13 @@ def calibration_option(help: str) -> Any:  # noqa: A002
     return typer.Option("--calibration", metavar="PLACE", help=help)
 
 
+Conflict = Annotated[
+    OnConflict,
+    typer.Option("--on-conflict", help="When edits of one prompt disagree: refuse, take the later or the earlier."),
+]
+Batch = Annotated[
+    int, typer.Option("--batch", min=1, metavar="N", help="Edits written as one operation; Ctrl-C loses no more.")
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the codebook.", show_default=False)]
 EditId = Annotated[int, typer.Argument(metavar="ID", help="Number of the edit.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
