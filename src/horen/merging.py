@@ -14,7 +14,8 @@ from horen.errors import ConfigError, ConflictError
 from horen.saving import Saved
 from horen.settings import check_same
 from horen.settling import Clash, Settled, settle
-from horen.store.history import History
+from horen.store import write_folder
+from horen.store.history import History, now
 
 if TYPE_CHECKING:
     from horen.config import HorenConfig
@@ -98,6 +99,17 @@ def parts_to_write(paths: Sequence[str | os.PathLike[str]], config: HorenConfig,
             "edit, or 'keep' for the earlier one."
         )
     return [Edit(edit.prompt, edit.target, edit.rephrases) for edit in (parts.edits[i] for i in found.kept)]
+
+
+def begin(saved: Saved, path: Path) -> None:
+    """Write a codebook without edits, of the same settings, model and key space as a saved one.
+
+    Raises:
+        StoreError: when the folder cannot be written.
+    """
+    empty = emptied(saved).folder
+    config = empty.config | {"saved": now(), "edits": 0}
+    write_folder(path, config=config, records=empty.records, tensors=empty.tensors)
 
 
 def emptied(saved: Saved) -> Saved:

@@ -115,7 +115,7 @@ class _Keeper:
     def save_rest(self) -> None:
         """Save what is not saved yet; a second Ctrl-C waits until that is done."""
         if len(self._editor.history()) != self._saved:
-            with _uninterrupted(), status("Saving …"):
+            with uninterrupted(), status("Saving …"):
                 self._save()
 
     def _save(self) -> None:
@@ -126,7 +126,8 @@ class _Keeper:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C do nothing within the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -14,6 +14,7 @@ from horen.cli.options import (
     Batch,
     Conflict,
     Device,
+    Devices,
     Dtype,
     EditId,
     Folder,
@@ -21,7 +22,9 @@ from horen.cli.options import (
     OnConflict,
     OnSimilar,
     Preset,
+    Similarity,
     WeightType,
+    Workers,
     calibration_option,
     model_option,
     set_option,
@@ -35,7 +38,8 @@ EDIT_HELP = """Write a file of edits into a codebook.
 
 FILE holds one edit a line, each with a prompt, a target and perhaps rephrases: JSON Lines (.jsonl), a table with a
 header row (.csv, .tsv; rephrases separated by |) or a JSON list (.json). All of it is checked before anything is
-applied. What is done is saved as it goes on: after Ctrl-C the same command continues.
+applied. What is done is saved as it goes on: after Ctrl-C the same command continues. With --workers the codebook is
+the same; until it is written, what the workers have done is kept in a hidden folder beside DIR.
 
 An edit of words that are stored with another target is a conflict (--on-conflict). One that says the same in other
 words is found by how near the model reads it to what was stored before (--on-similar); lines of one file never replace
@@ -77,21 +81,16 @@ def edit(
         ),
     ] = None,
     on_conflict: Conflict = OnConflict.error,
-    on_similar: Annotated[
-        OnSimilar,
-        typer.Option(
-            "--on-similar",
-            help="When a line looks like a stored edit in other words but answers otherwise: write it without a word, "
-            "write it and say so, replace the stored edit, or ask (on a terminal; elsewhere say so).",
-        ),
-    ] = OnSimilar.warn,
+    on_similar: Similarity = OnSimilar.warn,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")] = False,
     batch: Batch = 128,
+    workers: Workers = None,
     dtype: WeightType = Dtype.auto,
-    device: Device = None,
+    device: Devices = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a file of edits; see EDIT_HELP."""
+    devices = tuple(name.strip() for name in device.split(",") if name.strip()) if device else ()
     order = Order(
         file,
         into,
@@ -104,7 +103,8 @@ def edit(
         skip_bad,
         batch,
         dtype.value,
-        device,
+        devices,
+        workers or max(len(devices), 1),
     )
     outcome = write_file(order)
     if as_json:

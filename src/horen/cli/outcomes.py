@@ -30,6 +30,7 @@ class Outcome:
         operations: number of operations that were added to the history.
         stored: active edits in the codebook afterwards.
         seconds: time it all took.
+        trained: those of the remaining lines that workers had trained and saved when they were interrupted.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Outcome:
     operations: int = 0
     stored: int = 0
     seconds: float = 0.0
+    trained: int = 0
 
     def in_order(self) -> None:
         """Sort everything by line."""
@@ -109,6 +111,11 @@ def summarise(folder: Path, outcome: Outcome, skipped: str) -> None:
 
 def left(outcome: Outcome) -> typer.Exit:
     """Say what an interruption left; gives what is to be raised then."""
+    if outcome.trained:
+        return interrupted(
+            f"Interrupted: {outcome.trained} of {outcome.remaining} edits are trained and saved, but not in the "
+            "codebook yet. The same command again continues."
+        )
     if not outcome.receipts:
         return interrupted("Interrupted: no edits were done. The same command starts again.")
     done = len(outcome.receipts)
@@ -130,4 +137,5 @@ def _counts(outcome: Outcome) -> dict[str, int]:
         "not_converged": sum(not receipt.converged for receipt in written),
         "skipped": len(outcome.skipped),
         "remaining": outcome.remaining,
+        "trained": outcome.trained,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from horen.cli.opening import model_of, new_editor, open_editor
 from horen.cli.options import OnConflict, OnSimilar, Preset
 from horen.cli.outcomes import Outcome
 from horen.cli.terminal import status
+from horen.cli.workers import Crew, work_place
 from horen.config import HorenConfig
 from horen.errors import ConfigError, DataError, ModelError
 from horen.model.embedded import EMBEDDED, full_encoder_name
@@ -42,7 +43,8 @@ class Order:
         skip_bad: whether lines that cannot be used are left out.
         batch: edits in one operation.
         dtype: of the weights.
-        device: where to run the model.
+        devices: where to run the model, each worker on one of them; none for the default.
+        workers: processes that train.
     """
 
     file: Path
@@ -56,7 +58,24 @@ class Order:
     skip_bad: bool
     batch: int
     dtype: str
-    device: str | None
+    devices: tuple[str, ...]
+    workers: int
+
+    @property
+    def device(self) -> str | None:
+        """Where this process runs the model."""
+        return next(iter(self.devices), None)
+
+    @property
+    def crew(self) -> Crew | None:
+        """The processes that train; None where this one does."""
+        place = work_place(self.folder, self.file)
+        if self.workers == 1 and not place.exists():
+            return None
+        options = ["--batch", str(self.batch), "--dtype", self.dtype]
+        if self.model is not None:
+            options += ["--model", self.model]
+        return Crew(place, self.workers, self.devices, options)
 
     @property
     def config(self) -> HorenConfig:
@@ -120,12 +139,16 @@ def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
     found = sort_by_history(records, saved.history, order.on_conflict)
     outcome = Outcome(name, found.settled, [], stored=len(saved.history))
     if not found.pending:
+        if order.crew is not None:
+            order.crew.clear()
         return outcome
     editor = open_editor(order.folder, order.model, order.dtype, order.device, saved=saved)
-    return _write(order, found.pending, editor, outcome)
+    return _write(order, found.pending, editor, outcome, saved)
 
 
-def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Outcome) -> Outcome:
+def _write(
+    order: Order, records: list[FileRecord], editor: Editor, outcome: Outcome, saved: Saved | None = None
+) -> Outcome:
     with status("Checking the edits …"):
         pending, skipped = check_encodable(order.file, records, editor, skip_bad=order.skip_bad)
     outcome.skipped.extend(skipped)
@@ -136,4 +159,16 @@ def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Out
         alike = resemblances(order.file, pending, {receipt.id for _, receipt in outcome.receipts}, editor)
     replaced = replaced_by(order.on_similar, alike)
     batches = Batches(order.folder, order.on_conflict, order.batch, alike=alike, replaced=replaced)
-    return apply(batches, pending, editor, outcome)
+    crew = order.crew
+    if crew is None:
+        return apply(batches, pending, editor, outcome)
+    try:
+        crew.train(pending, editor, saved)
+    except KeyboardInterrupt:
+        outcome.interrupted, outcome.remaining = True, len(pending)
+        outcome.trained = sum(crew.trained(pending))
+        return outcome
+    apply(replace(batches, doing="Merging"), pending, editor, outcome)
+    if not outcome.interrupted:
+        crew.clear()
+    return outcome
