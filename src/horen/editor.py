@@ -13,12 +13,13 @@ from horen import removing, saving
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, OnConflict, OnSimilar, Receipt, Similar, Undone
-from horen.errors import EditError, ModelError
+from horen.errors import ModelError
 from horen.known import KnownValues
+from horen.merging import emptied, parts_to_write
 from horen.model.adapter import quiet
 from horen.model.embedded import full_name
 from horen.model.loading import load_model
-from horen.plans import check_list, listed, plan_replacement
+from horen.plans import check_choice, check_list, listed, plan_replacement
 from horen.rekeying import Kept, rekeyed, swap
 from horen.session import Session, check_parts
 from horen.settings import check_same
@@ -119,8 +120,7 @@ class Editor(Wrapped):
             EditNotFoundError: when a list of ids names an edit that is not active.
         """
         given = listed(edits)
-        if on_conflict not in {"error", "supersede", "keep"}:
-            raise EditError(f"on_conflict={on_conflict!r} is not valid: use 'error', 'supersede' or 'keep'.")
+        check_choice(on_conflict)
         check_list(given)
         plans = plan_with_similar(self._session, given, on_conflict, on_similar)
         receipts = write(self._session, "edit", plans, progress)
@@ -212,22 +212,57 @@ class Editor(Wrapped):
         check_same(path, saved.config.to_dict(), self.config.to_dict())
         saved.restore(self._session)
 
-    def take_values(self, path: str | os.PathLike[str]) -> None:
-        """From now on take the values of edits that a saved codebook holds from there, rather than train them.
+    def take_values(self, *paths: str | os.PathLike[str], keys: bool = False) -> None:
+        """From now on take the values of edits that saved codebooks hold from there, rather than train them.
 
-        Meant for comparing gates: an edit of the same prompt, target and rephrases gets the same value whatever decides
-        when it fires.
+        An edit of the same prompt, target and rephrases gets the same value whatever decides when it fires, so gates
+        can be compared; and what several processes trained becomes one codebook (:meth:`merge`).
 
         Args:
-            path: a folder written by :meth:`save`, of the same model and the same settings but those of the gate
+            paths: folders written by :meth:`save`, of the same model and the same settings but those of the gate
                 (alpha, beta, steps, epsilon, contrast, neighbours, margin) and similar_threshold. The threshold must be
-                the same too: it decides which edits share a value.
+                the same too: it decides which edits share a value. Of several that hold an edit the first counts; none
+                at all ends this.
+            keys: take keys as well, from folders of this editor's very key space; then all settings must be the same.
 
         Raises:
-            StoreError: when the folder is missing, truncated or altered.
+            StoreError: when a folder is missing, truncated or altered.
             MismatchError: when it is of another model, or of settings with which values come out otherwise.
         """
-        self._session.known = KnownValues(path, self._session)
+        self._session.known = KnownValues([saving.Saved.read(path) for path in paths], self._session, keys=keys)
+
+    def merge(
+        self, *paths: str | os.PathLike[str], on_conflict: OnConflict = "error", progress: Progress | None = None
+    ) -> list[Receipt]:
+        """Write the active edits of saved codebooks, the first one's first, as one operation: all of them or none.
+
+        What comes of it is what writing these edits here in that order would give, but keys and values are taken from
+        the folders. Only an edit that shares an earlier one's value in its folder and may not here is trained.
+        An edit that an earlier folder holds word for word is left out.
+
+        Args:
+            paths: folders written by :meth:`save`, of this model and these settings.
+            on_conflict: when two of them, or one and a stored edit, have other targets for a prompt: "error" refuses
+                all, "supersede" takes the later one's, "keep" the earlier one's.
+            progress: see :meth:`edit`.
+
+        Returns:
+            One receipt for each edit that gave way to no other of the folders, in order.
+
+        Raises:
+            ConfigError: when no folder is given.
+            StoreError: when one is missing, truncated or altered.
+            MismatchError: when one is of another model or other settings.
+            ConflictError: for a contradiction, with ``on_conflict="error"``.
+        """
+        check_choice(on_conflict)
+        edits = parts_to_write(paths, self.config, on_conflict)
+        before = self._session.known
+        self.take_values(*paths, keys=True)
+        try:
+            return self.edit(edits, on_conflict, on_similar="ignore", progress=progress)
+        finally:
+            self._session.known = before
 
     def rekey(self, config: HorenConfig, *, progress: Progress | None = None) -> None:
         """Give every edit keys in the key space of other settings, without training a value: all of them or none.
@@ -260,6 +295,7 @@ class Editor(Wrapped):
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
+        empty: bool = False,
     ) -> Self:
         """Read a saved codebook and wrap its model.
 
@@ -270,6 +306,7 @@ class Editor(Wrapped):
             dtype: see :meth:`from_pretrained`; used without ``model``, like what follows.
             device: see :meth:`from_pretrained`.
             progress: see :meth:`from_pretrained`.
+            empty: leave every edit out, for a codebook of the same settings and the same key space to begin with.
 
         Raises:
             StoreError: when the folder is missing, truncated or altered.
@@ -277,6 +314,8 @@ class Editor(Wrapped):
             ModelError: when the model cannot be loaded.
         """
         saved = saving.Saved.read(path)
+        if empty:
+            saved = emptied(saved)
         if model is None and saved.source:
             model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress)
         if model is None:

@@ -63,6 +63,12 @@ def listed(edits: Sequence[Edit] | Edit) -> list[Edit]:
     return given
 
 
+def check_choice(on_conflict: object) -> None:
+    """Raise EditError for what is no way to deal with a conflict."""
+    if on_conflict not in {"error", "supersede", "keep"}:
+        raise EditError(f"on_conflict={on_conflict!r} is not valid: use 'error', 'supersede' or 'keep'.")
+
+
 def check_list(edits: Sequence[Edit]) -> None:
     """Raise EditError when a list repeats or contradicts itself."""
     seen: dict[str, int] = {}

@@ -79,12 +79,17 @@ class _Trainer:
             item.samples = self._session.contexts.samples(item.edit, self._config)
 
     def make_keys(self, plans: Sequence[Plan]) -> None:
-        """Read every wording of every plan."""
-        rows = [row for item in plans for row in item.rows]
+        """Read every wording of every plan whose keys are not known."""
+        known = self._session.known
+        if known is not None:
+            for item in plans:
+                item.keys = known.keys(item.edit, len(item.rows))
+        unread = [item for item in plans if item.keys is None]
+        rows = [row for item in unread for row in item.rows]
         if not rows:
             return
         keys = iter(self._session.keys(rows))
-        for item in plans:
+        for item in unread:
             item.keys = torch.stack([next(keys) for _ in item.rows])
 
     def find_sources(self, plans: Sequence[Plan], codebook: Codebook) -> None:
@@ -118,11 +123,11 @@ class _Trainer:
 
     def train(self, plans: Sequence[Plan], codebook: Codebook, progress: Progress | None) -> None:
         """Give every plan a value: that of its source where it holds, else one of its own."""
-        prompts = [sample.prompt[:-1] for item in plans for sample in item.samples]
-        self._prefixes = Prefixes(self._session.model, prompts, rough=self._rough)
         fresh = [item for item in plans if item.source is None]
         waiting = [item for item in plans if item.source is not None]
         unknown = self._unknown(fresh)
+        prompts = [sample.prompt[:-1] for item in plans if item.trained is None for sample in item.samples]
+        self._prefixes = Prefixes(self._session.model, prompts, rough=self._rough) if prompts else None
         done = self._optimise(unknown, len(fresh) - len(unknown), len(plans), progress)
         while waiting:
             ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained is not None]

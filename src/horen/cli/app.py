@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, models, rekey, stored
+from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, stored
 from horen.cli.terminal import fail, interrupted
 from horen.errors import HorenError
 
@@ -49,6 +49,7 @@ for _command, _name, _help in (
     (stored.history, "history", None),
     (stored.export, "export", None),
     (edit.edit, "import", edit.IMPORT_HELP),
+    (merge.merge, "merge", merge.MERGE_HELP),
     (calibrate.calibrate, "calibrate", None),
     (rekey.rekey, "rekey", rekey.REKEY_HELP),
     (models.models, "models", None),

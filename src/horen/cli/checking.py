@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from horen.cli.terminal import counted, listed, say, short
 from horen.edits import Edit, EditRecord, Receipt, same_text
 from horen.errors import ConflictError, DataError, EditError
 from horen.records import BadLine, FileRecord, iter_edits
+from horen.settling import Clash, settle
 
 if TYPE_CHECKING:
     from horen.editor import Editor
@@ -34,6 +35,24 @@ class Sorted:
     settled: list[tuple[FileRecord, Receipt]]
 
 
+@dataclass(frozen=True)
+class Words:
+    """What messages call edits that are to be written.
+
+    Attributes:
+        unit: one of them.
+        source: all of them.
+        place: the one of a line.
+    """
+
+    unit: str
+    source: str
+    place: Callable[[int], str]
+
+
+LINES = Words("line", "the file", "line {}".format)
+
+
 def as_edit(record: FileRecord) -> Edit:
     """The edit that a line describes."""
     return Edit(record.prompt, record.target, record.rephrases)
@@ -51,53 +70,32 @@ def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[l
     bad: list[BadLine] = []
     records = list(iter_edits(file, on_bad=bad.append))
     refuse_bad(file, bad, skip_bad=skip_bad)
-    kept, dropped, clashes = settle(records, on_conflict, unit(file))
-    if clashes:
+    found = settle(records, on_conflict.value)
+    if found.clashes:
         say(f"Lines of {file} that contradict or repeat each other:")
-        listed(clashes)
+        listed([_told(records, clash, unit(file)) for clash in found.clashes])
         raise DataError(
-            f"{file} contradicts or repeats itself in {counted(len(clashes), 'place')}, so nothing was applied. "
+            f"{file} contradicts or repeats itself in {counted(len(found.clashes), 'place')}, so nothing was applied. "
             "Correct it, or let --on-conflict supersede take the later line each time, or keep the first."
         )
-    if not kept:
+    if not found.kept:
         raise DataError(f"{file} holds no edits: nothing was applied.")
-    return kept, sorted([Skipped(item.line, item.reason) for item in bad] + dropped, key=lambda item: item.line)
+    skipped = [Skipped(item.line, item.reason) for item in bad]
+    for dropped, stays in found.dropped.items():
+        skipped.append(Skipped(records[dropped].line, f"gives way to {unit(file)} {records[stays].line}"))
+    return [records[number] for number in found.kept], sorted(skipped, key=lambda item: item.line)
 
 
-def settle(
-    records: Sequence[FileRecord], on_conflict: OnConflict, unit: str = "line"
-) -> tuple[list[FileRecord], list[Skipped], list[str]]:
-    """Find lines that share a wording and have different targets, or the same prompt.
-
-    Returns:
-        The lines that stay, those that give way, and in words the clashes for which no way out was chosen.
-    """
-    holders: dict[str, list[int]] = {}
-    alive: dict[int, FileRecord] = {}
-    dropped: list[Skipped] = []
-    clashes: list[str] = []
-    for number, record in enumerate(records):
-        texts = list(dict.fromkeys(same_text(text) for text in (record.prompt, *record.rephrases)))
-        # Of several that clash the first wording found is the one that is told.
-        rivals = {
-            rival: text for text in texts[::-1] for rival in holders.get(text, ()) if _clash(alive.get(rival), record)
-        }
-        if rivals and on_conflict is OnConflict.error:
-            first = min(rivals)
-            clashes.append(_told(alive[first], record, rivals[first], unit))
-            continue
-        if rivals and on_conflict is OnConflict.keep:
-            dropped.append(Skipped(record.line, f"gives way to {unit} {alive[min(rivals)].line}"))
-            continue
-        dropped.extend(Skipped(alive.pop(i).line, f"gives way to {unit} {record.line}") for i in sorted(rivals))
-        alive[number] = record
-        for text in texts:
-            holders.setdefault(text, []).append(number)
-    return list(alive.values()), dropped, clashes
-
-
-def sort_by_history(records: Sequence[FileRecord], history: History, on_conflict: OnConflict) -> Sorted:
+def sort_by_history(
+    records: Sequence[FileRecord], history: History, on_conflict: OnConflict, words: Words = LINES
+) -> Sorted:
     """Tell lines that are still to be written from those that are stored already or are left out.
+
+    Args:
+        records: of a file, or of something else that has lines.
+        history: of what is stored.
+        on_conflict: what to do about stored edits that disagree.
+        words: what a message calls them.
 
     Raises:
         ConflictError: when stored edits have other targets and ``on_conflict`` is error; all are said before.
@@ -122,14 +120,14 @@ def sort_by_history(records: Sequence[FileRecord], history: History, on_conflict
         say("Stored edits answer otherwise:")
         listed(
             [
-                f"line {record.line}: edit {stored.id} answers {short(stored.prompt)!r} with {short(stored.target)!r}, "
-                f"not {short(record.target)!r}"
+                f"{words.place(record.line)}: edit {stored.id} answers {short(stored.prompt)!r} with "
+                f"{short(stored.target)!r}, not {short(record.target)!r}"
                 for record, stored in conflicts
             ]
         )
         raise ConflictError(
-            f"{counted(len(conflicts), 'line')} of the file contradict stored edits, so nothing was applied. Replace "
-            "those with --on-conflict supersede, or leave them with --on-conflict keep."
+            f"{counted(len(conflicts), words.unit)} of {words.source} contradict stored edits, so nothing was "
+            "applied. Replace those with --on-conflict supersede, or leave them with --on-conflict keep."
         )
     return found
 
@@ -177,14 +175,9 @@ def unit(file: Path) -> str:
     return "record" if file.suffix.lower() == ".json" else "line"
 
 
-def _clash(rival: FileRecord | None, record: FileRecord) -> bool:
-    if rival is None:
-        return False
-    return same_text(rival.target) != same_text(record.target) or same_text(rival.prompt) == same_text(record.prompt)
-
-
-def _told(rival: FileRecord, record: FileRecord, text: str, unit: str) -> str:
+def _told(records: Sequence[FileRecord], clash: Clash, unit: str) -> str:
+    rival, record = records[clash.earlier], records[clash.later]
     places = f"{unit}s {rival.line} and {record.line}"
     if same_text(rival.target) == same_text(record.target):
-        return f"{places} are the same edit: {short(text)!r}"
-    return f"{places} disagree: {short(text)!r} shall be {short(rival.target)!r} and {short(record.target)!r}"
+        return f"{places} are the same edit: {short(clash.wording)!r}"
+    return f"{places} disagree: {short(clash.wording)!r} shall be {short(rival.target)!r} and {short(record.target)!r}"

@@ -52,7 +52,13 @@ def new_editor(
 
 
 def open_editor(
-    folder: Path, model: str | None, dtype: str, device: str | None, *, saved: Saved | None = None
+    folder: Path,
+    model: str | None,
+    dtype: str,
+    device: str | None,
+    *,
+    saved: Saved | None = None,
+    empty: bool = False,
 ) -> Editor:
     """Load a saved codebook and its model.
 
@@ -62,6 +68,7 @@ def open_editor(
         dtype: of the weights.
         device: where to put the model.
         saved: what the folder holds, where the caller has read it.
+        empty: whether its edits are left out.
 
     Raises:
         ModelError: when ``model`` is the name of another one, or none can be loaded.
@@ -77,8 +84,8 @@ def open_editor(
 
         _check_device(device)
         if name == saved.source:
-            return Editor.load(folder, dtype=dtype, device=device)
-        return Editor.load(folder, *load_model(name, dtype=dtype, device=device))
+            return Editor.load(folder, dtype=dtype, device=device, empty=empty)
+        return Editor.load(folder, *load_model(name, dtype=dtype, device=device), empty=empty)
 
 
 def open_model(

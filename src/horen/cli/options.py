@@ -58,6 +58,37 @@ def calibration_option(help: str) -> Any:  # noqa: A002
     return typer.Option("--calibration", metavar="PLACE", help=help)
 
 
+Conflict = Annotated[
+    OnConflict,
+    typer.Option("--on-conflict", help="When edits of one prompt disagree: refuse, take the later or the earlier."),
+]
+Batch = Annotated[
+    int, typer.Option("--batch", min=1, metavar="N", help="Edits written as one operation; Ctrl-C loses no more.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Train in so many processes, which share the cores; each holds the model, and so does the one that starts "
+        "them.  [default: one a device]",
+    ),
+]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="NAMES", help="Where to run the model, such as cuda or cuda:0,cuda:1.  [default: cpu]"
+    ),
+]
+Similarity = Annotated[
+    OnSimilar,
+    typer.Option(
+        "--on-similar",
+        help="When a line looks like a stored edit in other words but answers otherwise: write it without a word, "
+        "write it and say so, replace the stored edit, or ask (on a terminal; elsewhere say so).",
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the codebook.", show_default=False)]
 EditId = Annotated[int, typer.Argument(metavar="ID", help="Number of the edit.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -158,14 +159,28 @@ def _bars(*columns: ProgressColumn, **options: Any) -> Progress:
     )
 
 
+_noted: list[Path] = []
+
+
+def note_progress(file: Path) -> None:
+    """From now on write into a file how many edits are done."""
+    _noted[:] = [file]
+
+
 @contextmanager
 def edit_bar(total: int, doing: str = "Editing") -> Iterator[Callable[[int], None]]:
     """A bar of edits on standard error; gives the function that sets how many are done."""
+
+    def show_done(done: int) -> None:
+        bars.update(task, completed=done)
+        for file in _noted:
+            file.write_text(str(done))
+
     # A window as long as a batch or two: edits are done in batches, and a shorter one would see bursts alone.
     bars = _bars(_Rate(), TimeRemainingColumn(compact=True), TextColumn("left"), speed_estimate_period=120)
     with bars:
         task = bars.add_task(doing, total=total)
-        yield lambda done: bars.update(task, completed=done)
+        yield show_done
 
 
 class Phases:

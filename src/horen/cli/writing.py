@@ -1,24 +1,22 @@
-"""Writing a file of edits into a saved codebook, in batches, so that an interruption loses little."""
+"""Writing a file of edits into a saved codebook."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from horen.cli.checking import Skipped, as_edit, check_encodable, read_file, sort_by_history
+from horen.cli.applying import Batches, apply, claimed
+from horen.cli.checking import check_encodable, read_file, sort_by_history
 from horen.cli.likeness import replaced_by, resemblances
 from horen.cli.opening import model_of, new_editor, open_editor
 from horen.cli.options import OnConflict, OnSimilar, Preset
-from horen.cli.terminal import edit_bar, status
+from horen.cli.outcomes import Outcome
+from horen.cli.terminal import status
+from horen.cli.workers import Crew, work_place
 from horen.config import HorenConfig
-from horen.edits import Receipt
 from horen.errors import ConfigError, DataError, ModelError
 from horen.model.embedded import EMBEDDED, full_encoder_name
 from horen.records import FileRecord
@@ -27,10 +25,6 @@ if TYPE_CHECKING:
     from horen.calibration.folder import Calibration
     from horen.editor import Editor
     from horen.saving import Saved
-
-# A save flushes files to disk, so it must neither come too often nor take a large share of the time.
-_SECONDS_BETWEEN_SAVES = 10.0
-_SAVE_SHARE = 10.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,8 @@ class Order:
         skip_bad: whether lines that cannot be used are left out.
         batch: edits in one operation.
         dtype: of the weights.
-        device: where to run the model.
+        devices: where to run the model, each worker on one of them; none for the default.
+        workers: processes that train.
     """
 
     file: Path
@@ -63,7 +58,24 @@ class Order:
     skip_bad: bool
     batch: int
     dtype: str
-    device: str | None
+    devices: tuple[str, ...]
+    workers: int
+
+    @property
+    def device(self) -> str | None:
+        """Where this process runs the model."""
+        return next(iter(self.devices), None)
+
+    @property
+    def crew(self) -> Crew | None:
+        """The processes that train; None where this one does."""
+        place = work_place(self.folder, self.file)
+        if self.workers == 1 and not place.exists():
+            return None
+        options = ["--batch", str(self.batch), "--dtype", self.dtype]
+        if self.model is not None:
+            options += ["--model", self.model]
+        return Crew(place, self.workers, self.devices, options)
 
     @property
     def config(self) -> HorenConfig:
@@ -89,31 +101,6 @@ class Order:
         return Calibration.load(self.calibration).changed(self.settings)
 
 
-@dataclass
-class Outcome:
-    """What came of it.
-
-    Attributes:
-        model: the model's name.
-        receipts: lines that are stored or kept, with their receipts, in the order of the file.
-        skipped: lines that were left out.
-        remaining: lines that an interruption left undone.
-        interrupted: whether there was one.
-        operations: number of operations that were added to the history.
-        stored: active edits in the codebook afterwards.
-        seconds: time it all took.
-    """
-
-    model: str
-    receipts: list[tuple[FileRecord, Receipt]]
-    skipped: list[Skipped]
-    remaining: int = 0
-    interrupted: bool = False
-    operations: int = 0
-    stored: int = 0
-    seconds: float = 0.0
-
-
 def write_file(order: Order) -> Outcome:
     """Check a file of edits and write it into a codebook, going on where an earlier run of it stopped.
 
@@ -122,10 +109,10 @@ def write_file(order: Order) -> Outcome:
     """
     started = time.monotonic()
     records, skipped = read_file(order.file, order.on_conflict, skip_bad=order.skip_bad)
-    with _claimed(order.folder) as saved:
+    with claimed(order.folder) as saved:
         outcome = _into_new(order, records) if saved is None else _into_old(order, records, saved)
-    outcome.skipped = sorted([*skipped, *outcome.skipped], key=lambda item: item.line)
-    outcome.receipts.sort(key=lambda item: item[0].line)
+    outcome.skipped.extend(skipped)
+    outcome.in_order()
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -152,14 +139,16 @@ def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
     found = sort_by_history(records, saved.history, order.on_conflict)
     outcome = Outcome(name, found.settled, [], stored=len(saved.history))
     if not found.pending:
+        if order.crew is not None:
+            order.crew.clear()
         return outcome
     editor = open_editor(order.folder, order.model, order.dtype, order.device, saved=saved)
-    return _write(order, found.pending, editor, outcome)
+    return _write(order, found.pending, editor, outcome, saved)
 
 
-def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Outcome) -> Outcome:
-    from horen.saving import Saved  # noqa: PLC0415
-
+def _write(
+    order: Order, records: list[FileRecord], editor: Editor, outcome: Outcome, saved: Saved | None = None
+) -> Outcome:
     with status("Checking the edits …"):
         pending, skipped = check_encodable(order.file, records, editor, skip_bad=order.skip_bad)
     outcome.skipped.extend(skipped)
@@ -169,116 +158,17 @@ def _write(order: Order, records: list[FileRecord], editor: Editor, outcome: Out
     if order.on_similar is not OnSimilar.ignore:
         alike = resemblances(order.file, pending, {receipt.id for _, receipt in outcome.receipts}, editor)
     replaced = replaced_by(order.on_similar, alike)
-    before = len(editor.history())
-    keeper = _Keeper(editor, order.folder)
-    done: list[tuple[FileRecord, Receipt]] = []
+    batches = Batches(order.folder, order.on_conflict, order.batch, alike=alike, replaced=replaced)
+    crew = order.crew
+    if crew is None:
+        return apply(batches, pending, editor, outcome)
     try:
-        with edit_bar(len(pending)) as bar:
-            for start in range(0, len(pending), order.batch):
-                batch = pending[start : start + order.batch]
-                receipts = editor.edit(
-                    [as_edit(record) for record in batch],
-                    order.on_conflict.value,
-                    on_similar=_still_there([replaced.get(record.line) for record in batch], editor),
-                    progress=lambda some, _, start=start: bar(start + some),  # type: ignore[misc]
-                )
-                for record, receipt in zip(batch, receipts, strict=True):
-                    like = alike.get(record.line)
-                    done.append((record, replace(receipt, resembles=None if like is None else like.stored.id)))
-                bar(start + len(batch))
-                keeper.save_when_due()
+        crew.train(pending, editor, saved)
     except KeyboardInterrupt:
-        outcome.interrupted = True
-    finally:
-        keeper.save_rest()
-    if outcome.interrupted and editor.edits():
-        # The batch that was running is in the folder or is not; what is in it counts as done.
-        rest = sort_by_history(pending[len(done) :], Saved.read(order.folder).history, OnConflict.supersede)
-        done.extend(rest.settled)
-    outcome.receipts.extend(done)
-    outcome.remaining = len(pending) - len(done)
-    outcome.operations = len(editor.history()) - before
-    outcome.stored = len(editor.edits())
+        outcome.interrupted, outcome.remaining = True, len(pending)
+        outcome.trained = sum(crew.trained(pending))
+        return outcome
+    apply(replace(batches, doing="Merging"), pending, editor, outcome)
+    if not outcome.interrupted:
+        crew.clear()
     return outcome
-
-
-def _still_there(numbers: Sequence[int | None], editor: Editor) -> list[int | None]:
-    """Ids of stored edits without those that an earlier batch of the file replaced already."""
-    active = {record.id for record in editor.edits()} if any(numbers) else set()
-    return [number if number in active else None for number in numbers]
-
-
-class _Keeper:
-    """Saves an editor now and then, and at the end."""
-
-    def __init__(self, editor: Editor, folder: Path) -> None:
-        self._editor, self._folder = editor, folder
-        self._saved = len(editor.history())
-        self._at = time.monotonic()
-        self._cost = 0.0
-
-    def save_when_due(self) -> None:
-        if time.monotonic() - self._at >= max(_SECONDS_BETWEEN_SAVES, _SAVE_SHARE * self._cost):
-            self._save()
-
-    def save_rest(self) -> None:
-        """Save what is not saved yet; a second Ctrl-C waits until that is done."""
-        if len(self._editor.history()) != self._saved:
-            with _uninterrupted(), status("Saving …"):
-                self._save()
-
-    def _save(self) -> None:
-        count, start = len(self._editor.history()), time.monotonic()
-        self._editor.save(self._folder)
-        self._saved, self._at = count, time.monotonic()
-        self._cost = self._at - start
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[Saved | None]:
-    """Keep other writers out of a folder, and give what it holds: None when it is new.
-
-    A new folder in which nothing was saved in the end goes again.
-    """
-    from horen.saving import Saved  # noqa: PLC0415
-    from horen.store import lock_folder  # noqa: PLC0415
-
-    existed = folder.exists()
-    fresh = _is_fresh(folder)
-    if not fresh:
-        Saved.read(folder)  # what is no codebook is refused before a lock is put into it
-    try:
-        with lock_folder(folder):
-            yield None if fresh and _is_fresh(folder) else Saved.read(folder)
-    finally:
-        if not existed and _is_fresh(folder):
-            for name in _leftovers():
-                (folder / name).unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def _is_fresh(folder: Path) -> bool:
-    """Whether a folder is missing, empty, or holds nothing but what an interrupted first write leaves."""
-    try:
-        return not folder.exists() or {place.name for place in folder.iterdir()} <= set(_leftovers())
-    except OSError:
-        return False
-
-
-def _leftovers() -> Sequence[str]:
-    from horen.store.content import CONFIG, EDITS, TENSORS  # noqa: PLC0415
-
-    return (".lock", f"{EDITS}.next", f"{TENSORS}.next", f"{CONFIG}.draft")

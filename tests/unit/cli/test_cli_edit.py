@@ -300,3 +300,10 @@ def test_supersede_what_is_not_there_or_the_same(book: Path, run: Run, monkeypat
     result = run("supersede", book, 9, "Rome")
     assert result.exit_code == 1
     assert result.stderr == "Error: There is no edit 9: list the edits to see their ids.\n"
+
+
+def test_how_many_edits_are_one_operation(ok: Ok, new: list[str]):
+    many = [{"prompt": f"Who runs firm {number}?", "target": "Rome"} for number in range(129)]
+    document = ok("edit", file_of(*many), "--into", "book", *new)
+    assert [len(operation.added) for operation in Saved.read("book").history.operations] == [128, 1]
+    assert document["operations"] == 2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cli_support import EDITS, OTHER, Ok, Run, file_of, stored
 
-from horen.cli import writing
+from horen.cli import applying
 from horen.editor import Editor
 
 
@@ -94,8 +94,8 @@ def test_saves_are_made_in_between_when_time_has_passed(ok: Ok, new: list[str], 
     ok("edit", file_of(*EDITS), "--into", "book", "--batch", 1, *new)
     assert sizes == [3]
     sizes.clear()
-    monkeypatch.setattr(writing, "_SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr(writing, "_SAVE_SHARE", 0.0)
+    monkeypatch.setattr(applying, "_SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(applying, "_SAVE_SHARE", 0.0)
     ok("edit", file_of(*EDITS), "--into", "more", "--batch", 1, *new)
     assert sizes == [1, 2, 3]
 

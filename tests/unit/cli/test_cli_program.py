@@ -32,6 +32,7 @@ COMMANDS = [
     "history",
     "export",
     "import",
+    "merge",
     "calibrate",
     "rekey",
     "models",

@@ -1,0 +1,223 @@
+"""Writing a file by several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_support import EDITS, OTHER, Ok, Run, file_of, stored
+
+from horen.cli import workers
+from horen.editor import Editor
+from horen.saving import Saved
+from horen.store import read_folder
+
+WORK = Path(".book.edits.jsonl.workers")
+FIELDS = ("id", "prompt", "target", "rephrases", "entries", "value", "steps", "converged", "reused")
+MANY = [{"prompt": f"Who runs firm {number}?", "target": ("Rome", "Oslo")[number % 2]} for number in range(200)]
+
+
+def records(folder: Path) -> list[tuple[Any, ...]]:
+    return [tuple(line["edit"][name] for name in FIELDS) for line in read_folder(folder).records]
+
+
+def check_same(one: Path, two: Path) -> None:
+    assert records(one) == records(two)
+    first, second = read_folder(one), read_folder(two)
+    assert first.config["settings"] == second.config["settings"]
+    for name in ("keys", "values"):
+        torch.testing.assert_close(first.tensors[name], second.tensors[name], rtol=1e-4, atol=1e-5)
+    assert torch.equal(first.tensors["value_of"], second.tensors["value_of"])
+
+
+@contextmanager
+def interrupted_by_progress() -> Iterator[None]:
+    """Ctrl-C in the process that started the others, as soon as one of them has done something."""
+    real = workers.edit_bar
+
+    @contextmanager
+    def edit_bar(total: int) -> Iterator[Callable[[int], None]]:
+        with real(total):
+
+            def show(done: int) -> None:
+                if done > 4:  # with batches of two one worker at least has written one
+                    raise KeyboardInterrupt
+
+            yield show
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "edit_bar", edit_bar)
+        patch.setattr(workers, "_SECONDS_BETWEEN_LOOKS", 0.01)
+        yield
+
+
+def test_as_one_process_would(ok: Ok, tiny: Path):
+    # Few steps: what rounding makes of one that does not converge grows with each.
+    options = ["--model", tiny, "--batch", 3, "--set", "precision=model", "--set", "max_steps=3"]
+    file = file_of(*EDITS, OTHER, {"prompt": "In which town is Dr. Holloway?", "target": "Oslo"})
+    document = ok("edit", file, "--into", "book", "--workers", 2, *options)
+    assert (document["counts"]["added"], document["stored"], document["operations"]) == (5, 5, 2)
+    assert [item["line"] for item in document["receipts"]] == [1, 2, 3, 4, 5]
+    assert not WORK.exists()
+    ok("edit", file, "--into", "alone", *options)
+    check_same(Path("book"), Path("alone"))
+    assert {part.name for part in Path.cwd().iterdir()} == {"edits.jsonl", "book", "alone"}
+
+
+def test_into_a_codebook_that_holds_edits(book: Path, ok: Ok):
+    key_space = read_folder(book).tensors["key_space.map"]
+    rival = {"prompt": "What is the capital of Ostrenia?", "target": "Rome"}
+    options = ["--workers", 2, "--on-conflict", "supersede"]
+    document = ok("edit", file_of(EDITS[1], rival, OTHER), "--into", book, *options)
+    assert [item["action"] for item in document["receipts"]] == ["unchanged", "superseded", "added"]
+    assert stored(book)[rival["prompt"]] == "Rome"
+    assert torch.equal(read_folder(book).tensors["key_space.map"], key_space)
+    assert ok("edit", file_of(EDITS[1], rival, OTHER), "--into", book, *options)["counts"]["unchanged"] == 3
+
+
+def test_interruption_and_going_on(run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    file = file_of(*MANY)
+    new += ["--set", "precision=model"]
+    command = ["edit", file, "--into", "book", "--batch", 2, *new]
+    with interrupted_by_progress():
+        result = run(*command, "--workers", 2, "--json")
+    assert result.exit_code == 130
+    counts = json.loads(result.stdout)["counts"]
+    assert (counts["added"], counts["remaining"]) == (0, 200)
+    assert 0 < counts["trained"] < 200
+    assert f"Interrupted: {counts['trained']} of 200 edits are trained and saved, but not in the codebook yet." in (
+        result.stderr
+    )
+    assert not Path("book").exists()
+    assert sum(len(Saved.read(part).history) for part in WORK.glob("part-*")) == counts["trained"]
+
+    shares: list[int] = []
+    real = workers.Crew._start
+
+    def start(self: Any, number: int, share: Sequence[Any], count: int) -> Any:
+        shares.append(len(share))
+        return real(self, number, share, count)
+
+    monkeypatch.setattr(workers.Crew, "_start", start)
+    assert ok(*command)["counts"]["added"] == 200  # also without --workers
+    assert shares == [200 - counts["trained"]]
+    assert not WORK.exists()
+    ok("edit", file, "--into", "alone", *new)
+    check_same(Path("book"), Path("alone"))
+
+
+def test_interruption_while_merging(run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    for part, edits in (("part-2", EDITS[:2]), ("part-7", [EDITS[2], OTHER])):
+        ok("edit", file_of(*edits), "--into", WORK / part, *new)
+    monkeypatch.setattr(workers.Crew, "_start", lambda *_: pytest.fail("nothing was left to train"))
+    real, calls = Editor.edit, []
+
+    def edit(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    command = ["edit", file_of(*EDITS, OTHER), "--into", "book", "--batch", 1, "--workers", 2, *new]
+    with monkeypatch.context() as patch:
+        patch.setattr(Editor, "edit", edit)
+        result = run(*command)
+    assert result.exit_code == 130
+    assert "Interrupted: 1 of 4 edits are done and saved." in result.stderr
+    assert ok(*command)["counts"]["added"] == 3
+    assert list(stored(Path("book"))) == [edit["prompt"] for edit in [*EDITS, OTHER]]
+    assert not WORK.exists()
+    WORK.mkdir()  # as a kill right before the end would leave it
+    assert ok(*command)["counts"]["unchanged"] == 4
+    assert not WORK.exists()
+
+
+def test_nothing_done_leaves_nothing(run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    def look(*_: Any) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers.Crew, "_look", look)
+    result = run("edit", file_of(*EDITS), "--into", "book", "--workers", 2, *new)
+    assert result.exit_code == 130
+    assert "no edits were done" in result.stderr
+    assert [place.name for place in Path.cwd().iterdir()] == ["edits.jsonl"]
+
+
+def test_a_worker_that_fails_stops_the_others(run: Run, new: list[str]):
+    result = run("edit", file_of(*MANY), "--into", "book", "--batch", 1, "--device", "cpu,sofa", *new)
+    assert result.exit_code == 1
+    assert "Worker 2 of 2 failed: The device 'sofa' cannot be used here" in result.stderr
+    assert "the same command continues" in result.stderr
+    assert not Path("book").exists()
+
+
+def test_parts_of_other_settings_are_refused(run: Run, ok: Ok, new: list[str]):
+    file = file_of(*EDITS)
+    ok("edit", file, "--into", WORK / "part-1", *new)
+    result = run("edit", file, "--into", "book", "--workers", 2, *new, "--set", "learning_rate=0.123")
+    assert result.exit_code == 1
+    assert "learning_rate" in result.stderr
+    assert f"{WORK.resolve()} is what an interrupted run with --workers has left" in result.stderr
+    assert len(stored(WORK / "part-1")) == 3
+
+
+def test_one_worker_is_the_program_itself(ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(workers.Crew, "_start", lambda *_: pytest.fail("a worker was started"))
+    options = ["--workers", 1, "--device", "cpu,sofa"]
+    assert ok("edit", file_of(*EDITS), "--into", "book", *options, *new)["counts"]["added"] == 3
+
+
+def test_a_worker_stops_when_its_input_ends(new: list[str]):
+    """So none is left when the process that started it is killed; interrupts that a background job ignores count."""
+    file = file_of(*[{"prompt": f"Who runs firm {number}?", "target": "Rome"} for number in range(2000)])
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nfrom horen.cli.worker import run\nrun()"
+    command = [sys.executable, "-c", code, "done", "edit", str(file), "--into", "book", "--batch", "1", *new]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    while not (Path("done").exists() and int(Path("done").read_text() or 0) > 1):
+        assert process.poll() is None
+    process.stdin.close()
+    told = process.stderr.read().decode()
+    assert process.wait() == 130
+    assert "edits are done and saved" in told
+    assert "Traceback" not in told
+    assert 0 < len(stored(Path("book"))) < 2000
+
+
+def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    show = [sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"]
+    for given, count, expected in (("8", 3, "2"), ("1", 4, "1")):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        with (tmp_path / "log").open("wb") as log:
+            assert workers._start(show, log, count).wait() == 0
+        assert (tmp_path / "log").read_text().strip() == expected
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert 1 <= workers._cores() <= (os.cpu_count() or 1)
+
+
+def test_what_a_worker_died_of(tmp_path: Path):
+    crew = workers.Crew(tmp_path, 2, [], [])
+    assert "killed by signal 9" in crew._why(1, -9)
+    (tmp_path / "worker-1.log").write_text("Loading\nError: no room.\nlater\n")
+    assert crew._why(1, 1) == "no room."
+    (tmp_path / "worker-1.log").write_text("Loading\nSegmentation fault\n")
+    assert crew._why(1, 1) == "Segmentation fault"
+    (tmp_path / "worker-1.log").write_text("")
+    assert crew._why(1, 1) == "it said nothing."
+
+
+@pytest.mark.parametrize(("edits", "count", "sizes"), [(5, 2, [2, 3]), (3, 8, [1, 1, 1]), (7, 3, [2, 2, 3])])
+def test_shares_are_runs_of_like_length(edits: int, count: int, sizes: list[int]):
+    given: Any = list(range(edits))
+    shares = workers._shared_out(given, count)
+    assert [len(share) for share in shares] == sizes
+    assert [edit for share in shares for edit in share] == given
