@@ -56,7 +56,7 @@ def route(session: Session, rows: Sequence[Sequence[int]]) -> list[Seen | None]:
     features = adapter.features(rows, [place.prompt.spans for place in places])
     firsts = accumulate((len(place.prompt.spans) for place in places[:-1]), initial=0)
     seen: list[Seen | None] = []
-    for routed, first in zip(adapter.route(places, features), firsts, strict=True):
+    for routed, first in zip(adapter.nearest(places, features), firsts, strict=True):
         reading = first + routed.place.prompt.spans.index(routed.span)
         seen.append(Seen(routed, session.key_space(features[reading])))
     return seen

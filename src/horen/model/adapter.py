@@ -160,7 +160,7 @@ class Adapter:
         with self.disabled():
             return self.reads.of_rows(rows, spans)
 
-    def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
+    def nearest(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
         """The nearest entry to each prompt.
 
         Args:
@@ -170,8 +170,8 @@ class Adapter:
         found = self._queries(features)
         return [] if found is None else _best(places, found[0].match(found[1], self.config.retrieval()))
 
-    def woken(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
-        """Of :meth:`route`, whose arguments these are, at least all that fire; less work, where few do."""
+    def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
+        """Of :meth:`nearest`, whose arguments these are, at least all that fire; less work, where few do."""
         found = self._queries(features)
         return [] if found is None else _best(places, found[0].waking(found[1], self.config.retrieval()))
 
@@ -291,7 +291,7 @@ class Adapter:
             elif (known := memo[key]) is not None:
                 call.routed.append(Routed(place, known.span, known.match))
         if fresh:
-            found = self.woken(fresh, self.reads.of_call(fresh, states))
+            found = self.route(fresh, self.reads.of_call(fresh, states))
             memo.update(dict.fromkeys(map(_key, fresh)))
             memo.update({_key(r.place): r for r in found})
             call.routed.extend(found)

@@ -63,10 +63,6 @@ class GraceAdapter(Adapter):
             routed.append(Routed(place, place.prompt.spans[0], match))
         return routed
 
-    def woken(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
-        """What :meth:`route` gives."""
-        return self.route(places, features)
-
     def outputs(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """What the layer gives at the last token of each row of ids, [B, d_v] float32, without any value applied."""
         ids, mask, positions = left_padded(rows, self.model)
