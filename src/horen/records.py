@@ -39,7 +39,7 @@ _READABLE = ".jsonl, .ndjson, .json, .csv or .tsv"
 _WRITABLE = ".jsonl, .ndjson, .csv or .tsv"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileRecord:
     """One usable record; ``line`` is where it starts (in a JSON list, which one it is), counted from 1."""
 
