@@ -1,11 +1,12 @@
 # Two commands for a newcomer: `make demo` and `make test`. Both set everything up in .venv first.
+# `make bench DATA=zsre.json` measures how fast edits, look-ups and answers are; nothing else should run meanwhile.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The release that the tests ran with; set TORCH= to another one, or to nothing to keep what is installed.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check bench setup clean
 
 setup: $(VENV)/.done
 
@@ -26,6 +27,17 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+SPEED := benchmarks/results/speed
+
+bench: setup
+	@test -f "$(DATA)" || { echo "Name a ZsRE file with MEND's fields: make bench DATA=zsre.json" >&2; exit 2; }
+	mkdir -p $(SPEED)
+	$(BIN)/python benchmarks/edit_speed.py --data $(DATA) --out $(SPEED)/editing.json
+	$(BIN)/python benchmarks/retrieval.py exact --out $(SPEED)/retrieval.json
+	$(BIN)/python benchmarks/retrieval.py million --out $(SPEED)/million.json
+	$(BIN)/python benchmarks/retrieval.py start --out $(SPEED)/start.json
+	$(BIN)/python benchmarks/inference.py --out $(SPEED)/inference.json
 
 clean:
 	rm -rf $(VENV)
