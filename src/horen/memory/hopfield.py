@@ -105,7 +105,7 @@ def retrieve(
         nearest[pending], order[pending], certain = nearest_others(ranked, labels, labels[ranked.index[:, 0]], size)
         pending, count = pending[~certain], next_try(count)
     runner = torch.where(nearest[:, 0].isneginf(), -1, order[:, 0])
-    raw = (query * keys[index]).sum(-1)
+    raw = (query * keys[index]).sum(-1).clamp(max=1)
     return Retrieval(index, similarity, raw, runner, nearest[:, 0], crowd(nearest, neighbours))
 
 

@@ -164,5 +164,7 @@ def _ranked(queries: Tensor, keys: Tensor, rough: Tensor, index: Tensor, outside
     similarity, order = similarity.sort(dim=-1, descending=True, stable=True)
     whole = index.shape[-1] == len(keys)
     known = (similarity > outside).sum(-1) if not whole else torch.full_like(index[:, 0], len(keys))
+    # By rounding a product of unit vectors may pass 1, and a threshold of 1 lets nothing fire.
+    similarity = similarity.clamp(max=1)
     # A candidate that sleeps shows that no other key is awake.
     return Ranking(similarity, index.gather(-1, order), torch.where(rough.isneginf().any(-1), len(keys), known))

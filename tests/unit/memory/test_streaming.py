@@ -134,3 +134,12 @@ def test_memory_does_not_grow_with_the_table_of_scores(sketched: bool):
     largest = [event.self_cpu_memory_usage for event in profile.events()]
     # The whole table would take 5 MB; a block's takes a quarter of one.
     assert 0 < max(largest) < 64 * 20_000 * 4 / 8
+
+
+def test_no_cosine_passes_one():
+    generator = torch.Generator().manual_seed(3)
+    keys = torch.nn.functional.normalize(torch.randn(400, 48, generator=generator), dim=-1)
+    assert float((keys * keys).sum(-1).amax()) > 1  # by rounding
+    found = retrieve(keys, keys, torch.arange(400), alpha=0.1, beta=20.0, steps=0, epsilon=1e-5)
+    assert float(found.similarity.amax()) <= 1
+    assert float(found.raw_similarity.amax()) <= 1
