@@ -7,7 +7,7 @@
 ``exact`` times the retrieval of B queries against a plain read (``torch.sum``) of the float32 keys in the same process
 and in turn, and against whole tables of scores as they were made before. ``million`` inserts, looks up, removes, saves
 and loads, with the peak of resident memory. ``start`` loads a saved editor beside a loaded model. Keys are random unit
-vectors around random centres. Set the threads with OMP_NUM_THREADS, which NumPy's products follow too.
+vectors around random centres. Set the threads with OMP_NUM_THREADS.
 """
 
 from __future__ import annotations

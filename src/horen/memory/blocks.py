@@ -12,15 +12,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 # A block is used twice (scores, then the read-out), so its keys should still be in the cache the second time.
-_CACHED_BYTES = 6 << 20
+_CACHED_BYTES = 1 << 20
 # Accelerators have no cache of that kind and want large products.
 _LARGE_BYTES = 256 << 20
 # Most numbers in a table of scores of one block.
 _TABLE = 1 << 22
 # exp(−2 · 32) is far from underflow.
 _KNOWN_PEAK = 32.0
-# Up to so many queries are multiplied one by one, which reads a cached block again but runs at the memory's speed.
-_FEW = 4
 
 
 def blocks(keys: Tensor, queries: int) -> Iterator[slice]:
@@ -33,15 +31,6 @@ def parts(length: int, size: int) -> Iterator[slice]:
     """0 … length in order, ``size`` at a time."""
     for start in range(0, length, size):
         yield slice(start, min(start + size, length))
-
-
-def products(queries: Tensor, keys: Tensor) -> Tensor:
-    """[B, n] float products of [B, d] queries and [n, d] keys."""
-    if _one_by_one(queries, keys):
-        # NumPy's matrix-vector product reads at the memory's speed where torch's takes twice as long.
-        table, rows = keys.numpy(), queries.numpy()
-        return torch.from_numpy(table @ rows[0])[None] if len(rows) == 1 else _stacked([table @ row for row in rows])
-    return queries @ keys.T
 
 
 def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None) -> Tensor:
@@ -65,30 +54,13 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
     mixed = torch.zeros_like(queries)
     for part in blocks(keys, len(queries)):
         block = keys[part]
-        exponents = products(queries, block).mul_(beta)
+        exponents = (queries @ block.T).mul_(beta)
         if awake is not None:
             exponents.masked_fill_(~awake[part], -torch.inf)
         if not known:
             higher = torch.maximum(peak, exponents.amax(-1, keepdim=True))
             mixed *= torch.exp(peak - higher)
             peak = higher
-        mixed += _mixed(exponents.sub_(peak).exp_(), block)
+        mixed += exponents.sub_(peak).exp_() @ block
     # Far below the known peak the squares of a norm would underflow.
     return normalize(mixed / mixed.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(mixed.dtype).tiny), dim=-1)
-
-
-def _mixed(weights: Tensor, keys: Tensor) -> Tensor:
-    """[B, d] sums of [n, d] keys by [B, n] weights."""
-    if _one_by_one(weights, keys):
-        table = keys.numpy()
-        return _stacked([row @ table for row in weights.numpy()])
-    return weights @ keys
-
-
-def _stacked(rows: list[object]) -> Tensor:
-    return torch.stack([torch.from_numpy(row) for row in rows])
-
-
-def _one_by_one(rows: Tensor, keys: Tensor) -> bool:
-    plain = rows.device.type == keys.device.type == "cpu" and rows.dtype == keys.dtype == torch.float32
-    return plain and len(rows) <= _FEW and not (rows.requires_grad or keys.requires_grad)

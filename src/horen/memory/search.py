@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from horen.memory.blocks import blocks, parts, products
+from horen.memory.blocks import blocks, parts
 from horen.memory.sketch import SketchedKeys
 
 # Scores are first compared in so many rows at once: a maximum is cheaper than a selection.
@@ -102,7 +102,7 @@ def nearest_others(ranked: Ranking, labels: Tensor, own: Tensor, size: int) -> t
 def _candidates(queries: Tensor, keys: Tensor, count: int, awake: Tensor | None) -> tuple[Tensor, Tensor]:
     best: tuple[Tensor, Tensor] | None = None
     for part in blocks(keys, len(queries)):
-        best = _better(best, products(queries, keys[part]), part, count, awake)
+        best = _better(best, queries @ keys[part].T, part, count, awake)
     assert best is not None  # noqa: S101 - there is a key
     return best
 
