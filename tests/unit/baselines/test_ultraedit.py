@@ -17,7 +17,7 @@ from horen.baselines import open_method
 from horen.baselines.gradients import Captured, capture, mlp_linears
 from horen.baselines.samples import plain_samples
 from horen.baselines.ultraedit import UltraEdit, UltraEditConfig
-from horen.baselines.ultraedit.method import shift
+from horen.baselines.ultraedit.method import ridge
 from horen.model.frozen import frozen
 from horen.store import read_folder, write_folder
 from support.editors import EDITED, OTHER, REPHRASED, facts
@@ -45,9 +45,9 @@ def weights(method: UltraEdit) -> list[Tensor]:
 
 def test_the_shift_worked_by_hand():
     inputs = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
-    gradients = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
-    # V = −0.1·(1·1, 4·(−1)) = (−0.1, 0.4); HᵀH + I = diag(2, 5); HᵀV = (−0.1, 0.8).
-    torch.testing.assert_close(shift(inputs, gradients, 0.1), torch.tensor([[-0.05], [0.16]], dtype=torch.float64))
+    values = torch.tensor([[-0.1], [0.4]], dtype=torch.float64)
+    # HᵀH + I = diag(2, 5); HᵀV = (−0.1, 0.8).
+    torch.testing.assert_close(ridge(inputs, values), torch.tensor([[-0.05], [0.16]], dtype=torch.float64))
 
 
 @settings(max_examples=30, deadline=None)
@@ -55,9 +55,8 @@ def test_the_shift_worked_by_hand():
 def test_the_shift_is_the_least_squares_solution(count: int, size: int, seed: int):
     draw = torch.Generator().manual_seed(seed)
     inputs = torch.randn(count, size, generator=draw, dtype=torch.float64)
-    gradients = torch.randn(count, 3, generator=draw, dtype=torch.float64)
-    found = shift(inputs, gradients, 0.5).requires_grad_()
-    values = -0.5 * inputs.square().sum(-1, keepdim=True) * gradients
+    values = torch.randn(count, 3, generator=draw, dtype=torch.float64)
+    found = ridge(inputs, values).requires_grad_()
     loss = (inputs @ found - values).square().sum() + found.square().sum()
     (slope,) = torch.autograd.grad(loss, found)
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-8, rtol=0)
@@ -78,8 +77,9 @@ def test_an_edit_is_the_closed_form_on_all_features_so_far(family: str):
                 spread = everything.std(0)
                 here = (seen[-1][number][part].double() - everything.mean(0)) / (spread + torch.finfo().eps)
                 normal.append(here.where(spread > 0, 0.0))  # a unit that is off everywhere
-            keys, slopes = normal
-            values = -1e-4 * keys.square().sum(-1, keepdim=True) * slopes
+            lengths, slopes = normal
+            values = -1e-4 * lengths.square().sum(-1, keepdim=True) * slopes
+            keys = seen[-1][number][0].double()
             expected = torch.linalg.solve(keys.T @ keys + torch.eye(linear.d_in, dtype=torch.float64), keys.T @ values)
             torch.testing.assert_close(new - old, linear.as_weight(expected).float(), atol=1e-5, rtol=1e-3)
 
@@ -146,9 +146,9 @@ def test_an_interruption_between_modules_changes_nothing(monkeypatch: pytest.Mon
         asked.append(1)
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return shift(*given)
+        return ridge(*given)
 
-    monkeypatch.setattr("horen.baselines.ultraedit.method.shift", interrupted)
+    monkeypatch.setattr("horen.baselines.ultraedit.method.ridge", interrupted)
     with pytest.raises(KeyboardInterrupt):
         method.edit([TWO])
     assert all(map(torch.equal, weights(method), before))

@@ -25,7 +25,8 @@ class UltraEdit(WeightMethod):
     1. Lifelong normalisation: mean μ and deviation σ of all features so far, this call's among them
        (:class:`horen.baselines.gradients.Moments`), and z̃ = (z − μ)/(σ + ε) = [h̃ ‖ δ̃].
     2. The wanted change of the output is v = −η·‖h̃‖²·δ̃.
-    3. With H and V, the h̃ and v of this call as rows, ΔA = argmin ‖H·ΔA − V‖² + ‖ΔA‖² = (HᵀH + I)⁻¹·Hᵀ·V.
+    3. With H and V, the h and v of this call as rows, ΔA = argmin ‖H·ΔA − V‖² + ‖ΔA‖² = (HᵀH + I)⁻¹·Hᵀ·V. H has the
+       inputs as the module gets them, since that is what ΔA will be multiplied with; the released code has it so too.
 
     The edits of one call share one shift, and all modules are shifted at once. Neither the subject nor earlier edits
     are asked for: of those only μ, σ and their number are kept. The very first feature of all equals its mean, so a
@@ -62,9 +63,11 @@ class UltraEdit(WeightMethod):
         found = capture(self.model, self._linears, samples)
         changes = {}
         for linear, inputs, gradients in zip(self._linears, found.inputs, found.gradients, strict=True):
-            keys = self._normalised(f"{linear.name}.inputs", inputs[found.asked.to(inputs.device)])
+            keys = inputs[found.asked.to(inputs.device)].cpu().double()
+            lengths = self._normalised(f"{linear.name}.inputs", keys).square().sum(-1, keepdim=True)
             slopes = self._normalised(f"{linear.name}.gradients", gradients[found.asked.to(gradients.device)])
-            changes[linear.name] = linear.as_weight(shift(keys, slopes, self._settings.learning_rate)).float()
+            wanted = -self._settings.learning_rate * lengths * slopes
+            changes[linear.name] = linear.as_weight(ridge(keys, wanted)).float()
         self._add(changes)
 
     def _normalised(self, name: str, rows: Tensor) -> Tensor:
@@ -81,18 +84,16 @@ class UltraEdit(WeightMethod):
             moments.take({part: statistics[f"{name}.{part}"] for part in moments.to_dict()})
 
 
-def shift(inputs: Tensor, gradients: Tensor, learning_rate: float) -> Tensor:
-    """(HᵀH + I)⁻¹·Hᵀ·V with V = −η·‖h̃‖²·δ̃, row by row.
+def ridge(inputs: Tensor, values: Tensor) -> Tensor:
+    """(HᵀH + I)⁻¹·Hᵀ·V.
 
     Args:
         inputs: H, [n, d_in] float64.
-        gradients: the δ̃, [n, d_out] float64.
-        learning_rate: η.
+        values: V, [n, d_out] float64.
 
     Returns:
         [d_in, d_out] float64.
     """
-    values = -learning_rate * inputs.square().sum(-1, keepdim=True) * gradients
     count, size = inputs.shape
     # (HᵀH + I)⁻¹·Hᵀ = Hᵀ·(HHᵀ + I)⁻¹: the smaller of both systems is solved.
     if count <= size:

@@ -16,8 +16,8 @@ class UnkeConfig(TrainingSettings):
     """Settings of UnKE (arXiv 2405.15349).
 
     ``default`` is the published method, whose hidden states are found as HoReN's default preset trains its values:
-    rates in units of the site, an early stop, and the end token trained. ``paper`` finds them with 25 Adam steps of
-    size 0.5 without an early stop, as a public configuration for Llama-2 7B does. Both train block 7 of 32.
+    rates in units of the site, and an early stop. ``paper`` finds them with 25 Adam steps of size 0.5 without an early
+    stop, as the released configuration for Llama-2 7B does. Both train block 7 of 32, and the end token.
     """
 
     preset: str = setting("default", "name of the preset these settings started from")
@@ -51,7 +51,6 @@ class UnkeConfig(TrainingSettings):
                 "learning_rate_unit": "absolute",
                 "max_steps": 25,
                 "stop_probability": 1.0,
-                "train_end": False,
                 "precision": "model",
             },
         }
