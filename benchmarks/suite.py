@@ -3,7 +3,8 @@
     python benchmarks/suite.py zsre --path zsre_mend_train_10000.json --text wiki.valid.txt --out runs
 
 A run goes to OUT/STREAM/METHOD and is gone on with where it was interrupted; its scores and its manifest, without the
-rows, are written to benchmarks/results/STREAM/METHOD.json. The untouched model is asked once for all methods.
+rows, are written to benchmarks/results/STREAM/METHOD.json. The untouched model is asked once for all methods. Editors
+of which benchmarks/tuning.py has chosen the settings run with these, and as METHOD-paper with the published ones.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from horen.bench.files import write_text
 from horen.bench.plan import Plan
 from horen.bench.results import read
 from horen.bench.run import run
+from horen.bench.tune import read_tuned
 
 RESULTS = Path(__file__).parent / "results"
+TUNED = RESULTS / "tuned"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ METHODS: dict[str, dict[str, Any]] = {
         "settings": {"template": "New fact: {prompt} {target}\nQuestion: {question}\nAnswer:"},
     },
 }
+OTHERS = ("ft", "lora", "rome", "memit", "alphaedit", "ultraedit", "mend", "defer", "wise", "ike", "unke")
+METHODS |= {name: {"method": name} for name in OTHERS}
+METHODS |= {f"{name}-paper": {"method": name, "preset": "paper"} for name in ("grace", *OTHERS)}
 
 
 def main() -> None:
@@ -70,10 +76,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--network", help="what 'horen bench train-mend' trained, for mend")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     stream, folder = STREAMS[given.stream], given.out / given.stream
     for name in given.methods:
+        how = dict(METHODS[name])
+        if name in OTHERS and (TUNED / f"{name}.json").exists():
+            how["settings"] = read_tuned(TUNED / f"{name}.json").settings
+        if how["method"] == "mend":
+            how["settings"] = {"network": given.network}
         plan = Plan(
             dataset=stream.dataset,
             path=str(given.path),
@@ -83,24 +95,25 @@ def main() -> None:
             batch=given.batch,
             text=given.text,
             dtype=stream.dtype,
-            **METHODS[name],
+            **how,
         )
         base = folder / "none"
         known = base if name != "none" and (base / "base.json").exists() else None
         # Without a Hopfield step the same values are retrieved in another way.
         trained = folder / "horen-default"
         values = trained if name == "cosine" and (trained / "manifest.json").exists() else None
-        run(plan, folder / name, resume=True, base=known, values=values, progress=_Log(f"{given.stream} {name}"))
+        run(plan, folder / name, resume=True, base=known, values=values, progress=Log(f"{given.stream} {name}"))
         write(folder / name, given.results / given.stream / f"{name}.json")
 
 
-class _Log:
+class Log:
     """A line whenever a run enters another phase, and each minute within one."""
 
     def __init__(self, title: str) -> None:
         self._title, self._phase, self._told = title, "", 0.0
 
     def __call__(self, phase: str, done: int, total: int) -> None:
+        """Take a step of a run in."""
         now = time.monotonic()
         if phase != self._phase or now - self._told > 60:
             print(f"{time.strftime('%H:%M:%S')} {self._title}: {phase} {done}/{total}", flush=True)
@@ -114,6 +127,9 @@ def write(folder: Path, place: Path) -> None:
     result["manifest"]["plan"]["path"] = Path(result["manifest"]["plan"]["path"]).name
     text = result["manifest"]["plan"]["text"]
     result["manifest"]["plan"]["text"] = text and Path(text).name
+    network = result["manifest"]["plan"]["settings"].get("network")
+    if network:
+        result["manifest"]["plan"]["settings"]["network"] = Path(network).name
     place.parent.mkdir(parents=True, exist_ok=True)
     write_text(place, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
