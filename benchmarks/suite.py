@@ -63,7 +63,7 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }
 OTHERS = ("ft", "lora", "rome", "memit", "alphaedit", "ultraedit", "mend", "defer", "wise", "ike", "unke")
-METHODS |= {name: {"method": name} for name in OTHERS}
+METHODS |= {name: {"method": name} for name in OTHERS} | {"grace-tuned": {"method": "grace"}}
 METHODS |= {f"{name}-paper": {"method": name, "preset": "paper"} for name in ("grace", *OTHERS)}
 
 
@@ -82,8 +82,9 @@ def main() -> None:
     stream, folder = STREAMS[given.stream], given.out / given.stream
     for name in given.methods:
         how = dict(METHODS[name])
-        if name in OTHERS and (TUNED / f"{name}.json").exists():
-            how["settings"] = read_tuned(TUNED / f"{name}.json").settings
+        tuned = TUNED / f"{how['method']}.json"
+        if name in (*OTHERS, "grace-tuned") and tuned.exists():
+            how["settings"] = read_tuned(tuned).settings
         if how["method"] == "mend":
             how["settings"] = {"network": given.network}
         plan = Plan(

@@ -34,7 +34,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", choices=OTHERS, default=[m for m in OTHERS if settings_of(m).search])
+    searched = [name for name in ("grace", *OTHERS) if settings_of(name).search]
+    parser.add_argument("--methods", nargs="+", choices=searched, default=searched)
     parser.add_argument("--results", type=Path, default=TUNED)
     given = parser.parse_args()
     for name in given.methods:

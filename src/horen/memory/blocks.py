@@ -6,6 +6,7 @@ Nothing here knows what a key means. Blocks are as large as a processor's cache 
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 from collections.abc import Iterator
 from typing import Protocol
@@ -22,6 +23,10 @@ _LARGE_BYTES = 256 << 20
 _TABLE = 1 << 22
 # exp(−2 · 32) is far from underflow.
 _KNOWN_PEAK = 32.0
+# With more queries at once products of matrices are as fast as the kernel for processors.
+_FEW = 8
+# With fewer bytes of keys there is nothing to gain by it, and no need to compile it.
+_COMPILED_BYTES = 8 << 20
 _KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _logger = logging.getLogger(__name__)
@@ -51,7 +56,8 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
 
     The softmax is summed up block by block against the greatest exponent so far (Milakov and Gimelshein 2018), or
     against β, which no cosine's exponent exceeds, where float32 holds what lies 2 β below it. Its denominator cancels
-    in the normalization. On CUDA one kernel does it all where Triton works (:mod:`horen.memory.kernels`).
+    in the normalization. Kernels do it faster where what they are compiled by is there: Triton on CUDA
+    (:mod:`horen.memory.cuda_kernel`), and Numba for a few queries on a processor (:mod:`horen.memory.cpu_kernel`).
 
     Args:
         queries: [B, d] unit rows.
@@ -62,16 +68,20 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
     Returns:
         [B, d] unit rows.
     """
-    if keys.device.type == "cuda" and queries.dtype == torch.float32 and keys.dtype in _KERNEL_DTYPES:
-        return _fastest(keys.device)(queries, keys, beta=beta, awake=awake)
-    return _by_blocks(queries, keys, beta=beta, awake=awake)
+    make: Readout = _by_blocks
+    device, kinds = keys.device, (queries.dtype, keys.dtype)
+    if device.type == "cuda" and kinds[0] == torch.float32 and kinds[1] in _KERNEL_DTYPES:
+        make = _kernel("cuda", device)
+    elif device.type == "cpu" and kinds == (torch.float32, torch.float32) and len(queries) <= _FEW:
+        make = _kernel("cpu", device) if keys.nbytes >= _COMPILED_BYTES else _by_blocks
+    return make(queries, keys, beta=beta, awake=awake)
 
 
 @functools.cache
-def _fastest(device: torch.device) -> Readout:
-    """The kernel if it can be had and is right on this device, else what every device can do."""
+def _kernel(kind: str, device: torch.device) -> Readout:
+    """The kernel of this kind if it can be had and is right on this device, else what every device can do."""
     try:
-        from horen.memory import kernels  # noqa: PLC0415 - Triton comes with builds of torch for CUDA
+        module = importlib.import_module(f"horen.memory.{kind}_kernel")
     except ImportError:
         return _by_blocks
     draw = torch.Generator().manual_seed(0)
@@ -79,13 +89,14 @@ def _fastest(device: torch.device) -> Readout:
     keys, queries = rows[:200], rows[200:]
     try:
         for some in (queries[:1], queries):
-            found, expected = (make(some, keys, beta=20.0) for make in (kernels.readout, _by_blocks))
+            found, expected = (make(some, keys, beta=20.0) for make in (module.readout, _by_blocks))
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     # Whatever a compiler, a driver or the comparison has to say: there is another way.
     except Exception as error:
-        _logger.warning("The Triton kernel does not work on %s (%r): torch reads the keys, more slowly.", device, error)
+        _logger.warning("The kernel for %s does not work (%r): torch reads the keys, more slowly.", device, error)
         return _by_blocks
-    return kernels.readout
+    kernel: Readout = module.readout
+    return kernel
 
 
 def _by_blocks(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None) -> Tensor:

@@ -56,7 +56,7 @@ class FTConfig(FineTuningSettings):
     search: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType(
         {
             "layer": (0.0, 0.17, 0.33, 0.5, 0.67, 0.83),
-            "learning_rate": (0.001, 0.002, 0.005, 0.01),
+            "learning_rate": (0.0005, 0.001, 0.002, 0.005),
             "norm": (0.002, 0.005, 0.01, 0.02, 0.05),
             "norm_from": ("batch", "original"),
         }

@@ -50,7 +50,7 @@ class GraceConfig(TrainingSettings):
     search: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType(
         {
             "layer": (0.5, 0.67, 0.73, 0.83),
-            "eps_init": (0.3, 1.0, 3.0, 10.0),
+            "eps_init": (1.0, 3.0, 10.0, 30.0),
             "learning_rate": (0.3, 1.0, 3.0),
             "start": ("uniform", "output"),
         }

@@ -21,7 +21,7 @@ triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from horen.memory import kernels  # noqa: E402 - it needs Triton
+from horen.memory import cuda_kernel  # noqa: E402 - it needs Triton
 
 CLOSE = {"atol": 2e-6, "rtol": 0}
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -55,24 +55,24 @@ def test_the_kernel_gives_what_blocks_give(seed: int, sizes: tuple[int, int, int
     awake = torch.rand(count, generator=draw) >= asleep
     awake[seed % count] = True
     for mask in (None, awake):
-        found = kernels.readout(queries, keys, beta=beta, awake=mask)
+        found = cuda_kernel.readout(queries, keys, beta=beta, awake=mask)
         torch.testing.assert_close(found, blocks.readout(queries, keys, beta=beta, awake=mask), **CLOSE)
 
 
 @interpreted
 def test_keys_in_half_precision_are_summed_up_in_float32():
     keys, queries = unit(120, 1, 32).half(), unit(4, 2, 32)
-    found = kernels.readout(queries, keys, beta=20.0)
+    found = cuda_kernel.readout(queries, keys, beta=20.0)
     torch.testing.assert_close(found, blocks.readout(queries, keys.float(), beta=20.0), **CLOSE)
 
 
 @pytest.mark.parametrize(("rows", "size", "width"), [(1, 512, 4), (1, 14_336, 4), (7, 4096, 2), (500, 128, 4)])
 def test_tiles_fit_the_cache_and_the_kernel(rows: int, size: int, width: int):
-    wide, tall = kernels.tile(rows, size, width)
+    wide, tall = cuda_kernel.tile(rows, size, width)
     assert all(number & (number - 1) == 0 for number in (wide, tall))
     assert (wide == 1) == (rows == 1)
     assert wide == 1 or min(wide, tall) >= 16
-    assert tall * size * width <= 2 * kernels._BLOCK_BYTES or tall in (1, 16)
+    assert tall * size * width <= 2 * cuda_kernel._BLOCK_BYTES or tall in (1, 16)
 
 
 @compiled
@@ -81,7 +81,7 @@ def test_it_compiles_for_a_device_that_is_not_here(wide: int, tall: int):
     names = {"queries": "*fp32", "keys": "*fp32", "awake": "*u8", "mixed": "*fp32", "peaks": "*fp32", "beta": "fp32"}
     numbers = dict.fromkeys(("rows", "count", "size", "programs"), "i32")
     constants = {"QUERIES": wide, "KEYS": tall, "CHUNK": 64, "MASKED": True}
-    source = ASTSource(kernels._add_up, names | numbers | dict.fromkeys(constants, "constexpr"), constants)
+    source = ASTSource(cuda_kernel._add_up, names | numbers | dict.fromkeys(constants, "constexpr"), constants)
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
     assert made.metadata.shared <= 96 << 10
     assert made.asm["cubin"]
@@ -89,20 +89,20 @@ def test_it_compiles_for_a_device_that_is_not_here(wide: int, tall: int):
 
 @pytest.fixture
 def new_choice():
-    blocks._fastest.cache_clear()
+    blocks._kernel.cache_clear()
     yield
-    blocks._fastest.cache_clear()
+    blocks._kernel.cache_clear()
 
 
 @compiled
 @pytest.mark.usefixtures("new_choice")
 def test_a_kernel_that_fails_or_errs_is_left_alone(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     device = torch.device("cpu")  # where the real kernel cannot run
-    assert blocks._fastest(device) is blocks._by_blocks
-    assert "The Triton kernel does not work on cpu" in caplog.text
-    blocks._fastest.cache_clear()
-    monkeypatch.setattr("horen.memory.kernels.readout", lambda queries, _keys, **_: queries)
-    assert blocks._fastest(device) is blocks._by_blocks
+    assert blocks._kernel("cuda", device) is blocks._by_blocks
+    assert "The kernel for cpu does not work" in caplog.text
+    blocks._kernel.cache_clear()
+    monkeypatch.setattr("horen.memory.cuda_kernel.readout", lambda queries, _keys, **_: queries)
+    assert blocks._kernel("cuda", device) is blocks._by_blocks
 
 
 @cuda
@@ -110,7 +110,7 @@ def test_a_kernel_that_fails_or_errs_is_left_alone(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("rows", "count", "size"), [(1, 5000, 512), (16, 5000, 512), (3, 300, 4096), (1, 40, 14_336)])
 def test_on_a_device_it_is_used_and_right(rows: int, count: int, size: int):
     keys, queries = clustered(count, 1, size).cuda(), clustered(rows, 2, size).cuda()
-    assert blocks._fastest(keys.device) is not blocks._by_blocks
+    assert blocks._kernel("cuda", keys.device) is not blocks._by_blocks
     moved, attractor = hopfield_step(queries, keys, alpha=0.1, beta=20.0)
     expected = hopfield_step(queries.cpu(), keys.cpu(), alpha=0.1, beta=20.0)
     torch.testing.assert_close(attractor.cpu(), expected[1], atol=1e-5, rtol=0)
