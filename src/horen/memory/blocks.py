@@ -24,7 +24,7 @@ _TABLE = 1 << 22
 # exp(−2 · 32) is far from underflow.
 _KNOWN_PEAK = 32.0
 # With more queries at once products of matrices are as fast as the kernel for processors.
-_FEW = 8
+FEW = 8
 # With fewer bytes of keys there is nothing to gain by it, and no need to compile it.
 _COMPILED_BYTES = 8 << 20
 _KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -35,7 +35,15 @@ _logger = logging.getLogger(__name__)
 class Readout(Protocol):
     """A way to make what :func:`readout` makes."""
 
-    def __call__(self, queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        *,
+        beta: float,
+        awake: Tensor | None = None,
+        scores: Tensor | None = None,
+    ) -> Tensor:
         """See :func:`readout`."""
 
 
@@ -51,7 +59,9 @@ def parts(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
-def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None) -> Tensor:
+def readout(
+    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+) -> Tensor:
     """r = normalize(Kᵀ softmax(β K q)) in one pass over the keys.
 
     The softmax is summed up block by block against the greatest exponent so far (Milakov and Gimelshein 2018), or
@@ -64,6 +74,7 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
         keys: [N, d] unit rows of the same dtype.
         beta: inverse temperature, ≥ 0.
         awake: [N] bool, the keys that take part (at least one); None for all.
+        scores: [B, N] of the queries' dtype, contiguous, where K q is written, of keys that sleep too; or None.
 
     Returns:
         [B, d] unit rows.
@@ -72,9 +83,9 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
     device, kinds = keys.device, (queries.dtype, keys.dtype)
     if device.type == "cuda" and kinds[0] == torch.float32 and kinds[1] in _KERNEL_DTYPES:
         make = _kernel("cuda", device)
-    elif device.type == "cpu" and kinds == (torch.float32, torch.float32) and len(queries) <= _FEW:
+    elif device.type == "cpu" and kinds == (torch.float32, torch.float32) and len(queries) <= FEW:
         make = _kernel("cpu", device) if keys.nbytes >= _COMPILED_BYTES else _by_blocks
-    return make(queries, keys, beta=beta, awake=awake)
+    return make(queries, keys, beta=beta, awake=awake, scores=scores)
 
 
 @functools.cache
@@ -89,8 +100,13 @@ def _kernel(kind: str, device: torch.device) -> Readout:
     keys, queries = rows[:200], rows[200:]
     try:
         for some in (queries[:1], queries):
-            found, expected = (make(some, keys, beta=20.0) for make in (module.readout, _by_blocks))
-            torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+            tables = [some.new_empty(len(some), len(keys)) for _ in range(2)]
+            made = [
+                make(some, keys, beta=20.0, scores=table)
+                for make, table in zip((module.readout, _by_blocks), tables, strict=True)
+            ]
+            torch.testing.assert_close(made[0], made[1], atol=1e-5, rtol=0)
+            torch.testing.assert_close(tables[0], tables[1], atol=1e-5, rtol=0)
     # Whatever a compiler, a driver or the comparison has to say: there is another way.
     except Exception as error:
         _logger.warning("The kernel for %s does not work (%r): torch reads the keys, more slowly.", device, error)
@@ -99,13 +115,18 @@ def _kernel(kind: str, device: torch.device) -> Readout:
     return kernel
 
 
-def _by_blocks(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None) -> Tensor:
+def _by_blocks(
+    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+) -> Tensor:
     known = beta <= _KNOWN_PEAK
     peak = queries.new_full((len(queries), 1), beta if known else torch.finfo(queries.dtype).min)
     mixed = torch.zeros_like(queries)
     for part in blocks(keys, len(queries)):
         block = keys[part]
-        exponents = (queries @ block.T).mul_(beta)
+        products = queries @ block.T
+        if scores is not None:
+            scores[:, part] = products
+        exponents = products.mul_(beta)
         if awake is not None:
             exponents.masked_fill_(~awake[part], -torch.inf)
         if not known:

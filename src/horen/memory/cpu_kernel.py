@@ -17,11 +17,13 @@ from numba import njit
 from torch import Tensor
 from torch.nn.functional import normalize
 
-# Keys of a block, which should stay in a core's first cache.
-_BLOCK = 16
+# Keys of a block, which should stay in a core's own cache.
+_BLOCK = 64
 
 
-def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None) -> Tensor:
+def readout(
+    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+) -> Tensor:
     """r = normalize(Kᵀ softmax(β K q)), what :func:`horen.memory.blocks.readout` gives up to rounding.
 
     Args:
@@ -29,6 +31,7 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
         keys: [N, d] float32 unit rows there.
         beta: inverse temperature, ≥ 0.
         awake: [N] bool, the keys that take part (at least one); None for all.
+        scores: [B, N] float32, contiguous, where K q is written; or None.
 
     Returns:
         [B, d] float32 unit rows.
@@ -38,7 +41,8 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
     mixed = np.zeros((workers, *queries.shape))
     peaks = np.full((workers, len(queries)), -np.inf, dtype=np.float32)
     mask = np.ones(0, dtype=np.bool_) if awake is None else awake.numpy()
-    given = queries.detach().contiguous().numpy(), keys.detach().contiguous().numpy(), mask, np.float32(beta)
+    table = np.empty((len(queries), 0), dtype=np.float32) if scores is None else scores.numpy()
+    given = queries.detach().contiguous().numpy(), keys.detach().contiguous().numpy(), mask, np.float32(beta), table
 
     def share(worker: int) -> None:
         _add_up(*given, cuts[worker], cuts[worker + 1], mixed[worker], peaks[worker])
@@ -56,36 +60,44 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
 
 
 # No flag that forgets infinities: a key that sleeps is one.
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _add_up(queries: Any, keys: Any, awake: Any, beta: Any, start: Any, stop: Any, mixed: Any, peaks: Any) -> None:
+_compiled = njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+
+
+@_compiled
+def _products(query: Any, keys: Any, first: Any, scores: Any) -> None:
+    """scores[i] = kᵢ·q for as many keys from ``first`` on as there is room for."""
+    for i in range(len(scores)):
+        score = np.float32(0)
+        for j in range(len(query)):
+            score += query[j] * keys[first + i, j]
+        scores[i] = score
+
+
+@_compiled
+def _add_up(
+    queries: Any, keys: Any, awake: Any, beta: Any, table: Any, start: Any, stop: Any, mixed: Any, peaks: Any
+) -> None:
     """mixed[b] = Σ_i exp(β kᵢ·q_b − peaks[b]) kᵢ over the keys from ``start`` to ``stop``, in float64."""
     size = keys.shape[1]
-    scores = np.empty(_BLOCK, np.float32)
     part = np.empty(size, np.float32)
     for first in range(start, stop, _BLOCK):
-        count = min(_BLOCK, stop - first)
+        scores = np.empty(min(_BLOCK, stop - first), np.float32)
         for row in range(len(queries)):
-            highest = np.float32(-np.inf)
-            for i in range(count):
-                score = np.float32(0)
-                for j in range(size):
-                    score += queries[row, j] * keys[first + i, j]
-                score *= beta
-                if len(awake) and not awake[first + i]:
-                    score = np.float32(-np.inf)
-                scores[i] = score
-                highest = max(highest, score)
+            _products(queries[row], keys, first, scores)
+            if table.shape[1]:
+                table[row, first : first + len(scores)] = scores
+            scores *= beta
+            if len(awake):
+                scores[~awake[first : first + len(scores)]] = -np.inf
+            highest = scores.max()
             if highest == -np.inf:
                 continue
             if highest > peaks[row]:
-                scale = math.exp(peaks[row] - highest)
+                mixed[row] *= math.exp(peaks[row] - highest)
                 peaks[row] = highest
-                for j in range(size):
-                    mixed[row, j] *= scale
             part[:] = 0
-            for i in range(count):
+            for i in range(len(scores)):
                 weight = np.float32(math.exp(scores[i] - peaks[row]))
                 for j in range(size):
                     part[j] += weight * keys[first + i, j]
-            for j in range(size):
-                mixed[row, j] += part[j]
+            mixed[row] += part

@@ -22,7 +22,9 @@ _MOST_QUERIES = 32
 _PROGRAMS = 2
 
 
-def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None) -> Tensor:
+def readout(
+    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+) -> Tensor:
     """r = normalize(Kᵀ softmax(β K q)), what :func:`horen.memory.blocks.readout` gives up to rounding.
 
     Args:
@@ -30,6 +32,7 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
         keys: [N, d] unit rows there, float32, float16 or bfloat16; summed up in float32.
         beta: inverse temperature, ≥ 0.
         awake: [N] bool, the keys that take part (at least one); None for all.
+        scores: [B, N] float32, contiguous, where K q is written; or None.
 
     Returns:
         [B, d] float32 unit rows.
@@ -43,12 +46,14 @@ def readout(queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None 
     # A kernel starts on the current device, whatever its arguments lie on.
     with torch.cuda.device_of(keys):  # type: ignore[no-untyped-call]
         _add_up[(programs, triton.cdiv(rows, wide))](
-            *(queries, keys, keys if awake is None else awake.contiguous().view(torch.uint8), mixed, peaks),
+            *(queries, keys, keys if awake is None else awake.contiguous().view(torch.uint8)),
+            *(mixed if scores is None else scores, mixed, peaks),
             *(beta, rows, count, size, programs),
             QUERIES=wide,
             KEYS=tall,
             CHUNK=_CHUNK,
             MASKED=awake is not None,
+            KEPT=scores is not None,
         )
     share = torch.exp(peaks - peaks.amax(0))
     total = torch.einsum("pb,pbd->bd", share, mixed)
@@ -74,6 +79,7 @@ def _add_up(
     queries: tl.tensor,
     keys: tl.tensor,
     awake: tl.tensor,
+    table: tl.tensor,
     mixed: tl.tensor,
     peaks: tl.tensor,
     beta: tl.tensor,
@@ -85,6 +91,7 @@ def _add_up(
     KEYS: tl.constexpr,  # noqa: N803
     CHUNK: tl.constexpr,  # noqa: N803
     MASKED: tl.constexpr,  # noqa: N803
+    KEPT: tl.constexpr,  # noqa: N803
 ) -> None:
     """mixed[p, b] = Σ_i exp(β kᵢ·q_b − peaks[p, b]) kᵢ over the keys of program p's blocks p, p + P, p + 2 P, …"""
     program = tl.program_id(0)
@@ -106,6 +113,9 @@ def _add_up(
                 scores += tl.sum(block * tl.trans(asked), 1)[:, None]
             else:
                 scores += tl.dot(block, asked, input_precision="ieee")
+        if KEPT:
+            kept = table + row[None, :].to(tl.int64) * count + key[:, None]
+            tl.store(kept, scores, there[:, None] & (row < rows)[None, :])
         if MASKED:
             there = there & (tl.load(awake + key, there, 0) != 0)
         scores = tl.where(there[:, None], scores * beta, -float("inf"))

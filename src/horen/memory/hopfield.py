@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory.blocks import readout
+from horen.memory.blocks import FEW, readout
 from horen.memory.index import IndexedKeys
 from horen.memory.search import first_try, nearest_others, next_try, ranking
-from horen.memory.sketch import SketchedKeys
+from horen.memory.sketch import SeenKeys, SketchedKeys
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,13 @@ class Retrieval:
 
 
 def hopfield_step(
-    query: Tensor, keys: Tensor, *, alpha: float, beta: float, awake: Tensor | None = None
+    query: Tensor,
+    keys: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    awake: Tensor | None = None,
+    scores: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One damped attractor step: r = normalize(Kᵀ softmax(β K q)), q' = normalize((1 − α) q + α r).
 
@@ -51,11 +57,12 @@ def hopfield_step(
         alpha: step size in [0, 1]; 0 leaves the query where it is.
         beta: inverse temperature, ≥ 0.
         awake: [N] bool, the keys that take part (at least one); None for all.
+        scores: [B, N] of the same dtype, contiguous, where K q is written; or None.
 
     Returns:
         The moved query q' and the read-out r, both [B, d] with unit rows.
     """
-    attractor = readout(query, keys, beta=beta, awake=awake)
+    attractor = readout(query, keys, beta=beta, awake=awake, scores=scores)
     return normalize(torch.lerp(query, attractor, alpha), dim=-1), attractor
 
 
@@ -82,7 +89,8 @@ def retrieve(
 
     A query stops early once ‖r − q‖ < ε. Rows do not influence each other, so a batch gives what its rows give
     alone, up to rounding. Of equal keys the first is the nearest. Keys are read a block at a time, once for each step
-    and once for the search, and memory does not grow with B · N.
+    and, without a step or for many queries, once for the search. Memory does not grow with B · N beyond the products of
+    a few queries.
 
     Args:
         query: [B, d] float32 unit rows.
@@ -97,16 +105,31 @@ def retrieve(
         sketch: a small copy of the keys, read in their place by the search; the answer is the same.
         index: what proposes candidates to the search in the place of both, and may miss some; the steps read all keys.
     """
-    *_, refined = _states(query, keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake)
+    # The last step has multiplied all keys with queries that are near to where it took them.
+    scores = query.new_empty(len(query), len(keys)) if steps and alpha > 0 and len(query) <= FEW else None
+    states = [
+        query,
+        *_states(query, keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake, scores=scores),
+    ]
+    refined = states[-1]
     size = min(neighbours, len(keys))
     winner, similarity = labels.new_empty(len(query)), refined.new_empty(len(query))
     order, nearest = labels.new_empty(len(query), size), refined.new_empty(len(query), size)
-    count, pending = first_try(neighbours, sketch, index), torch.arange(len(query), device=query.device)
-    while len(pending):
+    pending = torch.arange(len(query), device=query.device)
+
+    def search(count: int, sketch: SketchedKeys | SeenKeys | None, index: IndexedKeys | None) -> Tensor:
+        """Settle what is certain and give the rest."""
         ranked = ranking(refined[pending], keys, count, awake=awake, sketch=sketch, index=index)
         winner[pending], similarity[pending] = ranked.index[:, 0], ranked.similarity[:, 0]
         nearest[pending], order[pending], certain = nearest_others(ranked, labels, labels[ranked.index[:, 0]], size)
-        pending, count = pending[~certain], next_try(count)
+        return pending[~certain]
+
+    if scores is not None:
+        seen = SeenKeys(states[-2], scores)
+        pending = search(first_try(neighbours, seen), seen, None)
+    count = first_try(neighbours, sketch, index)
+    while len(pending):
+        pending, count = search(count, sketch, index), next_try(count)
     runner = torch.where(nearest[:, 0].isneginf(), -1, order[:, 0])
     raw = (query * keys[winner]).sum(-1).clamp(max=1)
     return Retrieval(winner, similarity, raw, runner, nearest[:, 0], crowd(nearest, neighbours))
@@ -128,7 +151,7 @@ def trajectory(
         [steps + 1, B, d]: the queries as they came and after each step; one that stopped early stays where it is.
     """
     states = _states(query, keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake)
-    return torch.stack(list(states))
+    return torch.stack([query, *states])
 
 
 def crowd(nearest: Tensor, neighbours: int) -> Tensor:
@@ -137,15 +160,22 @@ def crowd(nearest: Tensor, neighbours: int) -> Tensor:
 
 
 def _states(
-    query: Tensor, keys: Tensor, *, alpha: float, beta: float, steps: int, epsilon: float, awake: Tensor | None
+    query: Tensor,
+    keys: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    steps: int,
+    epsilon: float,
+    awake: Tensor | None,
+    scores: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """The queries [B, d] as they came and after each step."""
+    """The queries [B, d] after each step; ``scores`` [B, N] takes the products that a step began with."""
     refined = query
-    yield refined
     moving = torch.ones(query.shape[0], 1, dtype=torch.bool, device=query.device)
     for _ in range(steps):
         if alpha > 0:
-            moved, attractor = hopfield_step(refined, keys, alpha=alpha, beta=beta, awake=awake)
+            moved, attractor = hopfield_step(refined, keys, alpha=alpha, beta=beta, awake=awake, scores=scores)
             moving = moving & ((attractor - refined).norm(dim=-1, keepdim=True) >= epsilon)
             refined = torch.where(moving, moved, refined)
         yield refined

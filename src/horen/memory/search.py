@@ -14,7 +14,7 @@ from torch import Tensor
 
 from horen.memory.blocks import blocks, parts
 from horen.memory.index import MOST, IndexedKeys
-from horen.memory.sketch import SketchedKeys
+from horen.memory.sketch import Rough, SeenKeys, SketchedKeys
 
 # Scores are first compared in so many rows at once: a maximum is cheaper than a selection.
 _GROUP = 8
@@ -44,7 +44,7 @@ class Ranking:
     known: Tensor
 
 
-def first_try(wanted: int, sketch: SketchedKeys | None, index: IndexedKeys | None = None) -> int:
+def first_try(wanted: int, sketch: SketchedKeys | SeenKeys | None, index: IndexedKeys | None = None) -> int:
     """How many candidates to take for so many that are wanted."""
     if index is not None:
         return max(index.index.candidates, _SPARE_OF_INDEX * (wanted + 1))
@@ -62,7 +62,7 @@ def ranking(
     count: int,
     *,
     awake: Tensor | None = None,
-    sketch: SketchedKeys | None = None,
+    sketch: SketchedKeys | SeenKeys | None = None,
     index: IndexedKeys | None = None,
 ) -> Ranking:
     """Rank the M = min(``count``, N) keys nearest to each query.
@@ -72,7 +72,7 @@ def ranking(
         keys: [N, d] float32 unit rows, N ≥ 1.
         count: how many, ≥ 1.
         awake: [N] bool, the keys that take part; None for all.
-        sketch: of the same keys, to read in their place; None reads the keys.
+        sketch: what is known of products with the same keys, to read in their place; None reads the keys.
         index: of the same keys, to propose candidates unless too many are wanted; it brings a sketch of its own.
 
     Returns:
@@ -83,14 +83,14 @@ def ranking(
         if count <= min(MOST, len(keys) - 1):
             return _proposed(queries, keys, count, awake, index)
         sketch = index.sketch()
+    # Rounding of a product in any order of summation.
+    error = queries.new_full((len(queries), 1), keys.shape[1] * torch.finfo(keys.dtype).eps)
     if sketch is None:
-        # Rounding of a product in any order of summation.
-        error = queries.new_full((len(queries), 1), keys.shape[1] * torch.finfo(keys.dtype).eps)
         rough, rows = _candidates(queries, keys, count, awake)
     else:
-        integers, scales, error = sketch.asked(queries)
-        error = error + keys.shape[1] * torch.finfo(keys.dtype).eps
-        rough, rows = _sketched_candidates(sketch, integers, scales, count, awake)
+        copied = sketch.asked(queries)
+        error += copied.error
+        rough, rows = _rough_candidates(copied, len(keys), len(queries), count, awake)
     similarity, order = _rescored(queries, keys, rough, rows)
     outside = rough.amin(-1, keepdim=True) + error
     known = (similarity > outside).sum(-1) if count < len(keys) else torch.full_like(rows[:, 0], len(keys))
@@ -127,13 +127,13 @@ def _candidates(queries: Tensor, keys: Tensor, count: int, awake: Tensor | None)
     return best
 
 
-def _sketched_candidates(
-    sketch: SketchedKeys, integers: Tensor, scales: Tensor, count: int, awake: Tensor | None
+def _rough_candidates(
+    rough: Rough, length: int, queries: int, count: int, awake: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     best: tuple[Tensor, Tensor] | None = None
     # In even multiples of the groups, so that no part has a rest but the last.
-    for part in parts(len(sketch.scales), max(_TABLE // len(integers) // _GROUP, _LEAST) * _GROUP):
-        best = _better(best, sketch.products(integers, scales, part), part, count, awake)
+    for part in parts(length, max(_TABLE // queries // _GROUP, _LEAST) * _GROUP):
+        best = _better(best, rough.products(part), part, count, awake)
     assert best is not None  # noqa: S101 - there is a key
     return best
 

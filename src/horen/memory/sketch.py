@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -51,6 +53,19 @@ class Sketch:
             return SketchedKeys(self._integers.rows[: len(keys)], self._scales.rows[: len(keys)], self._worst)
 
 
+@dataclass(frozen=True)
+class Rough:
+    """Approximate products of B queries and N keys.
+
+    Attributes:
+        products: gives [B, n] float32 for a part of the keys.
+        error: [B, 1] float32, how far they may be off.
+    """
+
+    products: Callable[[slice], Tensor]
+    error: Tensor
+
+
 class SketchedKeys:
     """What a sketch says of the first N keys.
 
@@ -63,20 +78,43 @@ class SketchedKeys:
     def __init__(self, integers: Tensor, scales: Tensor, worst: float) -> None:
         self.integers, self.scales, self.worst = integers, scales, worst
 
-    def asked(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, d] queries as integers, their scales [B, 1], and how far products may be off, [B, 1].
+    def __len__(self) -> int:
+        return len(self.scales)
+
+    def asked(self, queries: Tensor) -> Rough:
+        """Products with [B, d] queries.
 
         |k·q − k̂·q̂| ≤ ‖k − k̂‖ ‖q‖ + ‖k̂‖ ‖q − q̂‖ by Cauchy and Schwarz, for every key.
         """
         integers, scales, _ = to_integers(queries)
-        lost = (queries - integers * scales[:, None]).norm(dim=-1, keepdim=True)
-        error = self.worst * queries.norm(dim=-1, keepdim=True) + (1 + self.worst) * lost
-        return integers, scales[:, None], error
+        scales = scales[:, None]
+        lost = (queries - integers * scales).norm(dim=-1, keepdim=True)
 
-    def products(self, integers: Tensor, scales: Tensor, part: slice) -> Tensor:
-        """[B, n] float32 approximate products of :meth:`asked` queries and the keys of a part."""
-        keys = self.integers[part].T
-        return (_sums(integers, keys) * self.scales[part]).mul_(scales)
+        def products(part: slice) -> Tensor:
+            return (_sums(integers, self.integers[part].T) * self.scales[part]).mul_(scales)
+
+        return Rough(products, self.worst * queries.norm(dim=-1, keepdim=True) + (1 + self.worst) * lost)
+
+
+class SeenKeys:
+    """What true products of other queries with N keys say of queries near to them.
+
+    Args:
+        queries: [B, d] unit rows.
+        scores: [B, N], their products with the keys.
+    """
+
+    def __init__(self, queries: Tensor, scores: Tensor) -> None:
+        self._queries, self._scores = queries, scores
+
+    def __len__(self) -> int:
+        return self._scores.shape[1]
+
+    def asked(self, queries: Tensor) -> Rough:
+        """Products with the [B, d] queries that those of before have become: |k·q' − c k·q| ≤ ‖q' − c q‖, c = q·q'."""
+        shares = (self._queries * queries).sum(-1, keepdim=True)
+        error = (queries - shares * self._queries).norm(dim=-1, keepdim=True)
+        return Rough(lambda part: self._scores[:, part] * shares, error)
 
 
 def _sums(rows: Tensor, columns: Tensor) -> Tensor:

@@ -59,8 +59,11 @@ def test_it_gives_what_whole_tables_give(
         for mask in (None, awake):
             # An exponent is off by β times a rounding.
             close = CLOSE | {"atol": max(1e-6, beta * 2.0**-22)}
-            found = cpu_kernel.readout(queries, keys, beta=beta, awake=mask)
+            scores = torch.empty(rows, count)
+            found = cpu_kernel.readout(queries, keys, beta=beta, awake=mask, scores=scores)
             torch.testing.assert_close(found, whole(queries, keys, beta, mask), **close)
+            torch.testing.assert_close(scores, queries @ keys.T, **CLOSE)
+            assert torch.equal(found, cpu_kernel.readout(queries, keys, beta=beta, awake=mask))
 
 
 def test_rows_do_not_influence_each_other():

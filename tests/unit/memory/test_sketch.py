@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import unit
 
 from horen.memory import Codebook, Gate, codebook, sketch
-from horen.memory.sketch import Sketch, supported
+from horen.memory.sketch import SeenKeys, Sketch, supported
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor does not multiply bytes fast")
 
@@ -16,10 +16,20 @@ pytestmark = pytest.mark.skipif(not supported(), reason="this processor does not
 def test_products_err_by_no_more_than_they_say(seed: int, queries: int, keys: int, dimension: int):
     query, stored = unit(queries, seed, dimension), unit(keys, seed + 1, dimension)
     taken = Sketch(dimension).take(stored)
-    integers, scales, error = taken.asked(query)
-    rough = taken.products(integers, scales, slice(0, keys)).double()
-    assert ((rough - query.double() @ stored.double().T).abs() <= error + 1e-6).all()
-    assert error.amax() < 0.05
+    asked = taken.asked(query)
+    rough = asked.products(slice(0, keys)).double()
+    assert ((rough - query.double() @ stored.double().T).abs() <= asked.error + 1e-6).all()
+    assert asked.error.amax() < 0.05
+
+
+@given(st.integers(0, 1000), st.floats(0, 1), st.sampled_from([2, 5, 64]))
+def test_what_was_seen_errs_by_no_more_than_it_says(seed: int, share: float, dimension: int):
+    before, stored = unit(6, seed, dimension), unit(40, seed + 1, dimension)
+    after = torch.nn.functional.normalize(torch.lerp(before, stored[:6], share), dim=-1)
+    asked = SeenKeys(before, before @ stored.T).asked(after)
+    found = asked.products(slice(3, 40))
+    assert ((found - after @ stored[3:].T).abs() <= asked.error + 1e-6).all()
+    assert share > 0 or asked.error.amax() < 1e-3
 
 
 def test_it_takes_in_what_is_new_alone(monkeypatch: pytest.MonkeyPatch):
