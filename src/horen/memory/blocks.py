@@ -24,7 +24,7 @@ _TABLE = 1 << 22
 # exp(−2 · 32) is far from underflow.
 _KNOWN_PEAK = 32.0
 # With more queries at once products of matrices are as fast as the kernel for processors.
-FEW = 8
+FEW = 16
 # With fewer bytes of keys there is nothing to gain by it, and no need to compile it.
 _COMPILED_BYTES = 8 << 20
 _KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)

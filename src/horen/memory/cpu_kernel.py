@@ -7,6 +7,7 @@ the core's own cache.
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from typing import Any
@@ -19,6 +20,9 @@ from torch.nn.functional import normalize
 
 # Keys of a block, which should stay in a core's own cache.
 _BLOCK = 64
+# What a thread takes at a time.
+_CHUNK_BYTES = 4 << 20
+_MOST_CHUNKS = 64
 
 
 def readout(
@@ -36,26 +40,29 @@ def readout(
     Returns:
         [B, d] float32 unit rows.
     """
-    workers = max(1, min(torch.get_num_threads(), len(keys) // _BLOCK))
-    cuts = [len(keys) * worker // workers for worker in range(workers + 1)]
-    mixed = np.zeros((workers, *queries.shape))
-    peaks = np.full((workers, len(queries)), -np.inf, dtype=np.float32)
+    chunks = min(_MOST_CHUNKS, max(1, keys.nbytes // _CHUNK_BYTES))
+    cuts = [len(keys) * chunk // chunks for chunk in range(chunks + 1)]
+    mixed = np.zeros((chunks, *queries.shape))
+    peaks = np.full((chunks, len(queries)), -np.inf, dtype=np.float32)
     mask = np.ones(0, dtype=np.bool_) if awake is None else awake.numpy()
     table = np.empty((len(queries), 0), dtype=np.float32) if scores is None else scores.numpy()
     given = queries.detach().contiguous().numpy(), keys.detach().contiguous().numpy(), mask, np.float32(beta), table
+    # A core may be busy with something else, such as waiting for torch: whoever is ready takes the next chunk.
+    ready = itertools.count()
 
-    def share(worker: int) -> None:
-        _add_up(*given, cuts[worker], cuts[worker + 1], mixed[worker], peaks[worker])
+    def work() -> None:
+        while (chunk := next(ready)) < chunks:
+            _add_up(*given, cuts[chunk], cuts[chunk + 1], mixed[chunk], peaks[chunk])
 
     # Started anew for every call: a thread takes microseconds, and a pool would not outlive a fork.
-    others = [threading.Thread(target=share, args=(worker,)) for worker in range(1, workers)]
+    others = [threading.Thread(target=work) for _ in range(min(torch.get_num_threads(), chunks) - 1)]
     for thread in others:
         thread.start()
-    share(0)
+    work()
     for thread in others:
         thread.join()
-    weights = np.exp(peaks - peaks.max(0))
-    total = torch.from_numpy(np.einsum("wb,wbd->bd", weights, mixed))
+    # Chunk by chunk in their order, so that the same bits come out whoever did what.
+    total = torch.from_numpy(np.einsum("cb,cbd->bd", np.exp(peaks - peaks.max(0)), mixed))
     return normalize(total, dim=-1).to(queries.dtype)
 
 

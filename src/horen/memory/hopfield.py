@@ -17,6 +17,9 @@ from horen.memory.index import IndexedKeys
 from horen.memory.search import first_try, nearest_others, next_try, ranking
 from horen.memory.sketch import SeenKeys, SketchedKeys
 
+# With more candidates a search of its own reads fewer bytes than they have.
+_MOST_SEEN = 1 << 11
+
 
 @dataclass(frozen=True)
 class Retrieval:
@@ -126,7 +129,9 @@ def retrieve(
 
     if scores is not None:
         seen = SeenKeys(states[-2], scores)
-        pending = search(first_try(neighbours, seen), seen, None)
+        count = first_try(neighbours, seen)
+        while len(pending) and count <= _MOST_SEEN:
+            pending, count = search(count, seen.of(pending), None), next_try(count)
     count = first_try(neighbours, sketch, index)
     while len(pending):
         pending, count = search(count, sketch, index), next_try(count)

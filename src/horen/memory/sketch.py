@@ -110,6 +110,10 @@ class SeenKeys:
     def __len__(self) -> int:
         return self._scores.shape[1]
 
+    def of(self, rows: Tensor) -> SeenKeys:
+        """What is known of some of the queries, [b] int64."""
+        return self if len(rows) == len(self._queries) else SeenKeys(self._queries[rows], self._scores[rows])
+
     def asked(self, queries: Tensor) -> Rough:
         """Products with the [B, d] queries that those of before have become: |k·q' − c k·q| ≤ ‖q' − c q‖, c = q·q'."""
         shares = (self._queries * queries).sum(-1, keepdim=True)

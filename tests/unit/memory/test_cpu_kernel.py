@@ -56,6 +56,7 @@ def test_it_gives_what_whole_tables_give(
     awake[seed % count] = True
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: threads)
+        patch.setattr(cpu_kernel, "_CHUNK_BYTES", 16 * size)
         for mask in (None, awake):
             # An exponent is off by β times a rounding.
             close = CLOSE | {"atol": max(1e-6, beta * 2.0**-22)}
@@ -64,6 +65,15 @@ def test_it_gives_what_whole_tables_give(
             torch.testing.assert_close(found, whole(queries, keys, beta, mask), **close)
             torch.testing.assert_close(scores, queries @ keys.T, **CLOSE)
             assert torch.equal(found, cpu_kernel.readout(queries, keys, beta=beta, awake=mask))
+
+
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch):
+    keys, queries, found = unit(5000, 1, 48), unit(3, 2, 48), []
+    monkeypatch.setattr(cpu_kernel, "_CHUNK_BYTES", 1 << 14)
+    for threads in (1, 2, 3, 8):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(cpu_kernel.readout(queries, keys, beta=20.0))
+    assert all(torch.equal(one, found[0]) for one in found)
 
 
 def test_rows_do_not_influence_each_other():
@@ -82,10 +92,10 @@ def test_few_queries_of_many_keys_take_it(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(cpu_kernel, "readout", counting)
     monkeypatch.setattr(blocks, "_COMPILED_BYTES", 100 * 24 * 4)
-    for rows, count in ((1, 100), (1, 99), (8, 100), (9, 100)):
+    for rows, count in ((1, 100), (1, 99), (16, 100), (17, 100)):
         blocks.readout(unit(rows, 1, 24), unit(count, 2, 24), beta=20.0)
     blocks.readout(unit(1, 1, 24).double(), unit(200, 2, 24).double(), beta=20.0)
-    assert [pair for pair in asked if pair[1] < 200] == [(1, 100), (8, 100)]
+    assert [pair for pair in asked if pair[1] < 200] == [(1, 100), (16, 100)]
 
 
 @pytest.mark.parametrize("wrong", [lambda queries, *_, **__: -queries, lambda *_, **__: 1 / 0])

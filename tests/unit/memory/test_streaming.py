@@ -125,6 +125,29 @@ def test_of_equal_keys_the_first_wins(rows: int, sketched: bool):
     assert (one.index.tolist(), one.runner_up.tolist()) == ([50], [-1])
 
 
+@pytest.mark.parametrize("crowded", [300, 3000])
+def test_queries_in_a_crowd_are_looked_at_again_without_those_that_are_settled(crowded: int):
+    alone, centre = unit(2, 1, DIMENSION)
+    draw = torch.Generator().manual_seed(2)
+    cluster = unit(crowded, 3, DIMENSION).mul(0.3).add(centre)
+    keys = torch.nn.functional.normalize(torch.cat([alone[None], cluster]), dim=-1)
+    far = unit(100, 4, DIMENSION)
+    keys = torch.cat([keys, far[(far @ keys[:1].T)[:, 0] < 0.3]])
+    spread = 0.4 * torch.randn(2, DIMENSION, generator=draw)
+    query = torch.nn.functional.normalize(
+        torch.stack([centre, alone, centre])
+        + torch.cat([spread, spread[:1]]).mul(torch.tensor([[1.0], [0.0], [-1.0]])),
+        dim=-1,
+    )
+    options = {"alpha": 0.3, "beta": 20.0, "steps": 1, "epsilon": 0.0, "neighbours": 4}
+    names = torch.arange(len(keys))
+    expected, scores = retrieve_whole(query, keys, names, **options)
+    found = retrieve(query, keys, names, **options)
+    # Of thousands of keys rounding adds up.
+    assert_same(found, expected, scores, widened=40.0)
+    assert int(found.index[1]) == 0
+
+
 @pytest.mark.parametrize("sketched", BYTES)
 def test_memory_does_not_grow_with_the_table_of_scores(sketched: bool):
     keys, query = unit(20_000, 1, DIMENSION), unit(64, 2, DIMENSION)
