@@ -27,6 +27,7 @@ MANY = [Edit(EDITED, "Rome", (REPHRASED,)), *(Edit("very " * n + "blue", "Oslo")
 def proposed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let codes begin with few keys; how many candidates were asked for."""
     monkeypatch.setattr(codebook, "INDEX_FROM", 24)
+    monkeypatch.setattr(codebook, "FROM", 24)
     monkeypatch.setattr(index, "BESIDE", 3)
     monkeypatch.setattr(doctor, "_SAMPLE", 20)
     asked: list[int] = []
