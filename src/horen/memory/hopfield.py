@@ -106,8 +106,8 @@ def retrieve(
         neighbours: size k ≥ 1 of the crowd.
         awake: [N] bool, the keys that take part (at least one); None for all.
         sketch: a small copy of the keys, read in their place by the search; the answer is the same.
-        index: what proposes candidates to the search in the place of both, and may miss some; the steps read all keys, and
-            for a few queries the search needs no more.
+        index: what proposes candidates to the search in the place of both, and may miss some; the steps read all keys,
+            and for a few queries the search needs no more.
     """
     # The last step has multiplied all keys with queries that are near to where it took them.
     scores = query.new_empty(len(query), len(keys)) if steps and alpha > 0 and len(query) <= FEW else None
