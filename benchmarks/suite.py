@@ -52,6 +52,8 @@ STREAMS = {
 METHODS: dict[str, dict[str, Any]] = {
     "none": {"method": "none"},
     "horen-default": {"method": "horen"},
+    # Values trained on the prompt alone, as published; found as the default finds them.
+    "horen-prompt": {"method": "horen", "settings": {"contexts": "prompt"}},
     "horen-paper": {"method": "horen", "preset": "paper"},
     "cosine": {"method": "cosine"},
     "grace": {"method": "grace"},

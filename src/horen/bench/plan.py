@@ -46,6 +46,7 @@ class Plan:
         text: file of held-aside text for retention, or None.
         dtype: of the weights.
         device: where the model runs.
+        intermediate: whether scores are taken on the way as well, not after the last edit alone.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class Plan:
     text: str | None = None
     dtype: str = "auto"
     device: str | None = None
+    intermediate: bool = True
 
     def __post_init__(self) -> None:
         low = {"edits": 1, "skip": 0, "batch": 1, "sample": 0, "seeds": 1, "budget": 0}
@@ -74,7 +76,8 @@ class Plan:
     @property
     def checkpoints(self) -> tuple[int, ...]:
         """Numbers of edits after which everything is asked: 1, 10, 100, … and the end of the stream."""
-        return (*(count for count in CHECKPOINTS if count < self.edits), self.edits)
+        before = (count for count in CHECKPOINTS if count < self.edits)
+        return (*before, self.edits) if self.intermediate else (self.edits,)
 
     def answer_budget(self, *, unstructured: bool) -> int:
         """Most new tokens of an answer to an edit's prompt or a rephrase of it."""

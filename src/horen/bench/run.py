@@ -231,7 +231,8 @@ def _claim(plan: Plan, out: Path, facts: dict[str, Any], *, resume: bool) -> Non
             raise StoreError(f"{out} holds a run already: continue it with --resume, or choose a new folder.")
         before = json.loads(place.read_text(encoding="utf-8"))
         wanted = json.loads(json.dumps(plan.to_dict()))
-        changed = [name for name, value in wanted.items() if before["plan"].get(name) != value]
+        known = asdict(Plan("", "", "")) | before["plan"]  # an older run lacks what came later
+        changed = [name for name, value in wanted.items() if known[name] != value]
         if before.get("values_of", {}).get("code") != facts.get("values_of", {}).get("code"):
             changed.append("where values come from")
         if changed or before["dataset"]["sha256"] != facts["dataset"]["sha256"]:

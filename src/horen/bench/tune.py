@@ -134,7 +134,7 @@ def tune(
     done: list[Trial] = []
     folders = [out / f"trial-{number:03}" for number in range(len(drawn))]
     for number, (settings, folder) in enumerate(zip(drawn, folders, strict=True)):
-        one = dataclasses.replace(plan, settings=plan.settings | settings)
+        one = dataclasses.replace(plan, settings=plan.settings | settings, intermediate=False)
         base = next((other for other in folders[:number] if (other / BASE).exists()), None)
         failed = _run(one, folder, base, _numbered(progress, number + 1, len(drawn)))
         done.append(Trial(settings, {}, failed=failed) if failed else _scored(one, folder, settings))

@@ -2,11 +2,13 @@
 
 The logits of one token are as many as the vocabulary, and the usual loss writes them, their softmax and its gradient to
 memory in float32. As each token's log-probability depends on its own hidden state alone, its gradient with respect to
-that state can be made at once, a few tokens at a time, while their logits are still in the processor's cache.
+that state can be made at once, a part of the vocabulary at a time, while its logits are still in the processor's cache.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -15,8 +17,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 # Logits made at once: as many as stay in a processor's cache, or as fill an accelerator.
-_LOGITS = {"cpu": 2**23}
+_LOGITS = {"cpu": 2**21}
 _LOGITS_ELSEWHERE = 2**26
+_LEAST_WORDS = 256
 
 
 @dataclass(frozen=True)
@@ -67,37 +70,57 @@ class Head:
 
 
 class _TargetLogProbabilities(torch.autograd.Function):
+    """One pass over the vocabulary, a part at a time.
+
+    The softmax's sum, and the gradient's over the same words, are put right whenever larger logits turn up (online
+    softmax, Milakov and Gimelshein 2018).
+    """
+
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
-        result = torch.empty(len(hidden), device=hidden.device)
-        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        together = max(_LOGITS.get(hidden.device.type, _LOGITS_ELSEWHERE) // len(weight), 1)
-        # One room for the logits of all parts: fresh memory of this size costs as much as what is computed in it.
-        room = torch.empty(min(together, len(hidden)), len(weight), dtype=weight.dtype, device=hidden.device)
-        exact = torch.empty_like(room, dtype=torch.float32) if weight.dtype != torch.float32 else room
         with torch.autocast(hidden.device.type, enabled=False):
-            for start in range(0, len(hidden), together):
-                part = slice(start, start + together)
-                given = hidden[part].to(weight.dtype)
-                products = torch.mm(given, weight.T, out=room[: len(given)])
-                if bias is not None:
-                    products += bias
-                logits = exact[: len(given)].copy_(products) if exact is not room else products
-                at = labels[part, None]
-                wanted = logits.gather(1, at)
-                top = logits.amax(-1, keepdim=True)
-                odds = logits.sub_(top).exp_()
-                total = odds.sum(-1, keepdim=True)
-                result[part] = (wanted - top - total.log())[:, 0]
-                if gradient is not None:
-                    # ∂ log p(t) / ∂ logits = onehot(t) − p
-                    odds.scatter_add_(1, at, -total)
-                    gradient[part] = (products.copy_(odds) @ weight).float() / -total
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
+            given = hidden.to(weight.dtype)
+            top = torch.full((len(hidden), 1), -torch.inf, device=hidden.device)
+            total, wanted = torch.zeros_like(top), torch.zeros_like(top)
+            pull = torch.zeros_like(hidden, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+            for first, products, logits in _logits(given, weight, bias):
+                width = logits.shape[1]
+                at = labels[:, None] - first
+                here = (at >= 0) & (at < width)
+                wanted += logits.gather(1, at.clamp(0, width - 1)).masked_fill_(~here, 0)
+                higher = torch.maximum(top, logits.amax(-1, keepdim=True))
+                odds = logits.sub_(higher).exp_()
+                shrunk = (top - higher).exp_()
+                total.mul_(shrunk).add_(odds.sum(-1, keepdim=True))
+                if pull is not None:
+                    pull.mul_(shrunk).add_(products.copy_(odds) @ weight[first : first + width])
+                top = higher
+            result = (wanted - top - total.log())[:, 0]
+            if pull is not None:
+                # ∂ log p(t) / ∂ logits = onehot(t) − p
+                ctx.save_for_backward((weight[labels].float() - pull / total).to(hidden.dtype))
         return result
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return (gradient * slopes[0][:, None]).to(gradient.dtype), None, None, None
+
+
+def _logits(given: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Part by part: the number of its first word, its logits [M, w] in the weight's dtype, and the same in float32.
+
+    All parts are laid into the same memory, because fresh memory of this size costs as much as what is computed in it.
+    """
+    count, words = len(given), len(weight)
+    together = max(_LOGITS.get(given.device.type, _LOGITS_ELSEWHERE) // max(count, 1), _LEAST_WORDS)
+    width = math.ceil(words / math.ceil(words / together))
+    room = torch.empty(count * width, dtype=weight.dtype, device=given.device)
+    exact = torch.empty_like(room, dtype=torch.float32)
+    for first in range(0, words, width):
+        part = weight[first : first + width]
+        size = count * len(part)
+        products = torch.mm(given, part.T, out=room[:size].view(count, len(part)))
+        if bias is not None:
+            products += bias[first : first + width]
+        yield first, products, exact[:size].view(count, len(part)).copy_(products)

@@ -7,10 +7,10 @@ nothing real can see the padding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,11 +20,13 @@ from horen.errors import ModelError
 from horen.model.devices import device_of
 
 States = tuple[Tensor, Tensor]
+_Item = TypeVar("_Item")
 
 # What a call of the model costs beyond its tokens, in tokens: a group that saves no more is not worth one.
 _CALL = 32
 _LEAST_KEPT = 16
-_ROWS_TOGETHER = 64
+# Read at once, padding included: enough that a pass over the weights is small beside it, little enough to keep.
+_TOKENS_TOGETHER = 2**13
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Prefixes:
 
 def _begun(run: _Run, fresh: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], dict[int, States]]:
     found = {}
-    for together in _split(sorted(fresh, key=len)):
+    for together in _split(sorted(fresh, key=len), len):
         beginnings = run.forward(together, None)
         for number, stem in enumerate(together):
             found[stem] = {
@@ -131,7 +133,7 @@ class _Run:
             for i in ends:
                 self._lay(i, past, stem.length, 0)
         longer = sorted((i for i in stem.rows if len(self._rows[i]) > stem.length), key=lambda i: len(self._rows[i]))
-        for together in _split(longer):
+        for together in _split(longer, lambda i: len(self._rows[i])):
             states = self.forward([self._rows[i][stem.length :] for i in together], past)
             for number, i in enumerate(together):
                 self._lay(i, states, len(self._rows[i]), number)
@@ -177,9 +179,15 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _split(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _ROWS_TOGETHER):
-        yield items[start : start + _ROWS_TOGETHER]
+def _split(items: Sequence[_Item], length: Callable[[_Item], int]) -> Iterator[Sequence[_Item]]:
+    """Items in order of their length, as many together as may be read at once."""
+    first = 0
+    for last, item in enumerate(items):
+        if last > first and (last + 1 - first) * length(item) > _TOKENS_TOGETHER:
+            yield items[first:last]
+            first = last
+    if items:
+        yield items[first:]
 
 
 def _states(layer: Any) -> States:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from horen.config import TrainingSettings
 from horen.model.adapter import delta
@@ -102,6 +104,7 @@ class Tail:
         self._layers = list(layout.layers)
         self._site = site
         self._rough = False
+        self._cast: dict[str, Tensor] = {}
         self._configs = configurations(model)
         with torch.no_grad():
             self._known = self._prepare(samples, prefixes)
@@ -137,6 +140,7 @@ class Tail:
             prefix={number: (k.bfloat16(), v.bfloat16()) for number, (k, v) in self._known.prefix.items()},
         )
         other = self._variant(known, rough=True)
+        other._cast = bfloat16_matrices(self._model, self._layers[self._site.layer :])
         other._head = self._head and self._head.to(torch.bfloat16)
         return other
 
@@ -249,13 +253,14 @@ class Tail:
             cache = DynamicCache()
             for number, (keys, values) in known.prefix.items():
                 cache.update(keys, values, number)
-        return model(
-            input_ids=known.ids,
-            attention_mask=known.mask,
-            position_ids=known.positions,
-            past_key_values=cache,
-            use_cache=bool(known.prefix),
-        )
+        given = {
+            "input_ids": known.ids,
+            "attention_mask": known.mask,
+            "position_ids": known.positions,
+            "past_key_values": cache,
+            "use_cache": bool(known.prefix),
+        }
+        return functional_call(model, self._cast, kwargs=given, tie_weights=False) if self._cast else model(**given)
 
     def _replay(self, stack: ExitStack, known: _Known, values: Tensor) -> None:
         if self._rough:
@@ -332,6 +337,19 @@ def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
     return tuple(_copied(item) for item in value) if isinstance(value, tuple) else value
+
+
+def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """What linear maps in some parts of a model multiply with, by its name in ``model``; not those that are trained.
+
+    Autocasting would make them anew at each step, because it remembers only weights that take a gradient.
+    """
+    linear = {module for part in parts for module in part.modules() if type(module) in (nn.Linear, Conv1D)}
+    return {
+        f"{name}.weight": module.weight.bfloat16()
+        for name, module in model.named_modules()
+        if module in linear and not module.weight.is_meta and not module.weight.requires_grad
+    }
 
 
 def trains_roughly(model: PreTrainedModel, settings: TrainingSettings) -> bool:

@@ -14,7 +14,7 @@ from horen.baselines import finetuning
 from horen.baselines.finetuning import target_losses
 from horen.baselines.ft import FT, FTConfig
 from horen.baselines.samples import plain_samples
-from horen.model.tail import Sample
+from horen.model.tail import Sample, bfloat16_is_fast
 from support.editors import EDITED, REPHRASED, checksums, ids_of, logits
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
@@ -67,7 +67,7 @@ def test_without_a_norm_weights_are_free():
 
 def test_the_first_step_goes_by_the_learning_rate_against_the_gradient():
     """Adam's first step is the learning rate in each coordinate, against the gradient's sign."""
-    method = opened(learning_rate=1e-3, norm=0.0, max_steps=1)
+    method = opened(learning_rate=1e-3, norm=0.0, max_steps=1, precision="model")
     weight = method.model.get_parameter(NAMES["llama"]).detach().clone().requires_grad_()
     samples = plain_samples(method.contexts, EDITS, end=True)
     target_losses(method.model, samples, {NAMES["llama"]: weight}).mean().backward()
@@ -100,11 +100,27 @@ def test_the_loss_is_that_of_the_target_tokens(family: str):
 
 
 def test_how_many_are_computed_at_once_decides_nothing():
-    one, other = opened(learning_rate=1e-3), opened(learning_rate=1e-3, batch_tokens=1)
+    same = {"learning_rate": 1e-3, "precision": "model"}
+    one, other = opened(**same), opened(**same, batch_tokens=1)
     for method in (one, other):
         method.edit(EDITS)
     weights = [method.model.get_parameter(NAMES["llama"]) for method in (one, other)]
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(not bfloat16_is_fast(tiny_model()), reason="this processor is not faster at bfloat16")
+@each_family
+def test_losses_in_bfloat16_lead_nearly_the_same_way(family: str):
+    changes = {}
+    for precision in ("auto", "model"):
+        method = opened(family, learning_rate=1e-3, norm=0.0, precision=precision)
+        before = checksums(method.model)
+        method.edit(EDITS)
+        (change,) = moved(method, before).values()
+        assert change.dtype == torch.float32
+        changes[precision] = change.flatten()
+    assert not torch.equal(changes["auto"], changes["model"])
+    assert float(torch.cosine_similarity(changes["auto"], changes["model"], dim=0)) > 0.95
 
 
 def test_training_stops_early(monkeypatch: pytest.MonkeyPatch):

@@ -25,6 +25,7 @@ RECORDS = st.lists(st.integers(0, 6), min_size=1, max_size=30).map(
 )
 def test_checkpoints_are_powers_of_ten_and_the_end(edits: int, expected: tuple[int, ...]):
     assert Plan("jsonl", "file", "none", edits=edits).checkpoints == expected
+    assert Plan("jsonl", "file", "none", edits=edits, intermediate=False).checkpoints == expected[-1:]
 
 
 @pytest.mark.parametrize("wrong", [{"edits": 0}, {"batch": 0}, {"seeds": 0}, {"sample": -1}, {"budget": -1}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,16 @@ def test_a_finished_run_is_resumed_at_no_cost(done: Path, plan: Plan, monkeypatc
     monkeypatch.setattr(CodebookMethod, "edit", lambda *_: pytest.fail("edited again"))
     run(plan, done, resume=True)
     assert said(done, 4) == before
+
+
+def test_a_run_of_an_earlier_release_is_gone_on_with(plan: Plan, done: Path, tmp_path: Path):
+    folder = tmp_path / "old"
+    shutil.copytree(done, folder)
+    document = json.loads((folder / "manifest.json").read_text())
+    del document["plan"]["intermediate"]
+    (folder / "manifest.json").write_text(json.dumps(document))
+    run(plan, folder, resume=True)
+    assert said(folder, 4) == said(done, 4)
 
 
 def test_several_seeds(plan: Plan, tmp_path: Path):

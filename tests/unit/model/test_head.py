@@ -28,7 +28,8 @@ def some(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("rows", [1, 3, 7, 0])
 @pytest.mark.parametrize("bias", [False, True])
 def test_values_and_gradients_are_those_of_the_logits(bias: bool, rows: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.model.head._LOGITS", {"cpu": 3 * VOCABULARY})
+    monkeypatch.setattr("horen.model.head._LOGITS", {"cpu": 12})
+    monkeypatch.setattr("horen.model.head._LEAST_WORDS", 2)
     linear, head = head_of(bias=bias)
     hidden, labels = some(rows)
     weights = torch.arange(1.0, rows + 1)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
-from horen.model.prefix import Prefixes, Stem, stems
+from horen.model.prefix import Prefixes, Stem, _split, stems
 from support.tiny_models import FAMILIES, MIXTURES, tiny_model
 
 SHARED = tuple(range(10, 50))
@@ -48,10 +50,20 @@ def test_every_row_with_tokens_is_in_one_group_and_begins_as_the_group_does(rows
         assert stem.length == 0 or stem.length * (len(stem.rows) - 1) > 32
 
 
-@pytest.mark.parametrize("together", [1, 32])
+@given(st.lists(st.integers(1, 90), max_size=20).map(sorted), st.integers(1, 200))
+def test_as_many_rows_are_read_together_as_there_is_room_for(lengths: list[int], room: int):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("horen.model.prefix._TOKENS_TOGETHER", room)
+        found = [list(part) for part in _split(lengths, int)]
+    assert [length for part in found for length in part] == lengths
+    assert all(len(part) * part[-1] <= room or len(part) == 1 for part in found)
+    assert all((len(part) + 1) * after[0] > room for part, after in pairwise(found))
+
+
+@pytest.mark.parametrize("together", [1, 100])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_are_those_of_each_row_alone(family: str, together: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.model.prefix._ROWS_TOGETHER", together)
+    monkeypatch.setattr("horen.model.prefix._TOKENS_TOGETHER", together)
     model = tiny_model(family)
     rows = [(*SHARED, 1), (*SHARED, 2, 3, 4), SHARED, (5,), (), (*OTHER, 6), (*OTHER, 7, 8)]
     with torch.no_grad():

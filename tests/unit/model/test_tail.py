@@ -97,10 +97,10 @@ def test_values_may_be_written_at_every_position(family: str):
             torch.testing.assert_close(found[number][real[number]], wanted, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("together", [1, 12, 30])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_however_many_prompts_are_run_together(family: str, together: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.model.prefix._ROWS_TOGETHER", together)
+    monkeypatch.setattr("horen.model.prefix._TOKENS_TOGETHER", together)
     model = tiny_model(family)
     with torch.no_grad():
         for samples in BATCHES.values():
@@ -299,6 +299,20 @@ def test_in_bfloat16():
         found, real = tail_of(model, MIXED).log_probabilities(values)
         for row, sample in enumerate(MIXED):
             torch.testing.assert_close(found[row][real[row]], full(model, sample, values[row]), atol=0.3, rtol=0.1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_matrices_cast_once_are_those_that_autocasting_makes_at_every_step(family: str):
+    model = tiny_model(family)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    rough = tail_of(model, MIXED).rough()
+    assert rough._cast
+    with torch.no_grad():
+        found, _ = rough.log_probabilities(values_for(MIXED))
+        rough._cast = {}
+        expected, _ = rough.log_probabilities(values_for(MIXED))
+    assert torch.equal(found, expected)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_the_rough_variant_is_near_and_does_not_stick():

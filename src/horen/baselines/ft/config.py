@@ -50,6 +50,7 @@ class FTConfig(FineTuningSettings):
                 "unit": "absolute",
                 "max_steps": 25,
                 "train_end": False,
+                "precision": "model",
             },
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -59,17 +59,16 @@ class FT(WeightMethod):
         unit = float(original.square().mean().sqrt()) if self.config.unit == "weight" else 1.0
         weight = start.clone().requires_grad_()
 
-        def losses(some: Sequence[Sample]) -> Tensor:
-            return target_losses(self.model, some, {name: weight.to(parameter.dtype)})
+        def losses(some: Sequence[Sample], others: Mapping[str, Tensor]) -> Tensor:
+            return target_losses(self.model, some, {**others, name: weight.to(parameter.dtype)})
 
         @torch.no_grad()
         def constrain() -> None:
             if self.config.norm:
                 weight.clamp_(middle - self.config.norm * unit, middle + self.config.norm * unit)
 
-        vocabulary = int(self.model.config.get_text_config(decoder=True).vocab_size)
         rate = self.config.learning_rate * unit
-        descend(losses, samples, [weight], rate, self.config, vocabulary=vocabulary, constrain=constrain)
+        descend(losses, samples, [weight], rate, self.config, model=self.model, constrain=constrain)
         self._point({name: weight.detach().to(parameter.dtype)})
 
 

@@ -41,6 +41,7 @@ class LoRAConfig(FineTuningSettings):
                 "alpha": 32.0,
                 "learning_rate": 2e-4,
                 "train_end": False,
+                "precision": "model",
             },
         }
     )

@@ -100,15 +100,14 @@ class LoRA(WeightMethod):
 
     def _write(self, edits: Sequence[Edit]) -> None:
         samples = plain_samples(self.contexts, edits, end=self.config.train_end)
-        vocabulary = int(self.model.config.get_text_config(decoder=True).vocab_size)
         weights = list(self._adapter.values())
         try:
             for weight in weights:
                 weight.requires_grad_()
             descend(
-                lambda some: target_losses(self.model, some),
+                lambda some, others: target_losses(self.model, some, others),
                 *(samples, weights, self.config.learning_rate, self.config),
-                vocabulary=vocabulary,
+                model=self.model,
             )
         finally:
             self._freeze()
