@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 # Logits made at once: as many as stay in a processor's cache, or as fill an accelerator.
@@ -67,6 +68,10 @@ class Head:
         device = self.weight.device
         found: Tensor = function.apply(hidden.to(device), self.weight, self.bias, labels.to(device))
         return found
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[M, V] in the dtype of the products, from [M, d]; differentiable."""
+        return linear(hidden.to(self.weight), self.weight, self.bias)
 
 
 class _TargetLogProbabilities(torch.autograd.Function):

@@ -159,6 +159,20 @@ class Tail:
         Returns:
             [B, T] float32 log-probabilities, 0 where a row has no token, and the [B, T] bool mask of tokens.
         """
+        found, real, _ = self.scored(values, torch.zeros(len(self), dtype=torch.bool))
+        return found, real
+
+    def scored(self, values: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, and for some rows what every token of the vocabulary would have had.
+
+        Args:
+            values: as for :meth:`log_probabilities`.
+            whole: [B] bool, rows of which the distributions are asked for.
+
+        Returns:
+            [B, T] float32 log-probabilities, the [B, T] bool mask of tokens, and [M, V] float32 log-probabilities for
+            the M target tokens of the ``whole`` rows, row by row and in order.
+        """
         known = self._known
         real = known.labels >= 0
         with ExitStack() as stack:
@@ -169,30 +183,17 @@ class Tail:
             logits = self._ask(stack, self._model, known).logits
         if self._head is not None and not (handed and logits is handed[-1]):
             self._head = None  # this model scales or caps what its head gives
-            return self.log_probabilities(values)
+            return self.scored(values, whole)
         # The layers of one model may lie on several devices; what is returned lies with the values.
         asked, labels = logits[real.to(logits.device)], known.labels[real]
+        some = asked[whole.to(real.device)[real.nonzero()[:, 0]].to(asked.device)]
         if self._head is None:
             logs = -cross_entropy(asked.float(), labels.to(asked.device), reduction="none")
         else:
-            logs = self._head.log_probabilities(asked, labels)
+            logs, some = self._head.log_probabilities(asked, labels), self._head.logits(some)
         real = real.to(values.device)
-        return torch.zeros(real.shape, device=real.device).masked_scatter(real, logs.to(real.device)), real
-
-    def distributions(self, values: Tensor) -> Tensor:
-        """Log-probabilities of the whole vocabulary where target tokens are asked for, when values are written.
-
-        Args:
-            values: as for :meth:`log_probabilities`.
-
-        Returns:
-            [M, V] float32 for the M target tokens that are asked for, row by row and in order.
-        """
-        known = self._known
-        with ExitStack() as stack:
-            self._replay(stack, known, values)
-            logits = self._ask(stack, self._model, known).logits
-        return torch.log_softmax(logits[(known.labels >= 0).to(logits.device)].float(), dim=-1)
+        found = torch.zeros(real.shape, device=real.device).masked_scatter(real, logs.to(real.device))
+        return found, real, torch.log_softmax(some.float(), dim=-1)
 
     def _site_output(self) -> Tensor:
         return first_tensor(self._known.children[self._site.module])

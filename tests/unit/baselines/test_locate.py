@@ -218,8 +218,8 @@ def test_the_objective_by_hand(family: str, unit: str):
     owner = torch.tensor([number for number, _ in rows])
     essences = [request.essence for request in given if request.essence is not None]
     objective = Located(
-        Tail(model, layout, site, [sample for _, sample in rows]),
-        *(owner, Tail(model, layout, site, essences), torch.tensor([0, 2]), lengths, config),
+        Tail(model, layout, site, [*(sample for _, sample in rows), *essences]),
+        *(owner, torch.tensor([0, 2]), lengths, config),
     )
     values = torch.randn(3, HIDDEN, generator=torch.Generator().manual_seed(1))
     values[0] *= 2.0 / values[0].norm()  # as it is; the last is far too long

@@ -303,7 +303,7 @@ def test_in_bfloat16():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_matrices_cast_once_are_those_that_autocasting_makes_at_every_step(family: str):
-    model = tiny_model(family)
+    model = tiny_model(family).requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     rough = tail_of(model, MIXED).rough()
     assert rough._cast
@@ -391,11 +391,13 @@ def test_distributions_are_those_of_the_target_tokens(family: str):
     values = values_for(samples)
     with torch.no_grad():
         tail = tail_of(model, samples)
-        found = tail.distributions(values)
+        all_rows = torch.ones(3, dtype=torch.bool)
+        logs, real, found = tail.scored(values, all_rows)
         assert found.shape == (4, VOCABULARY)
         torch.testing.assert_close(found.exp().sum(-1), torch.ones(4))
-        logs, real = tail.log_probabilities(values)
         tokens = torch.tensor([0, 0, 17, 18])
         torch.testing.assert_close(found.gather(1, tokens[:, None])[:, 0], logs[real], atol=2e-5, rtol=1e-5)
-        torch.testing.assert_close(tail.keep(torch.tensor([1])).distributions(values[1:2]), found[1:2])
-        torch.testing.assert_close(tail.rough().distributions(values), found, atol=0.5, rtol=0.1)
+        assert torch.equal(tail.log_probabilities(values)[0], logs)
+        torch.testing.assert_close(tail.scored(values, torch.tensor([False, True, False]))[2], found[1:2])
+        torch.testing.assert_close(tail.keep(torch.tensor([1])).scored(values[1:2], all_rows[:1])[2], found[1:2])
+        torch.testing.assert_close(tail.rough().scored(values, all_rows)[2], found, atol=0.5, rtol=0.1)

@@ -26,74 +26,66 @@ class Located:
     L. A value that is longer than ``max_norm`` ‖m‖ counts as one of that length.
 
     Args:
-        tail: of all training contexts, one request's after the other's.
-        owner: [B] int64, the request of each row, 0 to E − 1.
-        essence: of the prompts p'; None where no request has one.
-        known: [K] int64, the request of each row of ``essence``, ascending.
+        tail: of all B training contexts, one request's after the other's, and after them the K prompts p'.
+        owner: [B] int64, the request of each training context, 0 to E − 1.
+        known: [K] int64, the request of each prompt p', ascending.
         lengths: [E] float32, ‖m‖.
         config: the weights of the penalties.
     """
 
-    def __init__(
-        self,
-        tail: Tail,
-        owner: Tensor,
-        essence: Tail | None,
-        known: Tensor,
-        lengths: Tensor,
-        config: LocateConfig,
-    ) -> None:
-        self._tail, self._owner, self._lengths, self._config = tail, owner, lengths, config
-        self._essence, self._known = essence, known
-        self._unedited = torch.zeros(0, device=lengths.device)
-        if essence is not None:
-            with torch.no_grad():
-                self._unedited = essence.distributions(torch.zeros(len(known), tail.value_size, device=lengths.device))
+    def __init__(self, tail: Tail, owner: Tensor, known: Tensor, lengths: Tensor, config: LocateConfig) -> None:
+        self._tail, self._owner, self._known, self._lengths, self._config = tail, owner, known, lengths, config
+        with torch.no_grad():
+            nothing = torch.zeros(len(known), tail.value_size, device=lengths.device)
+            self._unedited = self._essences().scored(nothing, torch.ones(len(known)).bool())[2] if len(known) else None
 
     def __len__(self) -> int:
-        return len(self._tail)
+        return len(self._owner)
 
     @property
     def scale(self) -> Tensor:
         """Root mean square of the write site's output, [B] float32."""
-        return self._tail.scale
+        return self._tail.scale[: len(self)]
 
     def keep(self, rows: Tensor) -> Located:
         """The same for all rows of some of the requests; [b] int64 indices."""
         other = copy.copy(self)
-        other._tail = self._tail.keep(rows)
-        owner = self._owner[rows.to(self._owner.device)]
+        rows = rows.to(self._owner.device)
+        owner = self._owner[rows]
         kept = torch.tensor(sorted(set(owner.tolist())), device=owner.device)
+        among = torch.isin(self._known, kept).nonzero()[:, 0]
+        other._tail = self._tail.keep(torch.cat([rows, len(self) + among]))
         other._owner = torch.searchsorted(kept, owner)
         other._lengths = self._lengths[kept]
-        among = torch.isin(self._known, kept).nonzero()[:, 0]
         other._known = torch.searchsorted(kept, self._known[among])
-        other._unedited = self._unedited[among.to(self._unedited.device)] if len(self._known) else self._unedited
-        other._essence = self._essence.keep(among) if self._essence is not None and len(among) else None
+        other._unedited = None if self._unedited is None else self._unedited[among.to(self._unedited.device)]
         return other
 
     def rough(self) -> Located:
         """The same in bfloat16 arithmetic."""
         other = copy.copy(self)
         other._tail = self._tail.rough()
-        other._essence = None if self._essence is None else self._essence.rough()
         return other
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T] log-probabilities of target tokens less the penalties, and the [B, T] mask of tokens."""
         values = bounded(values, self._config.max_norm * self._lengths[self._owner])
-        found, real = self._tail.log_probabilities(values)
         first = torch.searchsorted(self._owner, torch.arange(len(self._lengths), device=self._owner.device))
-        penalties = self._penalties(values[first])
-        return (found - penalties[self._owner][:, None]).masked_fill(~real, 0.0), real
+        one = values[first]
+        whole = torch.arange(len(self._tail)) >= len(self)
+        found, real, edited = self._tail.scored(torch.cat([values, one[self._known]]), whole)
+        found, real = found[: len(self)], real[: len(self)]
+        return (found - self._penalties(one, edited)[self._owner][:, None]).masked_fill(~real, 0.0), real
 
-    def _penalties(self, values: Tensor) -> Tensor:
-        """[E] nats, from the values [E, d] of the requests."""
+    def _essences(self) -> Tail:
+        return self._tail.keep(torch.arange(len(self), len(self._tail)))
+
+    def _penalties(self, values: Tensor, edited: Tensor) -> Tensor:
+        """[E] nats, from the values [E, d] of the requests and log-probabilities [K, V] of what follows p'."""
         unit = self._lengths if self._config.learning_rate_unit == "absolute" else 1.0
         decay: Tensor = self._config.weight_decay * torch.linalg.vector_norm(values, dim=-1) / (self._lengths * unit)
-        if self._essence is None or not self._config.kl_weight:
+        if self._unedited is None:
             return decay
-        edited = self._essence.distributions(values[self._known])
         gap: Tensor = (edited.exp() * (edited - self._unedited.to(edited.device))).sum(-1).to(decay.device)
         return decay + torch.zeros_like(decay).index_add(0, self._known, self._config.kl_weight * gap)
 
@@ -132,12 +124,12 @@ def train(
         chosen = sorted(batch)
         samples = [(place, sample) for place, i in enumerate(chosen) for sample in requests[i].samples]
         essences = [(place, essence) for place, i in enumerate(chosen) if (essence := requests[i].essence) is not None]
-        owner = [place for place, _ in samples]
+        essences = essences if config.kl_weight else []
+        owner, known = ([place for place, _ in rows] for rows in (samples, essences))
         objective = Located(
-            Tail(model, layout, site, [sample for _, sample in samples]),
+            Tail(model, layout, site, [sample for _, sample in (*samples, *essences)]),
             torch.tensor(owner, device=lengths.device),
-            Tail(model, layout, site, [essence for _, essence in essences]) if essences else None,
-            torch.tensor([place for place, _ in essences], dtype=torch.int64, device=lengths.device),
+            torch.tensor(known, dtype=torch.int64, device=lengths.device),
             lengths[chosen],
             config,
         )
