@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedTokenizerBase
 
 from horen.bench import scorer
 from horen.bench.method import Method
@@ -52,31 +53,44 @@ def inference_times(method: Method, prompts: Sequence[str]) -> dict[str, float]:
     return {name: sorted(times)[len(times) // 2] for name, times in measured.items()}
 
 
-def text_perplexity(method: Method, path: Path, base: float | None = None) -> dict[str, float]:
-    """Perplexity of held-aside text, with and without the edits.
-
-    The text is cut into windows of 256 tokens: the first half is what a user wrote, the second half is scored, so an
-    edit that fires falsely on the first half shows.
-
-    Args:
-        method: the edited model.
-        path: of the text.
-        base: the untouched model's perplexity where it is known; it is measured otherwise.
+def held_aside(path: Path) -> str:
+    """A file of plain text.
 
     Raises:
-        DataError: when the file cannot be read or is too short for one window.
+        DataError: when it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path} cannot be read as text ({error}): give a UTF-8 file of plain text.") from error
-    ids = list(method.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def windows_of(text: str, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Windows of 256 tokens, spread over a text.
+
+    Raises:
+        DataError: when the text is too short for one.
+    """
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     size = 2 * _WINDOW
     starts = range(0, len(ids) - size + 1, size)
     if not starts:
-        raise DataError(f"{path} has {len(ids)} tokens: give a text of at least {size}.")
+        raise DataError(f"The held-aside text has {len(ids)} tokens: give one of at least {size}.")
     step = max(len(starts) // _WINDOWS, 1)
-    windows = [ids[start : start + size] for start in starts[::step][:_WINDOWS]]
+    return [ids[start : start + size] for start in starts[::step][:_WINDOWS]]
+
+
+def text_perplexity(method: Method, windows: Sequence[list[int]], base: float | None = None) -> dict[str, float]:
+    """Perplexity of held-aside text, with and without the edits.
+
+    The first half of a window is what a user wrote, the second half is scored, so an edit that fires falsely on the
+    first half shows.
+
+    Args:
+        method: the edited model.
+        windows: see :func:`windows_of`.
+        base: the untouched model's perplexity where it is known; it is measured otherwise.
+    """
     found = {"tokens": float(len(windows) * _WINDOW), "perplexity": _perplexity(method, windows)}
     if base is None:
         with method.disabled():

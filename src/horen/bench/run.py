@@ -17,7 +17,7 @@ from typing import Any
 from horen.baselines import open_method
 from horen.baselines.codebook import CodebookMethod
 from horen.bench.asking import Asker, Row
-from horen.bench.costs import counted, inference_times, text_perplexity
+from horen.bench.costs import counted, held_aside, inference_times, text_perplexity, windows_of
 from horen.bench.datasets import load
 from horen.bench.files import write_text
 from horen.bench.method import Method
@@ -58,18 +58,22 @@ def run(
         progress: called with (phase, done, total).
 
     Raises:
-        DataError: when the data set cannot be read, or holds fewer edits than the plan wants.
+        DataError: when the data set cannot be read or holds fewer edits than the plan wants, or the held-aside text
+            cannot be read or is too short.
         StoreError: when the folder is in use for something else, or cannot be written.
         HorenError: whatever the model or the method raise.
     """
     report = progress or _silent
     dataset = records_of(plan)
     known = {} if base is None else _base_of(base, plan, dataset)
+    text = None if plan.text is None else held_aside(Path(plan.text))
     _claim(plan, out, manifest(plan, dataset) | _origin(values), resume=resume)
     known |= _read_base(out / BASE)
     report("loading the model", 0, 1)
     model, tokenizer = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     similarity = Similarity(load_encoder(device=device_of(model))) if dataset.unstructured else None
+    windows = None if text is None else windows_of(text, tokenizer)
+    shared = _Shared(known, similarity, windows, report, values is None)
     for seed in range(plan.seeds):
         method = open_method(plan.method, model, tokenizer, preset=plan.preset, settings=plan.settings, seed=seed)
         try:
@@ -77,7 +81,7 @@ def run(
                 if not isinstance(method, CodebookMethod):
                     raise ConfigError(f"{plan.method!r} takes no values of another run: only 'horen' and 'cosine' do.")
                 method.editor.take_values(values / f"seed-{seed}" / "state")
-            _Seed(plan, dataset, out, seed, method, _Shared(known, similarity, report, values is None)).run()
+            _Seed(plan, dataset, out, seed, method, shared).run()
         finally:
             method.close()
 
@@ -103,6 +107,7 @@ class _Shared:
 
     base: dict[str, Answer]
     similarity: Similarity | None
+    windows: list[list[int]] | None
     progress: Progress
     trains: bool
 
@@ -125,7 +130,7 @@ class _Seed:
         long = dataset.unstructured
         budgets = plan.answer_budget(unstructured=long), plan.detail_budget(unstructured=long)
         self._asker = Asker(method, *budgets, long, shared.base, shared.similarity)
-        self._trains = shared.trains
+        self._trains, self._windows = shared.trains, shared.windows
         self._perplexity: float | None = None  # of the untouched model
         self._spent = {"batches": 0, "counted": 0, "flops": 0, "timed": 0, "seconds": 0.0}
 
@@ -177,8 +182,8 @@ class _Seed:
             "bytes_an_edit": self._method.stored_bytes() / max(count, 1),
             "inference": inference_times(self._method, [item.record.prompt for item in held]),
         }
-        if self._plan.text is not None:
-            costs["retention"] = text_perplexity(self._method, Path(self._plan.text), self._perplexity)
+        if self._windows is not None:
+            costs["retention"] = text_perplexity(self._method, self._windows, self._perplexity)
             self._perplexity = costs["retention"]["perplexity_base"]
         lines = "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows)
         write_text(self._folder / f"checkpoint-{count}.jsonl", lines)

@@ -170,6 +170,20 @@ def test_more_edits_than_there_are(plan: Plan, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("held", "message"), [(None, r"missing.txt cannot be read"), ("Short.", r"text has \d+ tokens")]
+)
+def test_a_text_that_retention_cannot_be_measured_on_is_told_before_anything_is_edited(
+    held: str | None, message: str, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(CodebookMethod, "edit", lambda *_: pytest.fail("edited"))
+    place = tmp_path / "missing.txt"
+    if held is not None:
+        place.write_text(held)
+    with pytest.raises(DataError, match=message):
+        run(dataclasses.replace(plan, text=str(place)), tmp_path / "out")
+
+
 class Letters:
     """A sentence encoder that counts letters."""
 
