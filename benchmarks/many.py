@@ -4,7 +4,8 @@
         --calibration smollm2-135m-instruct --out many.json
 
 Records are taken in an order shuffled by a seed, so that every relation is there at every size. Keys are made of the
-edit prompts, queries of each record's first rephrase; no value is trained.
+edit prompts, queries of each record's first rephrase; no value is trained. With --index also how often the approximate
+index proposes what the exact search finds.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from horen.bench.files import write_text
 from horen.bench.plan import circumstances
 from horen.calibration.folder import Calibration
 from horen.edits import same_text
+from horen.memory.index import Index, IndexedKeys
 from routing import Router
 
 _SEED = 0
 _TEXTS = 2048
 _QUERIES = 256
+_ROUNDING = 1e-6
 _MOST_QUERIES = 10_000  # of a codebook's edits, drawn by chance: enough for a share's third digit
 
 
@@ -68,6 +71,20 @@ def measured(keys: Tensor, queries: Tensor, own: Tensor, targets: list[str], con
     }
 
 
+def recall(keys: Tensor, queries: Tensor, config: HorenConfig) -> float:
+    """Share of queries for which the keys that an index proposes have one as near as any."""
+    gate, labels, index = config.retrieval(), torch.arange(len(keys)), Index(keys.shape[1], config.index_candidates)
+    index.take(keys)
+    some = IndexedKeys(index, len(keys), lambda: None)
+    found = 0
+    for start in range(0, len(queries), _QUERIES):
+        part = queries[start : start + _QUERIES]
+        sure, _ = gate.retrieve(part, keys, labels)
+        proposed, _ = gate.retrieve(part, keys, labels, index=some)
+        found += int((proposed.similarity >= sure.similarity - _ROUNDING).sum())
+    return found / len(queries)
+
+
 def main() -> None:
     """Parse, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,6 +94,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--calibration", help="folder or name of a calibration, in the place of the preset's reading")
+    parser.add_argument("--index", action="store_true", help="measure the recall of the approximate index (on the CPU)")
     parser.add_argument("--device")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
@@ -96,6 +114,8 @@ def main() -> None:
         own = torch.randperm(some, generator=torch.Generator().manual_seed(_SEED))[:_MOST_QUERIES].to(keys.device)
         targets = [record.target for record in records]
         results.append(measured(keys[:some], asked[own], own, targets, editor.config))
+        if given.index:
+            results[-1]["index_recall"] = recall(keys[:some].cpu(), asked[own].cpu(), editor.config)
         sys.stdout.write(json.dumps(results[-1]) + "\n")
     told = {name: value for name, value in vars(given).items() if name not in {"data", "out", "calibration"}}
     told["calibrated"] = calibration is not None

@@ -45,7 +45,10 @@ def main() -> None:
         given.results.mkdir(parents=True, exist_ok=True)
         write_text(given.results / f"{name}.json", json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
         for trial in found.ranked:
-            print(f"{name} {trial.overall:.3f} {trial.seconds_an_edit or 0:.2f} s {trial.settings}", flush=True)
+            print(
+                f"{name} {trial.merit[0]:.3f} {trial.merit[1]:.3f} {trial.seconds_an_edit or 0:.2f} s {trial.settings}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -44,10 +44,15 @@ class Trial:
     failed: str | None = None
 
     @property
-    def overall(self) -> float:
-        """What trials are ranked by; −1 where it failed."""
-        found = self.scores.get("overall")
-        return -1.0 if found is None else found
+    def merit(self) -> tuple[float, float]:
+        """What trials are ranked by: reliability times overall, then overall; −1 where it failed.
+
+        By overall alone settings that change nothing would win over many that edit: they have a locality of 1.
+        """
+        if self.failed is not None or self.scores.get("overall") is None:
+            return -1.0, -1.0
+        overall = self.scores["overall"] or 0.0
+        return (self.scores["reliability"] or 0.0) * overall, overall
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Tuned:
     @property
     def ranked(self) -> list[Trial]:
         """The trials, the best first; of equals the earlier one, so the preset's own settings before others."""
-        return sorted(self.trials, key=lambda trial: -trial.overall)
+        return sorted(self.trials, key=lambda trial: trial.merit, reverse=True)
 
     def shared(self, plan: Plan) -> int:
         """How many records of a plan's stream, the same file's at the same places, the settings were chosen on."""
@@ -107,7 +112,7 @@ def tune(
 ) -> Tuned:
     """Run trials of a method's settings on a validation stream and write the best into ``settings.json``.
 
-    Each trial is a run of the plan, scored by the overall score at its end. A trial that the method refuses as such
+    Each trial is a run of the plan, ranked by :attr:`Trial.merit` at its end. A trial that the method refuses as such
     (a layer that the model does not have, a loss that diverges) counts as the worst.
 
     Args:

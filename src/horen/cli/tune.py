@@ -45,9 +45,10 @@ def tune(
     """Choose an editor's settings on records kept for that.
 
     Settings are drawn from those that the editor names for a search, the preset's own among them. Each is run as "horen
-    bench run" does and scored by overall at the end. With the same numbers of trials and edits every editor has the
-    same budget. The best go into DIR/settings.json, for "horen bench run --settings". After Ctrl-C the same command
-    with --resume goes on; with a greater --trials it goes further.
+    bench run" does and ranked by reliability times overall at the end, so that to change nothing does not win. With
+    the same numbers of trials and edits every editor has the same budget. The best go into DIR/settings.json, for
+    "horen bench run --settings". After Ctrl-C the same command with --resume goes on; with a greater --trials it goes
+    further.
 
     \b
     Example:

@@ -17,7 +17,7 @@ from horen.baselines.codebook import CodebookMethod
 from horen.baselines.ft import FTConfig
 from horen.bench import tune as tuning
 from horen.bench.plan import Plan
-from horen.bench.tune import candidates, read_tuned, tune
+from horen.bench.tune import Trial, Tuned, candidates, read_tuned, tune
 from horen.cli.app import app
 from horen.config import HorenConfig
 from horen.errors import ConfigError, DataError, EditError, StoreError
@@ -116,7 +116,7 @@ def test_the_best_trial_is_chosen(found: Path):
     assert tuned.settings == FIXED | best.settings
     never = next(trial for trial in tuned.trials if trial.settings == {"threshold": 1.0, "max_steps": 150})
     assert never.scores["locality"] == 1.0
-    assert never.overall < best.overall
+    assert never.merit < best.merit
     assert tuned.budget == {"trials": 7, "edits": 4, "seed": 0}
     assert [place.name for place in sorted(found.iterdir())] == [
         "settings.json",
@@ -125,11 +125,23 @@ def test_the_best_trial_is_chosen(found: Path):
     ]
 
 
+def test_settings_that_change_nothing_do_not_win_by_their_locality():
+    def trial(reliability: float, generalization: float, locality: float) -> Trial:
+        overall = (reliability + generalization + locality) / 3
+        columns = ("reliability", "generalization", "locality", "overall")
+        return Trial({}, dict(zip(columns, (reliability, generalization, locality, overall), strict=True)))
+
+    nothing, little, edits = trial(0.0, 0.0, 1.0), trial(0.0, 0.0, 0.9), trial(0.5, 0.3, 0.1)
+    failed, better = Trial({}, {}, failed="no such layer"), trial(0.5, 0.3, 0.8)
+    trials = (failed, little, nothing, edits, better)
+    assert Tuned("ft", "default", {}, {}, {}, trials).ranked == [better, edits, nothing, little, failed]
+
+
 def test_of_equal_trials_the_earlier_is_chosen(search: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(HorenConfig, "search", {"beta": (20.0, 21.0, 22.0)})
     plan = dataclasses.replace(search, settings=SETTINGS, edits=1)
     tuned = tune(plan, tmp_path / "out", trials=3)
-    assert len({trial.overall for trial in tuned.trials}) == 1
+    assert len({trial.merit for trial in tuned.trials}) == 1
     assert tuned.settings == SETTINGS | {"beta": 20.0}
 
 
@@ -235,8 +247,8 @@ def test_commands(search: Plan, found: Path, tmp_path: Path):
     rows = [line.split() for line in shown.stdout.splitlines()]
     assert rows[0][:4] == ["7", "trials", "of", "horen"]
     assert rows[1] == ["trial", *SEARCH, "reliability", "generalization", "locality", "overall", "s/edit"]
-    overall = [float(row[-2]) for row in rows[3:]]
-    assert overall == sorted(overall, reverse=True)
+    merits = [float(row[-5]) * float(row[-2]) for row in rows[3:]]
+    assert merits == sorted(merits, reverse=True)
     assert "only 7 settings" in shown.stderr
     document = json.loads(call(*again, "--json").stdout)
     assert document == json.loads((found / "settings.json").read_text())

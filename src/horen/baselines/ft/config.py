@@ -57,8 +57,8 @@ class FTConfig(FineTuningSettings):
     search: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType(
         {
             "layer": (0.0, 0.17, 0.33, 0.5, 0.67, 0.83),
-            "learning_rate": (0.0005, 0.001, 0.002, 0.005),
-            "norm": (0.002, 0.005, 0.01, 0.02, 0.05),
+            "learning_rate": (0.001, 0.005, 0.02, 0.05),
+            "norm": (0.005, 0.02, 0.1, 0.5, 0.0),
             "norm_from": ("batch", "original"),
         }
     )

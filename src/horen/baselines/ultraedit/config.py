@@ -37,6 +37,6 @@ class UltraEditConfig(Settings):
         {
             "first_layer": (0.3, 0.5, 0.64),
             "modules": ("in", "out", "both"),
-            "learning_rate": (1e-06, 1e-05, 0.0001, 0.001, 0.01),
+            "learning_rate": (1e-06, 1e-05, 3e-05, 0.0001, 0.0003, 0.001),
         }
     )
