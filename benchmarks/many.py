@@ -28,7 +28,7 @@ from horen.bench.files import write_text
 from horen.bench.plan import circumstances
 from horen.calibration.folder import Calibration
 from horen.edits import same_text
-from horen.memory.index import Index, IndexedKeys
+from horen.memory.index import BESIDE, Index, IndexedKeys
 from routing import Router
 
 _SEED = 0
@@ -114,7 +114,7 @@ def main() -> None:
         own = torch.randperm(some, generator=torch.Generator().manual_seed(_SEED))[:_MOST_QUERIES].to(keys.device)
         targets = [record.target for record in records]
         results.append(measured(keys[:some], asked[own], own, targets, editor.config))
-        if given.index:
+        if given.index and some > BESIDE:  # fewer have no codes
             results[-1]["index_recall"] = recall(keys[:some].cpu(), asked[own].cpu(), editor.config)
         sys.stdout.write(json.dumps(results[-1]) + "\n")
     told = {name: value for name, value in vars(given).items() if name not in {"data", "out", "calibration"}}

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--path", type=Path, required=True, help="the data set's file")
     parser.add_argument("--skip", type=int, default=_SKIP, help="records at the file's beginning that are left out")
     parser.add_argument("--edits", type=int, default=30)
-    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--out", type=Path, required=True)
     searched = [name for name in ("grace", *OTHERS) if settings_of(name).search]
