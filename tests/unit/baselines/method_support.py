@@ -78,9 +78,9 @@ QUICKLY: Mapping[str, Mapping[str, Any]] = {
         "preserve_count": 2,
     },
 }
-CAREFULLY: Mapping[str, Mapping[str, Any]] = {
-    "horen": CAREFUL,
-    "cosine": CAREFUL,
+CAREFULLY: dict[str, dict[str, Any]] = {
+    "horen": dict(CAREFUL),
+    "cosine": dict(CAREFUL),
     "grace": {"layer": 0, "precision": "model"},
     "ft": {"layer": 1, "max_steps": 200, "learning_rate": 0.05, "norm": 0.0},
     "lora": {"max_steps": 200, "learning_rate": 0.01},
@@ -94,7 +94,9 @@ CAREFULLY: Mapping[str, Mapping[str, Any]] = {
         "weight_rate": 0.01,
         "preserve_count": 2,
     },
-} | {name: {"tokens": 1500, "precision": "model"} for name in LOCATING}
+    # On so small a model four times an activation's length is too short for some answers.
+} | {name: {"tokens": 1500, "precision": "model", "max_norm": 20.0, "max_steps": 100} for name in LOCATING}
+CAREFULLY["alphaedit"]["threshold"] = 10.0
 
 
 def encoder(texts: list[str]) -> Tensor:
