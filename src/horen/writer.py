@@ -17,8 +17,9 @@ from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, Receipt
 from horen.memory import Codebook
 from horen.model.adapter import quiet
+from horen.model.precision import trains_roughly
 from horen.model.prefix import Prefixes
-from horen.model.tail import Tail, trains_roughly
+from horen.model.tail import Tail
 from horen.plans import Plan
 from horen.session import Session
 from horen.sharing import find_sources

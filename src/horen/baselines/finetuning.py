@@ -17,7 +17,8 @@ from horen.baselines.samples import summed_losses, target_labels
 from horen.errors import EditError
 from horen.model.devices import device_of
 from horen.model.padding import left_padded
-from horen.model.tail import Sample, bfloat16_is_fast, bfloat16_matrices
+from horen.model.precision import bfloat16_is_fast, bfloat16_matrices
+from horen.model.tail import Sample
 from horen.settings import Settings, setting
 from horen.training import packed
 

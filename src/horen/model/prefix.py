@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from transformers import DynamicCache, PreTrainedModel
 
 from horen.errors import ModelError
 from horen.model.devices import device_of
+from horen.model.precision import bfloat16_matrices
 
 States = tuple[Tensor, Tensor]
 _Item = TypeVar("_Item")
@@ -77,6 +79,7 @@ class Prefixes:
 
     def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]], *, rough: bool = False) -> None:
         self._model, self._rough = model, rough
+        self._cast = bfloat16_matrices(model.base_model, [model.base_model]) if rough else {}
         self._stems: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._known: dict[tuple[int, ...], dict[int, States]] = {}
         for stem in stems(rows):
@@ -95,7 +98,7 @@ class Prefixes:
         Raises:
             ModelError: when a layer keeps something else than keys and values.
         """
-        run = _Run(self._model, rows, rough=self._rough)
+        run = _Run(self._model, rows, self._cast, rough=self._rough)
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, row in enumerate(rows):
             if row:
@@ -121,8 +124,10 @@ def _begun(run: _Run, fresh: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...],
 
 
 class _Run:
-    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]], *, rough: bool) -> None:
-        self._model, self._rows, self._rough = model, rows, rough
+    def __init__(
+        self, model: PreTrainedModel, rows: Sequence[Sequence[int]], cast: dict[str, Tensor], *, rough: bool
+    ) -> None:
+        self._model, self._rows, self._cast, self._rough = model, rows, cast, rough
         self._width = max(len(row) for row in rows)
         self.found: dict[int, States] = {}
 
@@ -152,13 +157,14 @@ class _Run:
         for number, (keys, values) in (past or {}).items():
             cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), number)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._rough):
-            self._model.base_model(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                position_ids=torch.arange(before, before + width, device=device).expand(len(rows), -1),
-                past_key_values=cache,
-                use_cache=True,
-            )
+            given = {
+                "input_ids": ids.to(device),
+                "attention_mask": mask.to(device),
+                "position_ids": torch.arange(before, before + width, device=device).expand(len(rows), -1),
+                "past_key_values": cache,
+                "use_cache": True,
+            }
+            functional_call(self._model.base_model, self._cast, kwargs=given, tie_weights=False)
         found = {number: _states(layer) for number, layer in enumerate(cache.layers)}
         if self._rough:  # without rotary positions the states come as they were computed
             dtype = self._model.dtype

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +20,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
-from horen.config import TrainingSettings
 from horen.model.adapter import delta
 from horen.model.attention import apart, configurations
 from horen.model.devices import device_of
 from horen.model.head import Head
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
+from horen.model.precision import bfloat16_matrices
 from horen.model.prefix import Prefixes
 
 
@@ -338,32 +337,3 @@ def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
     return tuple(_copied(item) for item in value) if isinstance(value, tuple) else value
-
-
-def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str, Tensor]:
-    """What linear maps in some parts of a model multiply with, by its name in ``model``; not those that are trained.
-
-    Autocasting would make them anew at each step, because it remembers only weights that take a gradient.
-    """
-    linear = {module for part in parts for module in part.modules() if type(module) in (nn.Linear, Conv1D)}
-    return {
-        f"{name}.weight": module.weight.bfloat16()
-        for name, module in model.named_modules()
-        if module in linear and not module.weight.is_meta and not module.weight.requires_grad
-    }
-
-
-def trains_roughly(model: PreTrainedModel, settings: TrainingSettings) -> bool:
-    """Whether values are optimised in bfloat16: where the settings leave it open and this machine is faster at it."""
-    return settings.precision == "auto" and bfloat16_is_fast(model)
-
-
-def bfloat16_is_fast(model: PreTrainedModel) -> bool:
-    """Whether this machine multiplies bfloat16 faster than the model's own float32."""
-    if model.dtype != torch.float32:
-        return False
-    if device_of(model).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    known: Any = getattr(torch.cpu, "get_capabilities", dict)
-    capabilities = known() if device_of(model).type == "cpu" else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -14,7 +14,8 @@ from horen.baselines import finetuning
 from horen.baselines.finetuning import target_losses
 from horen.baselines.ft import FT, FTConfig
 from horen.baselines.samples import plain_samples
-from horen.model.tail import Sample, bfloat16_is_fast
+from horen.model.precision import bfloat16_is_fast
+from horen.model.tail import Sample
 from support.editors import EDITED, REPHRASED, checksums, ids_of, logits
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer

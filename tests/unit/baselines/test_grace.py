@@ -267,7 +267,7 @@ def test_batches_are_of_like_length_and_no_larger_than_allowed(monkeypatch: pyte
 
 
 def test_both_ways_of_optimising(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.model.tail.bfloat16_is_fast", lambda _model: True)
+    monkeypatch.setattr("horen.model.precision.bfloat16_is_fast", lambda _model: True)
     method = Grace(taught_model(), tiny_tokenizer(), GraceConfig(layer=1, precision="auto"))
     method.edit([Edit(EDITED, "Oslo")])
     ids = ids_of(EDITED)

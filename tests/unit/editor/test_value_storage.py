@@ -96,7 +96,7 @@ def test_a_list_at_once_is_as_one_edit_after_another(name: str):
 @each_kind
 @pytest.mark.parametrize("precision", ["auto", "model"])
 def test_receipts_speak_of_the_stored_value(name: str, kind: str, precision: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.model.tail.bfloat16_is_fast", lambda _model: True)
+    monkeypatch.setattr("horen.model.precision.bfloat16_is_fast", lambda _model: True)
     rates = {"vector": {}, "lora": {"learning_rate": 0.05, "learning_rate_unit": "absolute"}}
     editor = taught_editor(value_storage=name, precision=precision, **KINDS[kind], **rates[kind])
     receipts = editor.edit(facts())

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from horen.baselines.grace.adapter import GraceAdapter
 from horen.baselines.grace.config import GraceConfig
+from horen.model.precision import trains_roughly
 from horen.model.prefix import Prefixes
-from horen.model.tail import Sample, Tail, trains_roughly
+from horen.model.tail import Sample, Tail
 from horen.training import packed, seeded, train_checked, train_values
 
 

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from horen.baselines.locate.config import LocateConfig
 from horen.baselines.locate.requests import Request
 from horen.model.layout import Layout, Site
-from horen.model.tail import Tail, bfloat16_is_fast
+from horen.model.precision import bfloat16_is_fast
+from horen.model.tail import Tail
 from horen.training import packed, train_checked, train_values
 
 

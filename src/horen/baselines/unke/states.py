@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from horen.baselines.unke.config import UnkeConfig
 from horen.model.layout import Layout, Site
-from horen.model.tail import Sample, Tail, bfloat16_is_fast
+from horen.model.precision import bfloat16_is_fast
+from horen.model.tail import Sample, Tail
 from horen.training import Trained, packed, train_checked, train_values
 
 
