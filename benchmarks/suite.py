@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--values", type=Path, help="a codebook that other processes fill: what it holds is not trained")
     parser.add_argument("--network", help="what 'horen bench train-mend' trained, for mend")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -104,7 +105,7 @@ def main() -> None:
         known = base if name != "none" and (base / "base.json").exists() else None
         # Without a Hopfield step the same values are retrieved in another way.
         trained = folder / "horen-default"
-        values = trained if name == "cosine" and (trained / "manifest.json").exists() else None
+        values = trained if name == "cosine" and (trained / "manifest.json").exists() else given.values
         run(plan, folder / name, resume=True, base=known, values=values, progress=Log(f"{given.stream} {name}"))
         write(folder / name, given.results / given.stream / f"{name}.json")
 

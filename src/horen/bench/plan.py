@@ -20,6 +20,7 @@ from horen.bench.records import Dataset, Record
 from horen.edits import same_text
 from horen.errors import DataError
 
+MANIFEST = "manifest.json"
 CHECKPOINTS = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
 _PACKAGES = ("horen", "torch", "transformers", "scipy", "scikit-learn", "rouge-score", "sacrebleu")
 _BUDGET, _LONG_BUDGET, _DETAIL_BUDGET = 24, 256, 64

@@ -10,8 +10,9 @@ from typing import Any
 
 from horen.bench.asking import PROMPT, REPHRASE, Row
 from horen.bench.metrics.statistics import difference, over_seeds
+from horen.bench.plan import MANIFEST
 from horen.bench.records import NEGATIVES
-from horen.bench.run import MANIFEST, checkpoint_rows
+from horen.bench.run import checkpoint_rows
 from horen.bench.summary import per_record, summarise
 from horen.errors import DataError
 

@@ -22,7 +22,8 @@ from horen.bench.datasets import load
 from horen.bench.files import write_text
 from horen.bench.method import Method
 from horen.bench.metrics.overlap import Similarity
-from horen.bench.plan import Plan, batches, in_force, manifest, stream
+from horen.bench.origin import Origin
+from horen.bench.plan import MANIFEST, Plan, batches, in_force, manifest, stream
 from horen.bench.records import Dataset, Record
 from horen.bench.scorer import Answer
 from horen.edits import Edit, same_text
@@ -34,7 +35,7 @@ from horen.model.loading import load_model
 Progress = Callable[[str, int, int], None]
 
 _SECONDS_BETWEEN_SAVES = 120.0
-MANIFEST, BASE = "manifest.json", "base.json"
+BASE = "base.json"
 
 
 def run(
@@ -53,8 +54,9 @@ def run(
         out: a new folder, or with ``resume`` one of the same plan that was interrupted.
         resume: go on where an earlier run of the plan stopped.
         base: folder of another run of the same model, whose untouched answers need not be asked again.
-        values: folder of another run of the same stream whose trained values are taken, see
-            :meth:`horen.Editor.take_values`; the manifest says so, and no cost of an edit is measured.
+        values: folder of another run of the same stream, or a codebook, whose trained values are taken as they are
+            when this begins, see :meth:`horen.Editor.take_values`; what it lacks is trained. The manifest says so, and
+            no cost of an edit is measured.
         progress: called with (phase, done, total).
 
     Raises:
@@ -67,20 +69,21 @@ def run(
     dataset = records_of(plan)
     known = {} if base is None else _base_of(base, plan, dataset)
     text = None if plan.text is None else held_aside(Path(plan.text))
-    _claim(plan, out, manifest(plan, dataset) | _origin(values), resume=resume)
+    origin = None if values is None else Origin.of(values)
+    _claim(plan, out, manifest(plan, dataset) | (origin.facts if origin else {}), resume=resume)
     known |= _read_base(out / BASE)
     report("loading the model", 0, 1)
     model, tokenizer = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     similarity = Similarity(load_encoder(device=device_of(model))) if dataset.unstructured else None
     windows = None if text is None else windows_of(text, tokenizer)
-    shared = _Shared(known, similarity, windows, report, values is None)
+    shared = _Shared(known, similarity, windows, report, origin is None)
     for seed in range(plan.seeds):
         method = open_method(plan.method, model, tokenizer, preset=plan.preset, settings=plan.settings, seed=seed)
         try:
-            if values is not None:
+            if origin is not None:
                 if not isinstance(method, CodebookMethod):
                     raise ConfigError(f"{plan.method!r} takes no values of another run: only 'horen' and 'cosine' do.")
-                method.editor.take_values(values / f"seed-{seed}" / "state")
+                method.editor.take_values(origin.codebook(seed))
             _Seed(plan, dataset, out, seed, method, shared).run()
         finally:
             method.close()
@@ -218,17 +221,6 @@ def checkpoint_rows(folder: Path, count: int) -> list[Row]:
     return [Row.from_dict(json.loads(line)) for line in text.splitlines()]
 
 
-def _origin(values: Path | None) -> dict[str, Any]:
-    """Whose values a run takes, for its manifest."""
-    if values is None:
-        return {}
-    try:
-        other = json.loads((values / MANIFEST).read_text(encoding="utf-8"))
-        return {"values_of": {"method": other["plan"]["method"], "code": other["code"]}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{values} holds no run to take values from ({error!r}): give a run's folder.") from error
-
-
 def _claim(plan: Plan, out: Path, facts: dict[str, Any], *, resume: bool) -> None:
     place = out / MANIFEST
     if place.exists():
@@ -238,7 +230,7 @@ def _claim(plan: Plan, out: Path, facts: dict[str, Any], *, resume: bool) -> Non
         wanted = json.loads(json.dumps(plan.to_dict()))
         known = asdict(Plan("", "", "")) | before["plan"]  # an older run lacks what came later
         changed = [name for name, value in wanted.items() if known[name] != value]
-        if before.get("values_of", {}).get("code") != facts.get("values_of", {}).get("code"):
+        if before.get("values_of") != facts.get("values_of"):
             changed.append("where values come from")
         if changed or before["dataset"]["sha256"] != facts["dataset"]["sha256"]:
             what = ", ".join(changed) or "the data set's content"

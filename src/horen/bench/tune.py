@@ -18,9 +18,9 @@ from typing import Any
 
 from horen.baselines import settings_of
 from horen.bench.files import write_text
-from horen.bench.plan import Plan, circumstances
+from horen.bench.plan import MANIFEST, Plan, circumstances
 from horen.bench.results import HEADLINE, read
-from horen.bench.run import BASE, MANIFEST, Progress, records_of, run
+from horen.bench.run import BASE, Progress, records_of, run
 from horen.errors import ConfigError, DataError, EditError, StoreError
 from horen.settings import Settings
 

@@ -73,7 +73,11 @@ def run(
     ] = None,
     values: Annotated[
         Path | None,
-        typer.Option("--values", metavar="DIR", help="Take trained values over from another run of the same stream."),
+        typer.Option(
+            "--values",
+            metavar="DIR",
+            help="Take trained values over from another run of the same stream, or a codebook.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same plan.")] = False,
     dtype: WeightType = Dtype.auto,

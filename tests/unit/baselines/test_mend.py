@@ -17,7 +17,7 @@ from horen import ConfigError, Edit, EditError, MismatchError, ModelError, Store
 from horen.baselines import open_method
 from horen.baselines.gradients import capture, mlp_linears
 from horen.baselines.mend import Lesson, Mend, MendConfig, MendTraining, train_network, training
-from horen.baselines.mend.folder import Stored, new_network
+from horen.baselines.mend.folder import Stored, new_network, read_network
 from horen.baselines.mend.network import Network, Transform, edited
 from horen.baselines.samples import plain_samples
 from horen.model.frozen import frozen
@@ -208,6 +208,24 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     assert (parts.history, parts.digest) == (whole.history, whole.digest)
     again = trained(model, tmp_path / "parts")  # nothing is left to do
     assert again.digest == whole.digest
+
+
+@pytest.mark.parametrize("steps", [10, 15])
+def test_an_unfinished_training_ends_after_fewer_steps(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model("gpt2")
+    fewer = SHORT.replace(steps=steps)
+    whole = trained(model, tmp_path / "whole", fewer)
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN_SAVES", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        trained(model, tmp_path / "parts", progress=stopping(14))
+    assert read_network(tmp_path / "parts").step == 10
+    with pytest.raises(MismatchError, match="steps"):
+        trained(model, tmp_path / "parts", SHORT.replace(steps=9))
+    parts = trained(model, tmp_path / "parts", fewer)
+    assert (parts.history, parts.digest) == (whole.history, whole.digest)
+    with pytest.raises(MismatchError, match="steps"):  # a finished one keeps no state to go on from
+        trained(model, tmp_path / "parts")
+    Mend(model, tiny_tokenizer(), MendConfig(network=str(tmp_path / "parts"))).close()
 
 
 def test_prompts_to_leave_alone_are_the_lessons_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

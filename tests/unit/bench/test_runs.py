@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench_support import SETTINGS
+from bench_support import FACTS, SETTINGS
 
+from horen import Edit, Editor, HorenConfig, writer
 from horen.baselines.codebook import CodebookMethod
 from horen.bench import run as running
 from horen.bench import scorer
@@ -41,6 +42,42 @@ def test_values_of_another_run(plan: Plan, done: Path, tmp_path: Path):
         run(dataclasses.replace(plan, method="none", settings={}), tmp_path / "none", values=done)
     with pytest.raises(StoreError, match="no run to take values from"):
         run(without, tmp_path / "other", values=tmp_path)
+
+
+def test_values_of_a_codebook_that_grows(plan: Plan, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out, book, trained = tmp_path / "out", tmp_path / "book", []
+    edits = [Edit(str(fact["prompt"]), str(fact["target"])) for fact in FACTS]
+    original, calls = CodebookMethod.edit, 0
+
+    def stopped(self: CodebookMethod, given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        original(self, given)
+
+    editor = Editor.from_pretrained(plan.model, config=HorenConfig(**SETTINGS))
+    editor.edit(edits[:1])
+    editor.save(book)
+    monkeypatch.setattr(running, "_SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(CodebookMethod, "edit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, out, values=book)
+    monkeypatch.setattr(CodebookMethod, "edit", original)
+    editor.edit(edits[2:3])
+    editor.save(book)
+    train = writer.train_values
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        found = train(*arguments, **named)
+        trained.append(len(found))
+        return found
+
+    monkeypatch.setattr(writer, "train_values", counting)
+    run(plan, out, values=book, resume=True)
+    assert trained == [1]  # the last edit's: the one before is in the codebook by now
+    assert said(out, 4) == said(done, 4)
+    assert json.loads((out / "manifest.json").read_text())["values_of"] == {"codebook": "book"}
 
 
 def test_what_a_run_leaves(done: Path):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ def train_network(
     progress: Progress | None = None,
 ) -> Stored:
     """Train a network into a folder, or go on with a training of the same settings, lessons and model.
+
+    An unfinished training may go on with another number of steps, not fewer than it has taken.
 
     For an edit (x, y), a rephrase x′ and an unrelated prompt x_loc, W̃ being the weights after one edit by the network:
     L = c_edit·(−log p_W̃(y | x′)) + KL(p_W(· | x_loc) ‖ p_W̃(· | x_loc)), the first in nats of a target token, the second
@@ -131,7 +133,10 @@ class Trainer:
         self._step = 0
         self._history: list[dict[str, Any]] = []
         if (folder / "config.json").exists():
-            self._resume(read_network(folder))
+            found = read_network(folder)
+            self._resume(found)
+            if self._step == training.steps and not found.finished:
+                self._save()  # it is to end where it was interrupted
         else:
             self._save()  # which tells at once whether the folder can be written
 
@@ -231,6 +236,8 @@ class Trainer:
         return [(name, self._optimizer.state[parameter]) for name, parameter in self._network.named_parameters()]
 
     def _resume(self, found: Stored) -> None:
+        if not found.finished and found.step <= self._training.steps:  # how many steps follow changes none before them
+            found = replace(found, training=found.training.replace(steps=self._training.steps))
         check_same(self._folder, found.training.to_dict(), self._training.to_dict())
         if found.lessons != self._digest:
             raise MismatchError(
