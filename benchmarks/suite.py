@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--values", type=Path, help="a codebook that other processes fill: what it holds is not trained")
+    parser.add_argument("--values", type=Path, help="a codebook that others fill: not trained again")
     parser.add_argument("--network", help="what 'horen bench train-mend' trained, for mend")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
