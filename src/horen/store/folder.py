@@ -112,10 +112,8 @@ def lock_folder(path: Path, timeout: float = 10.0, *, create: bool = True) -> It
     try:
         lock.acquire(timeout=timeout)
     except filelock.Timeout:
-        raise StoreError(
-            f"{path} is in use: another process has been writing to it for the {timeout:g} s that this one "
-            "waited; try again when it is done."
-        ) from None
+        waited = f"still writing to it after {timeout:g} s" if timeout else "writing to it"
+        raise StoreError(f"{path} is in use: another process is {waited}; try again when it is done.") from None
     except (OSError, NotImplementedError) as error:
         raise StoreError(
             f"{path} cannot be locked for writing ({why(error)}); choose a folder that this user may write to."

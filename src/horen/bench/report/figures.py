@@ -74,7 +74,7 @@ def roc(results: Sequence[Result]) -> list[tuple[str, str]]:
     for kind, given in found.items():
         figure, axes = _axes()
         for place, curve in given:
-            axes.plot(curve["false_fires"], curve["found"], color=colour(place), linestyle=_DASHES[place % 4])
+            axes.plot(curve["false_fires"], curve["found"], color=colour(place), linestyle=_dash(place))
         title = f"{kind.replace('_', ' ')} negatives that fire"
         axes.set(xlabel=title, ylabel="rephrases found", xlim=(-0.01, 1), ylim=(-0.02, 1.02))
         drawn.append((f"rephrases found against {title}", _drawn(figure)))
@@ -96,7 +96,7 @@ def histograms(rows: Sequence[Row]) -> str | None:
     for place, (kind, scores) in enumerate(kinds.items()):
         # Kinds differ in number: shares, not counts, can be set against each other.
         weights = [1 / len(scores)] * len(scores)
-        look = {"histtype": "step", "color": colour(place), "linestyle": _DASHES[place % 4]}
+        look = {"histtype": "step", "color": colour(place), "linestyle": _dash(place)}
         bins = {"bins": _BINS, "range": (low, high if high > low else low + 1)}
         axes.hist(scores, weights=weights, label=kind.replace("_", " "), **bins, **look)
     threshold = threshold_of(rows)
@@ -160,8 +160,13 @@ def _axes(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
 
 def _line(place: int) -> dict[str, Any]:
     # Runs often coincide at 1.0: dashes and larger rings let the line beneath show.
-    ring = {"marker": "o", "markersize": 3 + 1.5 * place, "markerfacecolor": "none"}
-    return {"color": colour(place), "linestyle": _DASHES[place % 4], **ring}
+    ring = {"marker": "o", "markersize": 3 + 1.5 * (place % 8), "markerfacecolor": "none"}
+    return {"color": colour(place), "linestyle": _dash(place), **ring}
+
+
+def _dash(place: int) -> str:
+    # Colours come again after eight: then with another dash.
+    return _DASHES[(place + place // 8) % 4]
 
 
 def _drawn(figure: Any) -> str:
