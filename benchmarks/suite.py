@@ -52,6 +52,8 @@ STREAMS = {
 METHODS: dict[str, dict[str, Any]] = {
     "none": {"method": "none"},
     "horen-default": {"method": "horen"},
+    # The same values found by a sentence encoder.
+    "horen-text": {"method": "horen", "preset": "text"},
     # Values trained on the prompt alone, as published; found as the default finds them.
     "horen-prompt": {"method": "horen", "settings": {"contexts": "prompt"}},
     "horen-paper": {"method": "horen", "preset": "paper"},
@@ -103,9 +105,9 @@ def main() -> None:
         )
         base = folder / "none"
         known = base if name != "none" and (base / "base.json").exists() else None
-        # Without a Hopfield step the same values are retrieved in another way.
+        # The same values are retrieved in another way.
         trained = folder / "horen-default"
-        values = trained if name == "cosine" and (trained / "manifest.json").exists() else given.values
+        values = trained if name in ("cosine", "horen-text") and (trained / "manifest.json").exists() else given.values
         run(plan, folder / name, resume=True, base=known, values=values, progress=Log(f"{given.stream} {name}"))
         write(folder / name, given.results / given.stream / f"{name}.json")
 
