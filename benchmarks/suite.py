@@ -107,7 +107,7 @@ def main() -> None:
         known = base if name != "none" and (base / "base.json").exists() else None
         # The same values are retrieved in another way.
         trained = folder / "horen-default"
-        values = trained if name in ("cosine", "horen-text") and (trained / "manifest.json").exists() else given.values
+        values = trained if name == "cosine" and (trained / "manifest.json").exists() else given.values
         run(plan, folder / name, resume=True, base=known, values=values, progress=Log(f"{given.stream} {name}"))
         write(folder / name, given.results / given.stream / f"{name}.json")
 
