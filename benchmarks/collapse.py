@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="an .svg file")
     given = parser.parse_args()
     found = {place.stem: read(place) for place in sorted(given.folder.glob("*.json"))}
-    figure = new_figure((8.6, 6.4))
+    figure = new_figure((10.4, 6.4))
     figure.patch.set_alpha(0)
     panels = figure.subplots(2, 2, sharex=True, sharey=True).flat
     for axes, (title, names) in zip(panels, PANELS.items(), strict=True):
@@ -61,7 +61,7 @@ def draw(axes: Any, title: str, results: dict[str, Result]) -> None:
     stops = sorted({stop for result in results.values() for stop in result.stops})
     axes.set_xticks(stops, [f"{stop:,}" for stop in stops])
     axes.set_xticks([], minor=True)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="best")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     if axes.get_subplotspec().is_last_row():
         axes.set_xlabel("edits")
     if axes.get_subplotspec().is_first_col():

@@ -53,6 +53,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "none": {"method": "none"},
     "horen-default": {"method": "horen"},
     # The same values found by a sentence encoder.
+    # With --values of what "horen rekey --preset text" makes of horen-default's codebook, nothing is trained again.
     "horen-text": {"method": "horen", "preset": "text"},
     # Values trained on the prompt alone, as published; found as the default finds them.
     "horen-prompt": {"method": "horen", "settings": {"contexts": "prompt"}},
