@@ -16,6 +16,7 @@ from torch import Tensor
 
 from horen.bench.method import Method
 from horen.model.padding import left_padded
+from horen.model.past import past_argument, past_of
 
 # Rows are taken out once so many have ended; each time the cache of the others is copied.
 _ENDED = 0.125
@@ -96,8 +97,8 @@ class Reading:
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=cache,
                 use_cache=True,
+                **{past_argument(model): cache},
                 **more,
             )
-        return out.logits, out.past_key_values
+        return out.logits, past_of(out)

@@ -21,6 +21,7 @@ from horen.memory import Codebook, KeySpace, Match
 from horen.model.frozen import frozen
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.padding import extents, first_label, plain_mask
+from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
 from horen.model.sources import FeatureSource, Span, feature_source
 
@@ -233,7 +234,7 @@ class Adapter:
         if source is None:
             return
         shape = (int(source.shape[0]), int(source.shape[1]))
-        past = given.get("past_key_values")
+        past = past_of(given)
         cached = int(past.get_seq_length()) if past is not None else 0
         boundary = state.boundary
         end = shape[1] if boundary is None else boundary.width - cached

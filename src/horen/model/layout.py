@@ -17,10 +17,11 @@ from transformers import PreTrainedModel
 from horen.config import SITES, HorenConfig, parse_sites, resolve_layer
 from horen.errors import ConfigError, ModelError
 from horen.model.devices import device_of
+from horen.model.past import NAMES
 
 # A module that asks for any of these mixes positions; an MLP needs the hidden states alone.
 _ATTENTION_ARGUMENTS = frozenset(
-    {"attention_mask", "past_key_values", "past_key_value", "layer_past", "position_embeddings", "position_ids"}
+    {*NAMES, "attention_mask", "past_key_value", "layer_past", "position_embeddings", "position_ids"}
 )
 
 

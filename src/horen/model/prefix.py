@@ -19,6 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from horen.errors import ModelError
 from horen.model.devices import device_of
+from horen.model.past import past_argument
 from horen.model.precision import bfloat16_matrices
 
 States = tuple[Tensor, Tensor]
@@ -161,7 +162,7 @@ class _Run:
                 "input_ids": ids.to(device),
                 "attention_mask": mask.to(device),
                 "position_ids": torch.arange(before, before + width, device=device).expand(len(rows), -1),
-                "past_key_values": cache,
+                past_argument(self._model.base_model): cache,
                 "use_cache": True,
             }
             functional_call(self._model.base_model, self._cast, kwargs=given, tie_weights=False)

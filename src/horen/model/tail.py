@@ -26,6 +26,7 @@ from horen.model.attention import apart, configurations
 from horen.model.devices import device_of
 from horen.model.head import Head
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
+from horen.model.past import past_argument
 from horen.model.precision import bfloat16_matrices
 from horen.model.prefix import Prefixes
 
@@ -257,7 +258,7 @@ class Tail:
             "input_ids": known.ids,
             "attention_mask": known.mask,
             "position_ids": known.positions,
-            "past_key_values": cache,
+            past_argument(model): cache,
             "use_cache": bool(known.prefix),
         }
         return functional_call(model, self._cast, kwargs=given, tie_weights=False) if self._cast else model(**given)

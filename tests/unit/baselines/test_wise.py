@@ -22,6 +22,7 @@ from horen.data import load_bank
 from horen.edits import same_text
 from horen.model.adapter import quiet
 from horen.model.layout import Layout
+from horen.model.past import past_argument, past_of
 from support.editors import EDITED, GREEDY, OTHER, PROMPTS, ids_of, logits
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
@@ -140,12 +141,11 @@ def test_a_route_is_kept_with_the_cache():
             whole = method.model(input_ids=ids).logits[0]
         with torch.no_grad():
             step = method.model(input_ids=ids[:, :start], use_cache=True)
-            step.past_key_values.batch_repeat_interleave(2)
+            past_of(step).batch_repeat_interleave(2)
             found = [step.logits[0, -1]]
             for place in range(start, ids.shape[1]):
-                step = method.model(
-                    input_ids=ids[:, place : place + 1].repeat(2, 1), past_key_values=step.past_key_values
-                )
+                past = {past_argument(method.model): past_of(step)}
+                step = method.model(input_ids=ids[:, place : place + 1].repeat(2, 1), **past)
                 assert torch.equal(step.logits[0], step.logits[1])
                 found.append(step.logits[0, -1])
         torch.testing.assert_close(torch.stack(found), whole[start - 1 :], atol=1e-4, rtol=1e-4)
@@ -169,7 +169,7 @@ def test_a_prompt_in_chunks_is_routed_as_a_whole():
         for model, around in ((method.model, method.boundary(ids.shape[1])), (base.model, base.boundary(ids.shape[1]))):
             with around, torch.no_grad():
                 first = model(input_ids=ids[:, :2], use_cache=True)
-                found.append(model(input_ids=ids[:, 2:], past_key_values=first.past_key_values).logits)
+                found.append(model(input_ids=ids[:, 2:], **{past_argument(model): past_of(first)}).logits)
         assert torch.equal(*found) is not method.routes([prompt])[0].fired
 
 

@@ -113,14 +113,15 @@ def test_sleeping_keys_are_as_if_they_were_not_there(seed: int, queries: int, aw
     query, stored, labels = unit(queries, seed), unit(6, seed + 1), torch.tensor([0, 0, 1, 1, 2, 3])
     mask = torch.tensor(awake)
     kept = mask.nonzero()[:, 0]
+    # Products of another shape round otherwise, and three steps at this beta make up to 4e-6 of it.
     masked = retrieve(query, stored, labels, awake=mask, **OPTIONS)
     removed = retrieve(query, stored[kept], labels[kept], **OPTIONS)
     assert torch.equal(masked.index, kept[removed.index])
-    torch.testing.assert_close(masked.similarity, removed.similarity, atol=1e-6, rtol=0)
+    torch.testing.assert_close(masked.similarity, removed.similarity, atol=1e-5, rtol=0)
     expected = torch.where(removed.runner_up < 0, -1, kept[removed.runner_up.clamp_min(0)])
     assert torch.equal(masked.runner_up, expected)
-    torch.testing.assert_close(masked.runner_up_similarity, removed.runner_up_similarity, atol=1e-6, rtol=0)
-    torch.testing.assert_close(masked.crowd, removed.crowd, atol=1e-6, rtol=0)
+    torch.testing.assert_close(masked.runner_up_similarity, removed.runner_up_similarity, atol=1e-5, rtol=0)
+    torch.testing.assert_close(masked.crowd, removed.crowd, atol=1e-5, rtol=0)
 
 
 def test_the_crowd_is_the_mean_of_the_nearest_keys_with_another_label():

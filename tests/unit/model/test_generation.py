@@ -9,6 +9,7 @@ import torch
 from generation_support import counted, generated, greedy_by_hand, routed_by_hand
 
 from horen import Edit
+from horen.model.past import past_argument, past_of
 from support.editors import EDITED, GREEDY, OTHER, PROMPTS, chat_ids, ids_of, quick_editor, value_of
 from support.tiny_models import each_family, seeded
 
@@ -125,7 +126,7 @@ def test_a_second_turn_on_the_cache_of_the_first(family: str, style: str, monkey
     asked = chat_ids("x", "x", "It is blue", style=style)
     before = chat_ids("x", "x", style=style, answer=False)
     grown = [*one.sequences[0].tolist(), *asked[len(before) - 2 :]]
-    two, calls = continued(grown, past_key_values=one.past_key_values)
+    two, calls = continued(grown, **{past_argument(editor.model): past_of(one)})
     assert calls == [1]
     again, calls = continued(grown)
     assert calls == [2]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
+from horen.model.past import past_argument
 from horen.model.prefix import Prefixes, Stem, _split, stems
 from support.tiny_models import FAMILIES, MIXTURES, tiny_model
 
@@ -72,7 +73,8 @@ def test_states_are_those_of_each_row_alone(family: str, together: int, monkeypa
         for number, row in enumerate(rows):
             cache = DynamicCache()
             if row:
-                model.base_model(input_ids=torch.tensor([row]), past_key_values=cache, use_cache=True)
+                past = {past_argument(model.base_model): cache}
+                model.base_model(input_ids=torch.tensor([row]), **past, use_cache=True)
             for layer, states in found.items():
                 for name, whole in zip(("keys", "values"), states, strict=True):
                     assert whole.shape[2] == width

@@ -15,6 +15,7 @@ from horen.baselines.wise.memory import Side
 from horen.config import HorenConfig
 from horen.errors import ModelError
 from horen.model.layout import first_tensor, with_first_tensor
+from horen.model.past import past_of
 from horen.model.prompts import PromptReader
 from horen.model.sources import Activations
 
@@ -82,7 +83,7 @@ class WiseAdapter(GatedAdapter[Side]):
             return
         here.batch = int(source.shape[0])
         if state.call is None:  # a step of an answer
-            here.routes = getattr(given.get("past_key_values"), _ROUTES, ())
+            here.routes = getattr(past_of(given), _ROUTES, ())
 
     def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         here, call = self._here, self._state.call
@@ -110,7 +111,7 @@ class WiseAdapter(GatedAdapter[Side]):
     def _after(self, *given: Any) -> None:
         super()._after(*given)
         here, output = self._here, given[-1]
-        parts = output if isinstance(output, tuple) else (getattr(output, "past_key_values", None),)
+        parts = output if isinstance(output, tuple) else (output or {}).values()  # none after an error
         if here.routes:
             for cache in parts:
                 if hasattr(cache, "get_seq_length"):
