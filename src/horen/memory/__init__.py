@@ -1,9 +1,10 @@
 """The associative memory: knows tensors and nothing of models, tokenizers or files."""
 
-from horen.memory.codebook import Codebook, Match, Surroundings
+from horen.memory.codebook import Codebook, Surroundings
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import Retrieval, energy, hopfield_step, retrieve, trajectory
 from horen.memory.keyspace import KeySpace
+from horen.memory.matching import Match
 from horen.memory.projection import azimuthal
 from horen.memory.values import Packed, Storage
 

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import crowd, trajectory
-from horen.memory.index import FROM as INDEX_FROM
-from horen.memory.index import Index, IndexedKeys
+from horen.memory.index import Index
+from horen.memory.matching import Match, Stand, match, surely, waking
 from horen.memory.recall import about
 from horen.memory.search import Ranking, first_try, nearest_others, next_try, ranking
-from horen.memory.sketch import FROM, Sketch, SketchedKeys, fits
+from horen.memory.sketch import Sketch
 from horen.memory.table import Table
 from horen.memory.values import Packed, Storage, Values
-
-
-@dataclass(frozen=True)
-class Match:
-    """The nearest entry to one query.
-
-    Attributes:
-        entry: number of the nearest entry.
-        value: number of the entry's value.
-        similarity: cosine after refinement.
-        raw_similarity: cosine before refinement.
-        score: ``similarity`` less γ times the crowd's, which the threshold is compared with.
-        fired: whether ``score`` exceeds the threshold and ``similarity`` leads the runner-up's by the margin.
-        runner_up: number of the nearest entry with another value, or None.
-        runner_up_similarity: its cosine after refinement, or None.
-    """
-
-    entry: int
-    value: int
-    similarity: float
-    raw_similarity: float
-    score: float
-    fired: bool
-    runner_up: int | None
-    runner_up_similarity: float | None
 
 
 @dataclass(frozen=True)
@@ -61,38 +36,6 @@ class Surroundings:
     similarities: Tensor
     crowds: Tensor
     scores: Tensor
-
-
-@dataclass(frozen=True)
-class _Stand:
-    """One state of a codebook that belongs together: what a reader takes at once, whatever a writer does meanwhile.
-
-    Attributes:
-        keys: [n, d_k].
-        value_of: [n].
-        awake: [n] bool; None where all are.
-        count: how many are awake.
-        sketch: of the keys; the next state's too, unless keys were forgotten.
-        index: what proposes candidates; None where all are searched.
-    """
-
-    keys: Tensor
-    value_of: Tensor
-    awake: Tensor | None
-    count: int
-    sketch: Sketch
-    index: Index | None
-
-    def aids(self) -> tuple[SketchedKeys | None, IndexedKeys | None]:
-        """What a search has beside the keys: a small copy of them or, where there are very many, an index."""
-        # On an accelerator all keys are read at once.
-        if self.index is None or len(self.keys) < INDEX_FROM or self.keys.device.type != "cpu":
-            return self.sketched(), None
-        return None, IndexedKeys(self.index, self.index.take(self.keys), self.sketched)
-
-    def sketched(self) -> SketchedKeys | None:
-        """The small copy of the keys, where one pays."""
-        return self.sketch.take(self.keys) if len(self.keys) >= FROM and fits(self.keys) else None
 
 
 class Codebook:
@@ -245,7 +188,7 @@ class Codebook:
     def _publish(self) -> None:
         """Let readers see the tables as they are."""
         keys, awake = self._keys.rows, self._awake.rows if self._asleep else None
-        self._stand = _Stand(keys, self._value_of.rows, awake, len(keys) - len(self._asleep), self._sketch, self._index)
+        self._stand = Stand(keys, self._value_of.rows, awake, len(keys) - len(self._asleep), self._sketch, self._index)
 
     def nearest(self, queries: Tensor) -> list[tuple[int, float]] | None:
         """Number and cosine of the nearest awake entry to each of [B, d_k] queries, unrefined; None when empty.
@@ -255,56 +198,18 @@ class Codebook:
         stand = self._stand
         if not stand.count:
             return None
-        found = _surely(stand, queries, 1, (stand.sketched(), None))
+        found = surely(stand, queries, 1, (stand.sketched(), None))
         return list(zip(found.index[:, 0].tolist(), found.similarity[:, 0].tolist(), strict=True))
 
     def match(self, queries: Tensor, gate: Gate) -> list[Match]:
         """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list."""
-        stand = self._stand
-        if not stand.count or not len(queries):
-            return []
-        sketch, index = stand.aids()
-        found, scores = gate.retrieve(
-            queries, stand.keys, stand.value_of, awake=stand.awake, sketch=sketch, index=index
-        )
-        columns = (
-            found.index.tolist(),
-            stand.value_of[found.index].tolist(),
-            found.similarity.tolist(),
-            found.raw_similarity.tolist(),
-            scores.tolist(),
-            found.runner_up.tolist(),
-            found.runner_up_similarity.tolist(),
-        )
-        return [
-            Match(
-                entry=entry,
-                value=value,
-                similarity=similarity,
-                raw_similarity=raw,
-                score=score,
-                fired=score > gate.threshold and similarity - runner_similarity >= gate.margin,
-                runner_up=None if runner < 0 else runner,
-                runner_up_similarity=None if runner < 0 else runner_similarity,
-            )
-            for entry, value, similarity, raw, score, runner, runner_similarity in zip(*columns, strict=True)
-        ]
+        return match(self._stand, queries, gate)
 
-    def waking(self, queries: Tensor, gate: Gate, *, above: float | None = None) -> list[Match | None]:
-        """What :meth:`match` finds for each of [B, d_k] unit queries; None for some of those that do not fire, or all.
-
-        With ``above`` in the place of the gate's threshold None is for some that score no more than that. Most prompts
-        come near to no entry, which a look at the copy of the keys shows: the Hopfield steps, which need all keys as
-        they are, are taken for the others alone.
-        """
-        stand = self._stand
-        if not gate.steps or not gate.alpha or len(stand.keys) < FROM or not stand.count or not len(queries):
-            found: list[Match | None] = [*self.match(queries, gate)]
-            return found or [None] * len(queries)
-        asked = gate if above is None else replace(gate, threshold=above)
-        near = asked.in_reach(_surely(stand, queries, 1, stand.aids()).similarity[:, 0])
-        matches = iter(self.match(queries[near], gate))
-        return [next(matches, None) if reached else None for reached in near.tolist()]
+    def waking(
+        self, queries: Tensor, gate: Gate, *, above: float | None = None, prompts: Tensor | None = None
+    ) -> list[Match | None]:
+        """What :meth:`match` finds for those that may fire; see :func:`horen.memory.matching.waking`."""
+        return waking(self._stand, queries, gate, above=above, prompts=prompts)
 
     def recall(self, count: int) -> float | None:
         """Share of so many queries, about awake keys as rephrases are, whose nearest awake entry the index finds.
@@ -316,8 +221,8 @@ class Codebook:
         if index is None or not stand.count:
             return None
         queries = about(stand.keys if stand.awake is None else stand.keys[stand.awake], count)
-        sure = _surely(stand, queries, 1, (stand.sketched(), None)).similarity[:, 0]
-        found = _surely(stand, queries, 1, (None, index)).similarity[:, 0]
+        sure = surely(stand, queries, 1, (stand.sketched(), None)).similarity[:, 0]
+        found = surely(stand, queries, 1, (None, index)).similarity[:, 0]
         return float((found >= sure).float().mean())
 
     def surroundings(self, query: Tensor, count: int, scoring: Scoring) -> Surroundings:
@@ -357,16 +262,3 @@ class Codebook:
         similarities = torch.cat([path[:-1] @ stand.keys[entries].T, ranked.similarity[:, :count]])
         crowds = crowd(around, scoring.neighbours)
         return Surroundings(path, entries, similarities, crowds, scoring.score(similarities[-1], crowds))
-
-
-def _surely(
-    stand: _Stand, queries: Tensor, count: int, aids: tuple[SketchedKeys | None, IndexedKeys | None]
-) -> Ranking:
-    """The ranking of the ``count`` nearest awake entries, certain for each query where no index proposes them."""
-    sketch, index = aids
-    wanted = first_try(count, sketch, index)
-    while True:
-        found = ranking(queries, stand.keys, wanted, awake=stand.awake, sketch=sketch, index=index)
-        if bool((found.known >= min(count, len(stand.keys))).all()):
-            return found
-        wanted = next_try(wanted)

@@ -1,15 +1,18 @@
-"""The read-out of few queries on a processor in one pass over the keys, compiled by Numba, which this module needs.
+"""Products and read-outs of few queries on a processor, compiled by Numba, which this module needs.
 
 The product of a matrix and one vector is limited by memory, and libraries use half of its bandwidth or less. Here each
-core walks over a share of the keys in small blocks: products with a block, then its sum by the weights while it is in
-the core's own cache.
+core walks over a share of the keys; for a read-out in small blocks: products with a block, then its sum by the weights
+while it is in the core's own cache.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-import threading
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -40,34 +43,72 @@ def readout(
     Returns:
         [B, d] float32 unit rows.
     """
-    chunks = min(_MOST_CHUNKS, max(1, keys.nbytes // _CHUNK_BYTES))
-    cuts = [len(keys) * chunk // chunks for chunk in range(chunks + 1)]
+    chunks = _chunks(keys)
     mixed = np.zeros((chunks, *queries.shape))
     peaks = np.full((chunks, len(queries)), -np.inf, dtype=np.float32)
     mask = np.ones(0, dtype=np.bool_) if awake is None else awake.numpy()
     table = np.empty((len(queries), 0), dtype=np.float32) if scores is None else scores.numpy()
     given = queries.detach().contiguous().numpy(), keys.detach().contiguous().numpy(), mask, np.float32(beta), table
-    # A core may be busy with something else, such as waiting for torch: whoever is ready takes the next chunk.
-    ready = itertools.count()
-
-    def work() -> None:
-        while (chunk := next(ready)) < chunks:
-            _add_up(*given, cuts[chunk], cuts[chunk + 1], mixed[chunk], peaks[chunk])
-
-    # Started anew for every call: a thread takes microseconds, and a pool would not outlive a fork.
-    others = [threading.Thread(target=work) for _ in range(min(torch.get_num_threads(), chunks) - 1)]
-    for thread in others:
-        thread.start()
-    work()
-    for thread in others:
-        thread.join()
+    _share(len(keys), chunks, lambda chunk, start, stop: _add_up(*given, start, stop, mixed[chunk], peaks[chunk]))
     # Chunk by chunk in their order, so that the same bits come out whoever did what.
     total = torch.from_numpy(np.einsum("cb,cbd->bd", np.exp(peaks - peaks.max(0)), mixed))
     return normalize(total, dim=-1).to(queries.dtype)
 
 
+def sums(rows: Tensor, table: Tensor) -> Tensor:
+    """Products of [B, d] and [n, d] int8 on the CPU as [B, n] int32, exactly; d < 2¹⁷."""
+    # Processors without instructions for bytes multiply pairs of sixteen bits and add them up at once.
+    left, right = rows.to(torch.int16).contiguous().numpy(), table.contiguous().numpy()
+    found = np.empty((len(rows), len(table)), dtype=np.int32)
+    _share(len(table), _chunks(table), lambda _, start, stop: _multiply(left, right, found, start, stop))
+    return torch.from_numpy(found)
+
+
+def _chunks(table: Tensor) -> int:
+    return min(_MOST_CHUNKS, max(1, table.nbytes // _CHUNK_BYTES))
+
+
+def _share(length: int, chunks: int, work: Callable[[int, int, int], None]) -> None:
+    """Work on every chunk of so many rows, given its number, its start and its end, by as many threads as torch has."""
+    cuts = [length * chunk // chunks for chunk in range(chunks + 1)]
+    # A core may be busy with something else, such as waiting for torch: whoever is ready takes the next chunk.
+    ready = itertools.count()
+
+    def go() -> None:
+        while (chunk := next(ready)) < chunks:
+            work(chunk, cuts[chunk], cuts[chunk + 1])
+
+    others = min(torch.get_num_threads(), chunks) - 1
+    helpers = [_pool(os.getpid(), others).submit(go) for _ in range(others)]
+    go()
+    for helper in helpers:
+        # One that has not begun by now would find nothing to do.
+        if not helper.cancel():
+            helper.result()
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that wait: one that is woken takes a core at once, a new one queues behind what runs there.
+
+    A process that was forked needs its own.
+    """
+    return ThreadPoolExecutor(threads, thread_name_prefix="horen")
+
+
 # No flag that forgets infinities: a key that sleeps is one.
 _compiled = njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+
+
+@_compiled
+def _multiply(rows: Any, table: Any, found: Any, start: Any, stop: Any) -> None:
+    """found[b, i] = rows[b]·table[i] for i from ``start`` to ``stop``."""
+    for i in range(start, stop):
+        for row in range(len(rows)):
+            total = np.int32(0)
+            for j in range(rows.shape[1]):
+                total += np.int32(rows[row, j]) * np.int32(table[i, j])
+            found[row, i] = total
 
 
 @_compiled

@@ -85,7 +85,7 @@ def ranking(
         sketch = index.sketch()
     # Rounding of a product in any order of summation.
     error = queries.new_full((len(queries), 1), keys.shape[1] * torch.finfo(keys.dtype).eps)
-    if sketch is None:
+    if sketch is None or not sketch.pays(len(queries)):
         rough, rows = _candidates(queries, keys, count, awake)
     else:
         copied = sketch.asked(queries)
@@ -144,7 +144,7 @@ def _better(
     """The ``count`` best of what was found so far and of the [B, n] scores of a part, or all if they are fewer."""
     if awake is not None:
         scores = scores.masked_fill_(~awake[part], -torch.inf)
-    found, columns = _top(scores, count)
+    found, columns = top(scores, count)
     columns += part.start
     if best is not None:
         found, columns = torch.cat([best[0], found], dim=-1), torch.cat([best[1], columns], dim=-1)
@@ -154,7 +154,7 @@ def _better(
     return found, columns
 
 
-def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` greatest of [B, n] scores and their columns, in no order; all where n is no more."""
     rows, length = scores.shape
     wide = length // _GROUP

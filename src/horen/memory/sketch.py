@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ FROM = 1 << 14
 _ROWS = 1 << 10
 # Processors multiply up to so many rows faster one by one.
 _FEW = 2
+# Without instructions for bytes, products of more rows at once are faster in float32.
+_MOST = 32
 
 
 class Sketch:
@@ -81,6 +84,11 @@ class SketchedKeys:
     def __len__(self) -> int:
         return len(self.scales)
 
+    def pays(self, queries: int) -> bool:
+        """Whether products of so many queries are made faster from it than from the keys."""
+        multiplier = _multiplier()
+        return multiplier is not None and queries <= multiplier.most
+
     def asked(self, queries: Tensor) -> Rough:
         """Products with [B, d] queries.
 
@@ -90,8 +98,13 @@ class SketchedKeys:
         scales = scales[:, None]
         lost = (queries - integers * scales).norm(dim=-1, keepdim=True)
 
+        multiplier = _multiplier()
+        if multiplier is None:
+            raise RuntimeError("This processor does not multiply bytes fast: see supported().")
+        sums = multiplier.sums
+
         def products(part: slice) -> Tensor:
-            return (_sums(integers, self.integers[part].T) * self.scales[part]).mul_(scales)
+            return (sums(integers, self.integers[part]) * self.scales[part]).mul_(scales)
 
         return Rough(products, self.worst * queries.norm(dim=-1, keepdim=True) + (1 + self.worst) * lost)
 
@@ -110,6 +123,10 @@ class SeenKeys:
     def __len__(self) -> int:
         return self._scores.shape[1]
 
+    def pays(self, _queries: int) -> bool:
+        """They are there already."""
+        return True
+
     def of(self, rows: Tensor) -> SeenKeys:
         """What is known of some of the queries, [b] int64."""
         return self if len(rows) == len(self._queries) else SeenKeys(self._queries[rows], self._scores[rows])
@@ -119,13 +136,6 @@ class SeenKeys:
         shares = (self._queries * queries).sum(-1, keepdim=True)
         error = (queries - shares * self._queries).norm(dim=-1, keepdim=True)
         return Rough(lambda part: self._scores[:, part] * shares, error)
-
-
-def _sums(rows: Tensor, columns: Tensor) -> Tensor:
-    """Products of [B, d] and [d, n] int8 as int32, exactly."""
-    if len(rows) > _FEW:
-        return torch._int_mm(rows, columns)
-    return torch.cat([torch._int_mm(rows[i : i + 1], columns) for i in range(len(rows))])
 
 
 def to_integers(rows: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -141,17 +151,53 @@ def fits(keys: Tensor) -> bool:
     return keys.device.type == "cpu" and keys.dtype == torch.float32 and keys.shape[1] > 1 and supported()
 
 
-@functools.cache
 def supported() -> bool:
-    """Whether this processor multiplies bytes fast, and this build of torch exactly."""
-    fast = getattr(torch.cpu, "_is_vnni_supported", None)
-    if fast is None or not fast() or not hasattr(torch, "_int_mm"):
-        return False
+    """Whether bytes are multiplied fast here, and exactly."""
+    return _multiplier() is not None
+
+
+@dataclass(frozen=True)
+class _Multiplier:
+    """A way to multiply bytes.
+
+    Attributes:
+        sums: products [B, n] int32 of [B, d] and [n, d] int8.
+        most: B up to which they are faster than products of float32.
+    """
+
+    sums: Callable[[Tensor, Tensor], Tensor]
+    most: float
+
+
+@functools.cache
+def _multiplier() -> _Multiplier | None:
+    """The first of the ways that is there and exact."""
     # Sums of products of extreme bytes overflow where they are made in sixteen bits.
     rows = torch.full((3, 64), 127, dtype=torch.int8)
     rows[1] = -128
     expected = rows.int() @ rows.int().T
+    for way in _ways():
+        try:
+            if torch.equal(way.sums(rows, rows), expected) and torch.equal(way.sums(rows[:2], rows), expected[:2]):
+                return way
+        # Whatever a build of torch or a compiler has to say: there is another way.
+        except Exception:  # noqa: S112
+            continue
+    return None
+
+
+def _ways() -> Iterator[_Multiplier]:
+    fast = getattr(torch.cpu, "_is_vnni_supported", None)
+    if fast is not None and fast() and hasattr(torch, "_int_mm"):
+        yield _Multiplier(_torch_sums, float("inf"))
     try:
-        return torch.equal(_sums(rows, rows.T), expected) and torch.equal(_sums(rows[:2], rows.T), expected[:2])
-    except RuntimeError:
-        return False
+        kernel = importlib.import_module("horen.memory.cpu_kernel")
+    except ImportError:
+        return
+    yield _Multiplier(kernel.sums, _MOST)
+
+
+def _torch_sums(rows: Tensor, table: Tensor) -> Tensor:
+    if len(rows) > _FEW:
+        return torch._int_mm(rows, table.T)
+    return torch.cat([torch._int_mm(row[None], table.T) for row in rows])

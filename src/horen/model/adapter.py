@@ -179,9 +179,17 @@ class Adapter:
         return _best(places, codebook.waking(queries, gate, above=above))
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
-        """Of :meth:`nearest`, whose arguments these are, at least all that fire; less work, where few do."""
+        """Of :meth:`nearest`, whose arguments these are, at least all that fire, with scores that may be a little off.
+
+        That is less work; which edits fire is the same.
+        """
         found = self._queries(features)
-        return [] if found is None else _best(places, found[0].waking(found[1], self.config.retrieval()))
+        if found is None:
+            return []
+        codebook, queries = found
+        readings = torch.tensor([len(place.prompt.spans) for place in places], device=queries.device)
+        prompts = torch.arange(len(places), device=queries.device).repeat_interleave(readings)
+        return _best(places, codebook.waking(queries, self.config.retrieval(), prompts=prompts))
 
     @property
     def awake(self) -> bool:

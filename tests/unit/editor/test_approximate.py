@@ -11,7 +11,7 @@ import torch
 from editor_support import busy_editor
 
 from horen import ConfigError, Edit, Editor, HorenConfig, doctor
-from horen.memory import codebook, index
+from horen.memory import index, matching
 from horen.rekeying import rekey_folder
 from horen.session import Session
 from support.editors import EDITED, QUICK, REPHRASED, outputs, quick_editor, same
@@ -26,8 +26,8 @@ MANY = [Edit(EDITED, "Rome", (REPHRASED,)), *(Edit("very " * n + "blue", "Oslo")
 @pytest.fixture(autouse=True)
 def proposed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let codes begin with few keys; how many candidates were asked for."""
-    monkeypatch.setattr(codebook, "INDEX_FROM", 24)
-    monkeypatch.setattr(codebook, "FROM", 24)
+    monkeypatch.setattr(matching, "INDEX_FROM", 24)
+    monkeypatch.setattr(matching, "FROM", 24)
     monkeypatch.setattr(index, "BESIDE", 3)
     monkeypatch.setattr(doctor, "_SAMPLE", 20)
     asked: list[int] = []

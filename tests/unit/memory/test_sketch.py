@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import unit
 
-from horen.memory import Codebook, Gate, codebook, sketch
+from horen.memory import Codebook, Gate, matching, sketch
 from horen.memory.sketch import SeenKeys, Sketch, supported
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor does not multiply bytes fast")
@@ -66,7 +66,7 @@ def test_a_codebook_answers_alike_with_it_and_without(monkeypatch: pytest.Monkey
     gate = Gate(threshold=0.5, alpha=0.1, beta=20.0, steps=steps, contrast=0.4, neighbours=8)
     found = []
     for start in (1, 10_000):
-        monkeypatch.setattr(codebook, "FROM", start)
+        monkeypatch.setattr(matching, "FROM", start)
         book = Codebook(16, 2)
         for number in range(100):
             value = book.add_value(torch.zeros(2))
