@@ -3,7 +3,8 @@
     python benchmarks/inference.py --edits 50000 --out inference.json
 
 The codebook is filled with random unit keys of the key space's own dimension and random values, so that prompts are
-routed among as many entries as a real one has and wake none; then an entry is added for each prompt, which wakes it.
+routed among as many entries as a real one has and wake none; then an entry is added for each prompt, at a cosine of 0.8
+to it as a rephrase's is, which wakes it.
 The untouched model (no hook on it) and the wrapped one are timed in turn on the same prompts, and what is reported is
 the median of the pairs' ratios.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from filling import fill
 from horen import Editor, HorenConfig
@@ -27,6 +29,7 @@ from horen.bench.files import write_text
 from horen.bench.plan import environment
 from horen.session import Session
 
+_NEAR = 0.8
 _WORDS = (
     "Who was the first person to cross the northern strait in a small wooden boat without any help from the shore, and "
     "in which year did the town put up a statue of that sailor beside the old lighthouse near the market square today?"
@@ -34,11 +37,19 @@ _WORDS = (
 
 
 def wake(session: Session, ids: Tensor) -> None:
-    """Add an entry for each prompt, with a value that changes nothing."""
+    """Add an entry near each prompt, with a value that changes nothing."""
     codebook = session.codebook()
-    keys = session.keys(ids.tolist())
-    codebook.add_entries(keys, codebook.add_value(torch.zeros_like(codebook.values[0])))
-    assert all(match.fired for match in codebook.match(keys, session.config.retrieval()))
+    queries = session.keys(ids.tolist())
+    for key in at_cosine(queries, _NEAR):
+        codebook.add_entries(key[None], codebook.add_value(torch.zeros_like(codebook.values[0])))
+    assert all(match.fired for match in codebook.match(queries, session.config.retrieval()))
+
+
+def at_cosine(rows: Tensor, cosine: float) -> Tensor:
+    """[B, d] unit rows at a cosine to unit rows, in random directions."""
+    noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0)).to(rows.device)
+    across = normalize(noise - (noise * rows).sum(-1, keepdim=True) * rows, dim=-1)
+    return cosine * rows + (1 - cosine**2) ** 0.5 * across
 
 
 def prompts(editor: Editor, tokens: int, batch: int) -> Tensor:

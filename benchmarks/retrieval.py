@@ -6,7 +6,8 @@
     python benchmarks/retrieval.py start --edits 50000 --out start.json
 
 ``exact`` times the retrieval of B queries against a plain read (``torch.sum``) of the float32 keys in the same process
-and in turn, and against whole tables of scores as they were made before. ``approximate`` times the exact search and the
+and in turn, and against whole tables of scores as they were made before; and what generation asks, which edits the
+queries wake, all keys read or not. ``approximate`` times the exact search and the
 one by an index in turn, without a Hopfield step, and measures what the index misses. ``million`` inserts, looks up,
 removes, saves and loads, with the peak of resident memory. ``start`` loads a saved editor beside a loaded model. Keys
 are random unit vectors around random centres. Set the threads with OMP_NUM_THREADS.
@@ -34,7 +35,7 @@ from filling import fill
 from horen import Editor, HorenConfig
 from horen.bench.files import write_text
 from horen.bench.plan import environment
-from horen.memory import Codebook, Gate, Packed
+from horen.memory import Codebook, Gate, Packed, Storage
 from horen.memory.index import Index, IndexedKeys
 from horen.memory.recall import about
 from horen.memory.sketch import Sketch, fits
@@ -95,24 +96,28 @@ def exact(counts: list[int], batches: list[int], rounds: int) -> list[dict[str, 
     for count in counts:
         keys, labels = clustered(count), torch.arange(count)
         sketch = Sketch(_DIMENSION).take(keys) if fits(keys) else None
+        book = Codebook(_DIMENSION, 1)
+        book.fill(keys, Storage().pack(torch.zeros(count, 1)), labels)
         for batch in batches:
-            queries = asked(keys, batch)
+            queries, prompts = asked(keys, batch), torch.arange(batch)
             for steps in (0, 1):
                 gate = Gate(threshold=0.5, contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=steps)
                 actions = {
                     "read_keys_ms": lambda keys=keys: keys.sum(),
                     "retrieval_ms": lambda q=queries, k=keys, n=labels, g=gate, s=sketch: g.retrieve(q, k, n, sketch=s),
+                    "waking_ms": lambda b=book, q=queries, g=gate, p=prompts: b.waking(q, g, prompts=p),
                     "float32_ms": lambda q=queries, k=keys, n=labels, g=gate: g.retrieve(q, k, n),
                     "whole_tables_ms": lambda q=queries, k=keys, n=labels, g=gate: whole(q, k, n, g),
                 }
                 found: dict[str, Any] = {"keys": count, "batch": batch, "steps": steps, **in_turn(actions, rounds)}
                 found["gigabytes_a_second"] = keys.nbytes / found["read_keys_ms"] / 1e6
                 found["of_bandwidth"] = found["read_keys_ms"] / found["retrieval_ms"]
+                found["of_bandwidth_waking"] = found["read_keys_ms"] / found["waking_ms"]
                 found["of_bandwidth_float32"] = found["read_keys_ms"] / found["float32_ms"]
                 found["times_as_fast"] = found["whole_tables_ms"] / found["retrieval_ms"]
                 results.append(found)
                 print(json.dumps(found), flush=True)
-        del keys, sketch
+        del keys, sketch, book
     return results
 
 
