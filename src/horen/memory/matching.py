@@ -104,12 +104,12 @@ def waking(
         return [*match(stand, queries, gate)] or [None] * len(queries)
     found: list[Match | None] = [None] * len(queries)
     sketch, index = stand.aids()
+    asked = gate if above is None else replace(gate, threshold=above)
     if prompts is None or gate.steps > 1 or index is not None or sketch is None or len(queries) > FEW:
-        asked = gate if above is None else replace(gate, threshold=above)
         unsure = asked.in_reach(surely(stand, queries, 1, (sketch, index)).similarity[:, 0])
     else:
         look = look_around(queries, stand.keys, gate, sketch, awake=stand.awake)
-        unsure = gate.in_reach(look.highest)
+        unsure = asked.in_reach(look.highest)
         (near,) = torch.where(unsure)
         if len(near):
             seen = foresee(look.of(near), stand.value_of, gate)

@@ -113,5 +113,6 @@ def test_context_in_place_of_an_edit_is_seen_too():
     method = open_method("retrieval", taught_model(), tiny_tokenizer(), encoder=encoder)
     method.edit([Edit(PROMPTS[0], "Mira Sand")])
     moved = [one.divergence for one in scorer.moved(method, PROMPTS, kl_divergence, budget=2)]
-    assert moved[0] > 0
-    assert moved[1:] == [0.0, 0.0, 0.0]
+    assert moved[0] > 1e-3
+    # The context makes the batch wider, which some processors' products round otherwise.
+    assert moved[1:] == pytest.approx([0.0, 0.0, 0.0], abs=1e-8)
