@@ -37,11 +37,11 @@ _WORDS = (
 
 
 def wake(session: Session, ids: Tensor) -> None:
-    """Add an entry near each prompt, with a value that changes nothing."""
+    """Add an entry near each prompt, all with one value, which changes nothing."""
     codebook = session.codebook()
     queries = session.keys(ids.tolist())
-    for key in at_cosine(queries, _NEAR):
-        codebook.add_entries(key[None], codebook.add_value(torch.zeros_like(codebook.values[0])))
+    value = codebook.add_value(torch.zeros_like(codebook.values[0]))
+    codebook.add_entries(at_cosine(queries, _NEAR), value)
     assert all(match.fired for match in codebook.match(queries, session.config.retrieval()))
 
 
@@ -139,9 +139,9 @@ def main() -> None:
     batches = [prompts(editor, given.tokens, batch) for batch in given.batches]
     results = []
     for woken in (False, True):
+        if woken:  # smaller batches are the beginning of the largest
+            wake(editor._session, max(batches, key=len))
         for ids in batches:
-            if woken:
-                wake(editor._session, ids)
             results.append({"woken": woken, **measured(editor, ids, given.new, given.pairs)})
     told = {name: value for name, value in vars(given).items() if name != "out"}
     print(json.dumps(results, indent=1))
