@@ -141,8 +141,7 @@ def main() -> None:
     for woken in (False, True):
         if woken:  # smaller batches are the beginning of the largest
             wake(editor._session, max(batches, key=len))
-        for ids in batches:
-            results.append({"woken": woken, **measured(editor, ids, given.new, given.pairs)})
+        results += [{"woken": woken, **measured(editor, ids, given.new, given.pairs)} for ids in batches]
     told = {name: value for name, value in vars(given).items() if name != "out"}
     print(json.dumps(results, indent=1))
     write_text(given.out, json.dumps({"arguments": told, **environment(given.device), "results": results}, indent=1))
