@@ -1,74 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    BloomConfig,
-    CohereConfig,
-    FalconConfig,
-    Gemma2Config,
-    GptOssConfig,
-    GraniteConfig,
-    PreTrainedModel,
-)
 
 from horen import HorenConfig
 from horen.model.layout import Layout
-from horen.model.prefix import Prefixes
-from horen.model.tail import Sample, Tail
+from horen.model.tail import Sample
 from support.editors import checksums, hooks_on, same_weights, written_by_hand
-from support.tiny_models import FAMILIES, HIDDEN, VOCABULARY, seeded, tiny_model
-
-MIXED = [
-    Sample((5, 6, 7, 8), (9, 10)),
-    Sample((5, 11), (12, 13, 14)),
-    Sample(tuple(range(20, 50)), (21,)),  # longer than Gemma's window
-    Sample((17,), (18, 19)),
-]
-ONE_TOKEN = [Sample((30,), (31, 32)), Sample((33,), (34,))]
-SHORT = [Sample((5, 6, 7), (8, 9, 10, 11)), Sample((12, 13, 14), (15,))]
-_GATED = {
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-}
-BATCHES = {"mixed": MIXED, "one token": ONE_TOKEN, "short": SHORT}
-
-
-def values_for(samples: Sequence[Sample], size: int = HIDDEN, scale: float = 1.0) -> Tensor:
-    return scale * torch.randn(len(samples), size, generator=torch.Generator().manual_seed(4))
-
-
-def tail_of(
-    model: PreTrainedModel, samples: Sequence[Sample], layer: int = 2, prefixes: Prefixes | None = None
-) -> Tail:
-    layout = Layout.of(model)
-    return Tail(model, layout, layout.write_site(HorenConfig(write_layer=layer)), samples, prefixes)
-
-
-def full(model: PreTrainedModel, sample: Sample, value: Tensor, layer: int = 2) -> Tensor:
-    """Log-probabilities of the target by the whole model, with the value at the prompt's end."""
-    site = Layout.of(model).write_site(HorenConfig(write_layer=layer))
-    ids = torch.tensor([[*sample.prompt, *sample.target]])
-    with written_by_hand(site.module, {(0, len(sample.prompt) - 1): value}, (1, ids.shape[1])):
-        found = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
-    return found[len(sample.prompt) - 1 : -1].gather(1, torch.tensor(sample.target)[:, None])[:, 0]
-
-
-def check(model: PreTrainedModel, tail: Tail, samples: Sequence[Sample], values: Tensor, layer: int = 2) -> None:
-    found, real = tail.log_probabilities(values)
-    assert found.shape == real.shape == (len(samples), max(len(sample.target) for sample in samples))
-    assert found.dtype == torch.float32
-    assert not found[~real].any()
-    for row, sample in enumerate(samples):
-        assert int(real[row].sum()) == len(sample.target)
-        torch.testing.assert_close(found[row][real[row]], full(model, sample, values[row], layer), atol=2e-5, rtol=1e-5)
+from support.tails import BATCHES, MIXED, SHORT, UNUSUAL, check, full, tail_of, unusual_model, values_for
+from support.tiny_models import FAMILIES, HIDDEN, VOCABULARY, tiny_model
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -120,24 +63,6 @@ def test_with_eager_attention(family: str):
     model = tiny_model(family, attn_implementation="eager")
     with torch.no_grad():
         check(model, tail_of(model, MIXED), MIXED, values_for(MIXED))
-
-
-# Families that do something of their own with scores or logits: attention biases, sinks, caps and scales.
-UNUSUAL = {
-    "bloom": (BloomConfig, {"n_layer": 4, "n_head": 4}),
-    "falcon": (FalconConfig, {"num_hidden_layers": 4, "num_attention_heads": 4, "alibi": True}),
-    "gpt-oss": (GptOssConfig, _GATED | {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}),
-    "gemma2": (Gemma2Config, _GATED | {"head_dim": 8, "sliding_window": 8}),
-    "granite": (GraniteConfig, _GATED | {"logits_scaling": 4.0, "attention_multiplier": 0.2}),
-    "cohere": (CohereConfig, _GATED | {"logit_scale": 0.25}),
-}
-
-
-def unusual_model(family: str) -> PreTrainedModel:
-    kind, sizes = UNUSUAL[family]
-    with seeded(0):
-        config = kind(vocab_size=VOCABULARY, hidden_size=HIDDEN, pad_token_id=0, **sizes)
-        return AutoModelForCausalLM.from_config(config).eval()
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -292,41 +217,6 @@ def test_scale_and_size_of_the_site(family: str):
         torch.testing.assert_close(tail.scale[row], last.square().mean().sqrt(), atol=1e-5, rtol=1e-4)
 
 
-def test_in_bfloat16():
-    model = tiny_model().to(torch.bfloat16)
-    values = values_for(MIXED)
-    with torch.no_grad():
-        found, real = tail_of(model, MIXED).log_probabilities(values)
-        for row, sample in enumerate(MIXED):
-            torch.testing.assert_close(found[row][real[row]], full(model, sample, values[row]), atol=0.3, rtol=0.1)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_matrices_cast_once_are_those_that_autocasting_makes_at_every_step(family: str):
-    model = tiny_model(family).requires_grad_(False)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    rough = tail_of(model, MIXED).rough()
-    assert rough._cast
-    with torch.no_grad():
-        found, _ = rough.log_probabilities(values_for(MIXED))
-        rough._cast = {}
-        expected, _ = rough.log_probabilities(values_for(MIXED))
-    assert torch.equal(found, expected)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-def test_the_rough_variant_is_near_and_does_not_stick():
-    model = tiny_model()
-    tail, values = tail_of(model, MIXED), values_for(MIXED)
-    with torch.no_grad():
-        exact, _ = tail.log_probabilities(values)
-        rough, _ = tail.rough().log_probabilities(values)
-        torch.testing.assert_close(rough, exact, atol=0.3, rtol=0.1)
-        part, _ = tail.rough().keep(torch.tensor([1])).log_probabilities(values[1:2])
-        torch.testing.assert_close(part, exact[1:2], atol=0.3, rtol=0.1)
-        assert torch.equal(tail.log_probabilities(values)[0], exact)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_leads_a_target_is_read_and_not_asked_for(family: str):
     model = tiny_model(family)
@@ -342,46 +232,6 @@ def test_what_leads_a_target_is_read_and_not_asked_for(family: str):
         kept, real = tail.keep(torch.tensor([2, 1])).log_probabilities(values[[2, 1]])
         assert real.tolist() == [[False, True, True], [True, True, False]]
         torch.testing.assert_close(kept, found[[2, 1], :3], atol=2e-5, rtol=1e-5)
-
-
-def check_near(model: PreTrainedModel, tail: Tail, rows: Sequence[int] = range(len(MIXED))) -> None:
-    """Log-probabilities and gradients are those of full precision but for bfloat16's rounding."""
-    # A router whose scores tie may send a token elsewhere.
-    slack = 3 if "Router" in str(model) else 1
-    given = values_for(MIXED)[list(rows)]
-    near, exact = given.clone().requires_grad_(), given.clone().requires_grad_()
-    found, real = tail.log_probabilities(near)
-    expected, expected_real = tail_of(model, [MIXED[row] for row in rows]).log_probabilities(exact)
-    assert found.dtype == torch.float32
-    assert torch.equal(real, expected_real)
-    torch.testing.assert_close(found, expected, atol=0.1 * slack, rtol=0.02)
-    (gradient,) = torch.autograd.grad(found.sum(), near)
-    (wanted,) = torch.autograd.grad(expected.sum(), exact)
-    assert gradient.isfinite().all()
-    assert float((gradient - wanted).norm()) < 0.06 * slack * float(wanted.norm())
-
-
-def check_rough_prefixes(model: PreTrainedModel) -> None:
-    """What trains in bfloat16 has: a tail in either arithmetic after prompts that were read in bfloat16."""
-    prefixes = Prefixes(model, [sample.prompt[:-1] for sample in MIXED], rough=True)
-    tail = tail_of(model, MIXED, prefixes=prefixes)
-    kept = [3, 0]
-    for one in (tail, tail.rough()):
-        check_near(model, one)
-        check_near(model, one.keep(torch.tensor(kept)), kept)
-    check_near(model, tail.keep(torch.tensor(kept)).rough(), kept)
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])  # eager layers are given a cache that is joined
-@pytest.mark.parametrize("family", FAMILIES)
-def test_after_rough_prefixes(family: str, attention: str):
-    model = tiny_model(family, attn_implementation=attention)
-    check_rough_prefixes(model)
-
-
-@pytest.mark.parametrize("family", UNUSUAL)
-def test_unusual_scores_after_rough_prefixes(family: str):
-    check_rough_prefixes(unusual_model(family))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
