@@ -74,12 +74,14 @@ class Foresight:
         score: [B] float32, approximate.
         error: [B] float32, how far the score may be off.
         certain: [B] bool, whether winner and firing are certain to be those that the step would give.
+        fires: [B] bool, whether the winner fires, where that is certain.
     """
 
     found: Retrieval
     score: Tensor
     error: Tensor
     certain: Tensor
+    fires: Tensor
 
     def settled(self, labels: Tensor, prompts: Tensor) -> Tensor:
         """[B] bool, rows that need no step: what fires is certain, and which reading of a prompt scores highest.
@@ -94,7 +96,9 @@ class Foresight:
             if len(rows) > 1:
                 best = rows[self.score[rows].argmax()]
                 apart = self.score[best] - self.score[rows] > self.error[best] + self.error[rows]
-                found[rows] = (self.certain[rows] & (apart | (own[rows] == own[best]))).all()
+                # Readings of one edit are alike only if the margin lets both fire or neither.
+                alike = (own[rows] == own[best]) & (self.fires[rows] == self.fires[best])
+                found[rows] = (self.certain[rows] & (apart | alike)).all()
         return found
 
 
@@ -155,7 +159,8 @@ def foresee(seen: Look, labels: Tensor, gate: Gate) -> Foresight:
         runner,
         (least + most) / 2,
     )
-    return Foresight(found, score, off, decided & (similarity - torch.maximum(second, beyond) > 2 * error))
+    certain = decided & (similarity - torch.maximum(second, beyond) > 2 * error)
+    return Foresight(found, score, off, certain, (score > gate.threshold) & leads)
 
 
 def _wanted(gate: Gate) -> int:

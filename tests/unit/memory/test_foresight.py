@@ -140,10 +140,13 @@ def test_a_prompt_that_is_much_nearer_to_one_edit_needs_no_step(monkeypatch: pyt
     assert stepped == [1]
 
 
-def seen_as(scores: list[float], errors: list[float], certain: list[bool], winners: list[int]) -> Foresight:
+def seen_as(
+    scores: list[float], errors: list[float], certain: list[bool], winners: list[int], fires: list[bool] | None = None
+) -> Foresight:
     row, index = torch.zeros(len(scores)), torch.tensor(winners)
     found = Retrieval(index, row, row, index, row, row)
-    return Foresight(found, torch.tensor(scores), torch.tensor(errors), torch.tensor(certain))
+    fires = torch.tensor(scores) > 0.7 if fires is None else torch.tensor(fires)
+    return Foresight(found, torch.tensor(scores), torch.tensor(errors), torch.tensor(certain), fires)
 
 
 @pytest.mark.parametrize(
@@ -162,3 +165,8 @@ def test_readings_of_one_prompt_are_settled_together(
     seen = seen_as(scores, errors, certain, winners)
     assert seen.settled(torch.arange(2), torch.tensor([7, 7])).tolist() == expected
     assert seen.settled(torch.arange(2), torch.tensor([7, 8])).tolist() == certain
+
+
+def test_readings_of_one_edit_of_which_the_margin_lets_one_fire_are_not_settled():
+    seen = seen_as([0.9, 0.8], [0.1, 0.1], [True, True], [0, 0], fires=[True, False])
+    assert seen.settled(torch.arange(2), torch.tensor([7, 7])).tolist() == [False, False]
