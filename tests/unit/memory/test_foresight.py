@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import clustered, retrieve_whole, unit
 from torch import Tensor
@@ -48,6 +48,15 @@ def book_of(keys: Tensor, value_of: Tensor) -> Codebook:
     asleep=st.sampled_from([0.0, 0.3, 0.99]),
     readings=st.lists(st.integers(0, 3), min_size=1, max_size=6),
     candidates=st.sampled_from([1, 4, 16]),
+)
+@example(  # of two readings that come near to one edit the margin lets one fire
+    seed=12,
+    count=12,
+    gate=Gate(contrast=0.4, neighbours=2, alpha=0.1, beta=20.0, steps=1, threshold=0.0, margin=0.05),
+    spread=0.1,
+    asleep=0.3,
+    readings=[2, 2],
+    candidates=1,
 )
 def test_the_same_edits_wake_as_with_the_step(
     seed: int, count: int, gate: Gate, spread: float, asleep: float, readings: list[int], candidates: int
