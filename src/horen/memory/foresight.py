@@ -160,7 +160,7 @@ def foresee(seen: Look, labels: Tensor, gate: Gate) -> Foresight:
         (least + most) / 2,
     )
     certain = decided & (similarity - torch.maximum(second, beyond) > 2 * error)
-    return Foresight(found, score, off, certain, (score > gate.threshold) & leads)
+    return Foresight(found, score, off, certain, gate.fires(score, similarity - runner))
 
 
 def _wanted(gate: Gate) -> int:

@@ -86,6 +86,10 @@ class Gate(Scoring):
     threshold: float
     margin: float = 0.0
 
+    def fires(self, score: Tensor, lead: Tensor) -> Tensor:
+        """Whether a winner with this score [B] fires that leads the next value's similarity by ``lead`` [B]; [B] bool."""
+        return (score > self.threshold) & (lead >= self.margin)
+
     def in_reach(self, similarity: Tensor) -> Tensor:
         """Whether a query might fire, given the cosine [B] of its nearest key before any step; [B] bool.
 

@@ -154,8 +154,8 @@ def seen_as(
 ) -> Foresight:
     row, index = torch.zeros(len(scores)), torch.tensor(winners)
     found = Retrieval(index, row, row, index, row, row)
-    fires = torch.tensor(scores) > 0.7 if fires is None else torch.tensor(fires)
-    return Foresight(found, torch.tensor(scores), torch.tensor(errors), torch.tensor(certain), fires)
+    fired = torch.tensor(fires or [True] * len(scores))
+    return Foresight(found, torch.tensor(scores), torch.tensor(errors), torch.tensor(certain), fired)
 
 
 @pytest.mark.parametrize(
