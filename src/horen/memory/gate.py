@@ -87,7 +87,7 @@ class Gate(Scoring):
     margin: float = 0.0
 
     def fires(self, score: Tensor, lead: Tensor) -> Tensor:
-        """Whether a winner with this score [B] fires that leads the next value's similarity by ``lead`` [B]; [B] bool."""
+        """Whether winners with these scores [B] fire, similarities ``lead`` [B] above the next value's; [B] bool."""
         return (score > self.threshold) & (lead >= self.margin)
 
     def in_reach(self, similarity: Tensor) -> Tensor:
