@@ -117,7 +117,9 @@ def left(outcome: Outcome) -> typer.Exit:
             "codebook yet. The same command again continues."
         )
     if not outcome.receipts:
-        return interrupted("Interrupted: no edits were done. The same command starts again.")
+        return interrupted(
+            "Interrupted: no edits were done. The same command starts again; a smaller --batch saves sooner."
+        )
     done = len(outcome.receipts)
     return interrupted(
         f"Interrupted: {done} of {done + outcome.remaining} edits are done and saved. The same command again continues."

@@ -59,6 +59,7 @@ def test_interruption_before_anything_is_done_leaves_no_folder(
     result = run("edit", file_of(*EDITS), "--into", "book", *new)
     assert result.exit_code == 130
     assert "no edits were done" in result.stderr
+    assert "--batch" in result.stderr
     assert not Path("book").exists()
 
 
