@@ -149,6 +149,7 @@ def write(folder: Path, place: Path) -> None:
     network = result["manifest"]["plan"]["settings"].get("network")
     if network:
         result["manifest"]["plan"]["settings"]["network"] = Path(network).name
+        result["name"] = result["name"].replace(network, Path(network).name)
     place.parent.mkdir(parents=True, exist_ok=True)
     write_text(place, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
