@@ -58,7 +58,7 @@ STREAMS = {
     # Paragraphs take long to train and to answer with: here the model runs in the type it was published in.
     "unke": Stream("unke", 200, dtype="bfloat16"),
     # In float32, for processors that have no instructions for bfloat16.
-    "unke-20": Stream("unke", 20, intermediate=False),
+    "unke-100": Stream("unke", 100, intermediate=False),
 }
 METHODS: dict[str, dict[str, Any]] = {
     "none": {"method": "none"},

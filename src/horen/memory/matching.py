@@ -132,6 +132,7 @@ def _matches(stand: Stand, found: Retrieval, scores: Tensor, gate: Gate) -> list
         found.similarity.tolist(),
         found.raw_similarity.tolist(),
         scores.tolist(),
+        gate.fires(scores, found.similarity - found.runner_up_similarity).tolist(),
         found.runner_up.tolist(),
         found.runner_up_similarity.tolist(),
     )
@@ -142,11 +143,11 @@ def _matches(stand: Stand, found: Retrieval, scores: Tensor, gate: Gate) -> list
             similarity=similarity,
             raw_similarity=raw,
             score=score,
-            fired=score > gate.threshold and similarity - runner_similarity >= gate.margin,
+            fired=fired,
             runner_up=None if runner < 0 else runner,
             runner_up_similarity=None if runner < 0 else runner_similarity,
         )
-        for entry, value, similarity, raw, score, runner, runner_similarity in zip(*columns, strict=True)
+        for entry, value, similarity, raw, score, fired, runner, runner_similarity in zip(*columns, strict=True)
     ]
 
 
