@@ -1,6 +1,6 @@
 """How long every editor lasts: overall against the number of edits, a panel for each family of editors.
 
-    python benchmarks/collapse.py benchmarks/results/zsre --out docs/collapse.svg
+    python benchmarks/collapse.py results/zsre results/zsre-batch-100/unke.json --out collapse.svg
 
 HoReN's default is drawn in every panel. Dashed lines are runs with published settings.
 """
@@ -19,7 +19,7 @@ from horen.drawing import INK, colour, dress, new_figure
 OURS = "horen-default"
 PANELS = {
     "fine-tuning, learned and closed-form editors": ("ft", "lora", "mend", "ultraedit"),
-    "locate, then edit": ("rome", "memit", "alphaedit"),
+    "locate, then edit; unke": ("rome", "memit", "alphaedit", "unke"),
     "memories beside the weights": ("horen-paper", "cosine", "grace", "grace-tuned", "wise", "defer"),
     "in context": ("retrieval", "ike", "none"),
 }
@@ -30,10 +30,11 @@ GREY = "#7d8590"
 def main() -> None:
     """Draw what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where benchmarks/suite.py left a stream's scores")
+    parser.add_argument("places", type=Path, nargs="+", help="scores that benchmarks/suite.py left: folders, files")
     parser.add_argument("--out", type=Path, required=True, help="an .svg file")
     given = parser.parse_args()
-    found = {place.stem: read(place) for place in sorted(given.folder.glob("*.json"))}
+    files = [file for place in given.places for file in (sorted(place.glob("*.json")) if place.is_dir() else [place])]
+    found = {file.stem: read(file) for file in files}
     figure = new_figure((10.4, 6.4))
     figure.patch.set_alpha(0)
     panels = figure.subplots(2, 2, sharex=True, sharey=True).flat
