@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from method_support import opened
 from torch import Tensor
@@ -150,6 +150,7 @@ def test_methods_of_pairs_write_in_every_precision(name: str, dtype: torch.dtype
 
 
 @settings(max_examples=50, deadline=None)
+@example((2, []), 479393458, 0.0)  # two numbers so near to each other that ε shows beside their σ
 @given(
     st.integers(2, 40).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(1, n - 1), max_size=6))),
     st.integers(0, 2**31),
@@ -166,7 +167,8 @@ def test_moments_do_not_depend_on_the_parts(split: tuple[int, list[int]], seed: 
     torch.testing.assert_close(moments.deviation, rows.std(0), atol=1e-7, rtol=1e-7)
     normal = moments.normalised(rows)
     torch.testing.assert_close(normal.mean(0), torch.zeros(3, dtype=torch.float64), atol=1e-6, rtol=0)
-    torch.testing.assert_close(normal.std(0), torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0)
+    epsilon = torch.finfo(torch.float32).eps
+    torch.testing.assert_close(normal.std(0), rows.std(0) / (rows.std(0) + epsilon), atol=1e-6, rtol=0)
 
 
 def test_moments_at_the_edges():
