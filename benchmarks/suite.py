@@ -59,7 +59,6 @@ STREAMS = {
     "unke": Stream("unke", 200, dtype="bfloat16"),
     # In float32, for processors that have no instructions for bfloat16.
     "unke-100": Stream("unke", 100, intermediate=False),
-    "unke-20": Stream("unke", 20, intermediate=False),
 }
 METHODS: dict[str, dict[str, Any]] = {
     "none": {"method": "none"},
