@@ -1,6 +1,7 @@
 """How long every editor lasts: overall against the number of edits, a panel for each family of editors.
 
-    python benchmarks/collapse.py results/zsre results/zsre-batch-100/unke.json --out collapse.svg
+    cd benchmarks/results
+    python ../collapse.py zsre zsre-batch-100/unke.json --out ../../docs/collapse.svg
 
 HoReN's default is drawn in every panel. Dashed lines are runs with published settings.
 """
