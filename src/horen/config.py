@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 SITES = ("auto", "mlp_input", "mlp_hidden", "mlp_output", "layer_output")
 TEXT = "text"
 ENCODER = "all-minilm-l6-v2"
+# What a folder had whose settings do not say.
+_BEFORE_SCOPE = {
+    "read_sites": "layer_output@0.04+auto@0.1",
+    "key_space": "whitened",
+    "threshold": 0.5,
+    "similar_threshold": 0.6,
+}
+
+# Joined keys of two wordings of one fact are nearer than this.
+_SHARED = 0.8
 
 # What a setting decides: how keys are made, when an edit fires, what a value is, or how keys are searched.
 _key, _gate, _value, _search = (partial(setting, decides=what) for what in ("key", "gate", "value", "search"))
@@ -73,7 +83,7 @@ class HorenConfig(TrainingSettings):
     preset: str = setting("default", "name of the preset these settings started from")
 
     read_sites: str = _key(
-        "layer_output@0.04+auto@0.1",
+        TEXT,
         "activations that make keys and queries, as site@layer, several joined by +; a site is mlp_input, mlp_hidden "
         "(before the down projection), mlp_output, layer_output, or auto: mlp_hidden where the MLP has one down "
         "projection, else mlp_input; or text alone: no activations, but the words' embedding by a text encoder",
@@ -81,7 +91,8 @@ class HorenConfig(TrainingSettings):
     encoder: str = _key(
         ENCODER,
         f"text encoder of read_sites=text: {ENCODER}, a folder in transformers' format, or, with the extra "
-        "horen[encoder], a model of sentence-transformers",
+        "horen[encoder], a model of sentence-transformers; with key_space=auto the first, or a folder that "
+        "horen train-scope wrote",
     )
     read_share: float = _key(
         1.0, "share p of the user's last tokens whose activations are pooled; 0 is the last alone", low=0, high=1
@@ -93,9 +104,11 @@ class HorenConfig(TrainingSettings):
         choices=("equal", "rare"),
     )
     key_space: str = _key(
-        "whitened",
-        "raw: k = f/‖f‖ as published; whitened: centred and decorrelated with the bundled prompt bank first",
-        choices=("raw", "whitened"),
+        "auto",
+        "auto: of a text one key for who and one for what is asked, by the tuned encoder, and a judge of both; of "
+        "activations as whitened; raw: k = f/‖f‖ as published; whitened: centred and decorrelated with the bundled "
+        "prompt bank first",
+        choices=("auto", "raw", "whitened"),
     )
     feature_power: float = _key(
         0.5,
@@ -115,7 +128,13 @@ class HorenConfig(TrainingSettings):
     beta: float = _gate(20.0, "inverse temperature β of the Hopfield softmax", low=0)
     steps: int = _gate(1, "most Hopfield steps T; 0 is plain nearest neighbour", low=0)
     epsilon: float = _gate(1e-5, "a query has arrived when its read-out is nearer than this", low=0)
-    threshold: float = _gate(0.5, "τ: an edit fires when its score exceeds this", low=-1, high=1)
+    threshold: float = _gate(
+        0.5,
+        "τ: an edit fires when its score exceeds this: where a judge decides (read_sites=text, key_space=auto) the "
+        "chance that the prompt asks for its fact, else a cosine less its crowd's",
+        low=-1,
+        high=1,
+    )
     contrast: float = _gate(
         0.4,
         "γ: a score is the refined similarity less γ times that of the nearest entries with other values, averaged",
@@ -171,6 +190,7 @@ class HorenConfig(TrainingSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "default": {},
+            "activations": {"preset": "activations", **_BEFORE_SCOPE},
             "paper": {
                 "preset": "paper",
                 "read_sites": "mlp_hidden@0.92",
@@ -192,7 +212,13 @@ class HorenConfig(TrainingSettings):
                 "train_end": False,
                 "precision": "model",
             },
-            "text": {"preset": "text", "read_sites": "text", "feature_power": 1.0, "contrast": 0.5},
+            "text": {
+                "preset": "text",
+                **_BEFORE_SCOPE,
+                "read_sites": TEXT,
+                "feature_power": 1.0,
+                "contrast": 0.5,
+            },
         }
     )
     search: ClassVar[Mapping[str, Sequence[Any]]] = MappingProxyType(
@@ -212,6 +238,21 @@ class HorenConfig(TrainingSettings):
     def reads_text(self) -> bool:
         """Whether keys and queries are made by a text encoder, not of activations."""
         return self.read_sites.strip() == TEXT
+
+    @property
+    def judges(self) -> bool:
+        """Whether a judge decides who and what a prompt asks, not a cosine alone."""
+        return self.reads_text and self.key_space == "auto"
+
+    @property
+    def whitens(self) -> bool:
+        """Whether features are centred and decorrelated."""
+        return self.key_space == "whitened" or (self.key_space == "auto" and not self.reads_text)
+
+    @property
+    def sharing_threshold(self) -> float:
+        """The cosine of two edits' keys above which one may use the other's value, if it answers alike."""
+        return _SHARED if self.judges else self.threshold
 
     @property
     def weighs_tokens(self) -> bool:
@@ -247,7 +288,7 @@ class HorenConfig(TrainingSettings):
         Raises:
             ConfigError: for a name that is no setting.
         """
-        given = {"value_storage": "float32"} | dict(settings)
+        given = {"value_storage": "float32", **_BEFORE_SCOPE} | dict(settings)
         if "read_layer" in given:
             given["read_sites"] = f"{given.pop('read_site')}@{given.pop('read_layer')}"
             given |= {"read_weight": "equal", "feature_power": 1.0, "contrast": 0.0}

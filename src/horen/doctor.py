@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from horen.diagnosis import Diagnosis, Finding, Kind, Reading
 from horen.edits import EditRecord, same_text
-from horen.explaining import route, wording
+from horen.explaining import route
 from horen.memory import Match
-from horen.session import Session
+from horen.session import Session, wording
 from horen.writer import Progress
 
 _BATCH = 32
@@ -62,7 +62,8 @@ def _readings(session: Session, record: EditRecord, chat: bool) -> Iterator[_Ask
     for entry in record.entries:
         text = wording(record, entry)
         ids = contexts.plain(text)
-        alone = len(session.reader.read(ids, len(ids))[-1].spans) == 1
+        # A judge reads words, so there a key is not enough.
+        alone = not session.config.judges and len(session.reader.read(ids, len(ids))[-1].spans) == 1
         # Of a text of several sentences the last ones are read by themselves too, and they have no key.
         yield _Asked(record, entry, False, None if alone else tuple(ids))
         if chat and contexts.has_chat:

@@ -153,7 +153,9 @@ class Near:
         similarities: T + 1 cosines of query and key, as the query came and after each of T Hopfield steps.
         crowd: mean cosine of the nearest entries with another value, after the last step (setting ``neighbours``).
         score: the last similarity less γ times the crowd's: what the threshold is compared with if this edit is the
-            nearest.
+            nearest. Where a judge decides, the chance that the text asks for this edit's fact; the crowd is 0 then.
+        asks: where a judge decides, what the text asks: "own" (what this edit answers), "about" (something else about
+            the same subject) or "other"; else None.
     """
 
     edit_id: int
@@ -162,6 +164,7 @@ class Near:
     similarities: tuple[float, ...]
     crowd: float
     score: float
+    asks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,12 +180,14 @@ class Explanation:
         similarity: cosine of query and key after the Hopfield refinement.
         raw_similarity: the same before it.
         score: the refined cosine less γ times that of the crowd around it (setting ``contrast``; γ = 0 leaves it).
+            Where a judge decides, the chance that the text asks for this edit's fact.
         threshold: τ, which ``score`` must exceed.
         margin: by which ``similarity`` must lead that of the runner-up.
         fired: whether both hold.
         runner_up: id of the nearest edit with another value, or None.
         runner_up_similarity: its cosine after the refinement, or None.
         nearest: as many of the nearest edits as were asked for, the nearest first; only that one can fire.
+        asks: see :class:`Near`.
     """
 
     text: str
@@ -199,6 +204,7 @@ class Explanation:
     runner_up: int | None
     runner_up_similarity: float | None
     nearest: tuple[Near, ...] = ()
+    asks: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
+import torch
 from torch import Tensor
 
 from horen.asking import encode
-from horen.edits import EditRecord, Explanation, Near
+from horen.edits import Explanation, Near
 from horen.errors import EditError
 from horen.memory import Surroundings
 from horen.model.adapter import Routed
 from horen.model.prompts import Placed
-from horen.session import Session
+from horen.session import Session, wording
 
 _BATCH = 32
 
@@ -109,27 +110,38 @@ def explanation(
         fired=match.fired,
         runner_up=None if runner is None else runner.id,
         runner_up_similarity=None if runner is None else match.runner_up_similarity,
-        nearest=() if around is None else _nearest(session, around, match.entry, nearest),
+        nearest=() if around is None else _nearest(session, seen, around, nearest),
+        asks=match.asks,
     )
 
 
-def wording(record: EditRecord, entry: int) -> str:
-    """The prompt or rephrase that an entry of an edit was made of."""
-    wordings = list(dict.fromkeys((record.prompt, *record.rephrases)))
-    return wordings[record.entries.index(entry)]
-
-
-def _nearest(session: Session, around: Surroundings, winner: int, count: int) -> tuple[Near, ...]:
+def _nearest(session: Session, seen: Seen, around: Surroundings, count: int) -> tuple[Near, ...]:
     entries = around.entries.tolist()
     columns = around.similarities.T.tolist(), around.crowds.tolist(), around.scores.tolist()
-    found: dict[int, Near] = {}
+    winner = seen.routed.match.entry
+    found: dict[int, tuple[int, Near]] = {}
     # Of entries that tie the gate may have taken another one: the one it took comes first.
     for place in sorted(range(len(entries)), key=lambda i: entries[i] != winner):
         record = session.history.owner(entries[place])
         if record is None or record.id in found:
             continue
         similarities, crowd, score = (column[place] for column in columns)
-        found[record.id] = Near(
-            record.id, wording(record, entries[place]), record.target, tuple(similarities), crowd, score
-        )
-    return tuple(found.values())[:count]
+        told = wording(record, entries[place])
+        found[record.id] = entries[place], Near(record.id, told, record.target, tuple(similarities), crowd, score)
+    kept = list(found.values())[:count]
+    return _judged(session, seen, kept) if session.adapter.scoped is not None else tuple(near for _, near in kept)
+
+
+def _judged(session: Session, seen: Seen, kept: Sequence[tuple[int, Near]]) -> tuple[Near, ...]:
+    """The same with what a judge says of each, the likeliest first."""
+    scoped = session.adapter.scoped
+    assert scoped is not None  # noqa: S101 - asked only then
+    products = session.codebook().keys[[entry for entry, _ in kept]] * seen.query
+    halves = torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
+    words = session.reader.text(seen.routed.place.ids, seen.routed.span)
+    told = scoped.judged([near.prompt for _, near in kept], words, halves)
+    judged = [
+        replace(near, score=one.score, crowd=0.0, asks=scoped.asks(one))
+        for (_, near), one in zip(kept, told, strict=True)
+    ]
+    return tuple(sorted(judged, key=lambda near: -near.score))

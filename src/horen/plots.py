@@ -100,7 +100,12 @@ def _legend(axes: Any) -> None:
 
 
 def _reach(found: Explanation, contrast: float) -> float:
-    """The angle in degrees below which the nearest edit's score exceeds the threshold: 0 for none, 180 for any."""
+    """The angle in degrees below which the nearest edit's score exceeds the threshold: 0 for none, 180 for any.
+
+    Where a judge decides there is no such angle, which is told as 0.
+    """
+    if found.asks is not None:
+        return 0.0
     crowd = found.nearest[0].crowd if contrast else 0.0
     return math.degrees(math.acos(max(-1.0, min(1.0, found.threshold + contrast * crowd))))
 

@@ -135,7 +135,7 @@ class Saved:
         Raises:
             KeyError: when it is not among them.
         """
-        power = self.config.feature_power if self.config.key_space == "whitened" else 1.0
+        power = self.config.feature_power if self.config.whitens else 1.0
         return KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
 
     def values(self, tensors: Mapping[str, Tensor]) -> Packed:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.data import load_bank
+from horen.edits import EditRecord
 from horen.errors import ConfigError, ModelError
 from horen.indexing import check_index, give_index
 from horen.known import KnownValues
@@ -51,6 +52,7 @@ class Session:
         self.history = History()
         self.known: KnownValues | None = None
         self._adapter = Adapter(model, self.reader, config)
+        self._adapter.wording = self.wording
 
     @property
     def adapter(self) -> Adapter:
@@ -103,7 +105,7 @@ class Session:
             weights = self.rare_weights
         adapter.reads.weights = weights
         with quiet(adapter):
-            if space is None and self.config.key_space == "whitened":
+            if space is None and self.config.whitens:
                 space = fit_key_space(adapter, self.reader, self.contexts, load_bank(), self.config)
             size = self.feature_size
         space = (KeySpace.identity(size) if space is None else space).to(device_of(self.model))
@@ -131,6 +133,11 @@ class Session:
         self._adapter.key_space, self._adapter.codebook = space, codebook
         if weights is not None:
             self._adapter.reads.weights = weights
+
+    def wording(self, entry: int) -> str | None:
+        """The prompt or rephrase that an entry was made of; None where no active edit has it."""
+        record = self.history.owner(entry)
+        return None if record is None else wording(record, entry)
 
     @property
     def token_weights(self) -> Tensor | None:
@@ -162,6 +169,12 @@ class Session:
         """Length P of a value of this model."""
         size = self._adapter.layout.hidden_size
         return size if self.config.value == "vector" else 2 * self.config.lora_rank * size
+
+
+def wording(record: EditRecord, entry: int) -> str:
+    """The prompt or rephrase that an entry of an edit was made of."""
+    wordings = list(dict.fromkeys((record.prompt, *record.rephrases)))
+    return wordings[record.entries.index(entry)]
 
 
 def check_parts(model: object, tokenizer: object, config: object) -> None:

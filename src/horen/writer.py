@@ -45,7 +45,7 @@ def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress
         codebook = session.codebook()
         with quiet(session.adapter):
             trainer.make_keys(fresh)
-            find_sources(fresh, codebook, session.history, session.config.threshold)
+            find_sources(fresh, codebook, session.history, session.config.sharing_threshold)
             trainer.train(fresh, codebook, progress)
         added = _commit(session, name, fresh, codebook)
     written = iter(added)

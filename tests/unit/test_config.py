@@ -175,8 +175,23 @@ def test_a_text_encoder_reads_alone():
     assert config.reads_text
     assert not config.weighs_tokens
     assert config.encoder == "all-minilm-l6-v2"
-    assert not HorenConfig().reads_text
-    assert HorenConfig().weighs_tokens
+    assert not HorenConfig.from_preset("activations").reads_text
+    assert HorenConfig.from_preset("activations").weighs_tokens
+
+
+def test_a_judge_decides_where_text_is_read_unless_a_space_is_named():
+    assert HorenConfig().judges
+    assert not HorenConfig().whitens
+    assert not HorenConfig(key_space="raw").judges
+    assert HorenConfig.from_preset("text").whitens
+    assert not HorenConfig.from_preset("text").judges
+    assert HorenConfig(read_sites="auto@0.1").whitens
+    assert not HorenConfig(read_sites="auto@0.1").judges
+
+
+def test_a_value_is_shared_by_cosine_whatever_decides_what_fires():
+    assert HorenConfig(threshold=0.3).sharing_threshold == 0.8
+    assert HorenConfig.from_preset("activations", threshold=0.3).sharing_threshold == 0.3
 
 
 def test_settings_of_values_and_those_of_keys():
@@ -198,11 +213,10 @@ def test_every_setting_is_of_keys_of_the_gate_or_of_values():
 
 def test_settings_saved_by_the_first_version():
     new = ("read_sites", "encoder", "read_weight", "feature_power", "contrast", "neighbours")
-    saved = {name: value for name, value in HorenConfig(threshold=0.6).to_dict().items() if name not in new}
+    before = HorenConfig.from_preset("activations", threshold=0.6)
+    saved = {name: value for name, value in before.to_dict().items() if name not in new}
     config = HorenConfig.from_saved(saved | {"read_layer": 0.3, "read_site": "mlp_input"})
-    assert config == HorenConfig(
-        threshold=0.6, read_sites="mlp_input@0.3", read_weight="equal", feature_power=1.0, contrast=0.0
-    )
+    assert config == before.replace(read_sites="mlp_input@0.3", read_weight="equal", feature_power=1.0, contrast=0.0)
     assert HorenConfig.from_saved(config.to_dict()) == config
 
 
@@ -213,7 +227,7 @@ def test_presets():
     assert HorenConfig.from_preset("paper", threshold=0.3) == HorenConfig.paper(threshold=0.3)
     assert HorenConfig.paper().preset == "paper"
     assert HorenConfig.paper().replace(threshold=0.3).preset == "paper"
-    with pytest.raises(ConfigError, match=r"Unknown preset 'papper': use 'default' or 'paper'"):
+    with pytest.raises(ConfigError, match=r"Unknown preset 'papper': use 'default' or 'activations' or 'paper'"):
         HorenConfig.from_preset("papper")
     with pytest.raises(ConfigError, match="treshold"):
         HorenConfig.from_preset("paper", treshold=1)

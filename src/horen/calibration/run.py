@@ -40,7 +40,7 @@ class Wanted:
     rates: Mapping[str, float] = field(default_factory=lambda: {UNRELATED: 0.01})
     confidence: float = 0.95
     sites: str = CANDIDATES
-    base: HorenConfig = field(default_factory=HorenConfig)
+    base: HorenConfig = field(default_factory=lambda: HorenConfig.from_preset("activations"))
 
     def __post_init__(self) -> None:
         if not self.rates or set(self.rates) - set(KINDS):

@@ -72,6 +72,14 @@ def explain(
         say(f"Drawn in {plot}.")
 
 
+#: What a judge says of a prompt beside a stored one, in words.
+ASKS = {
+    "own": "what this edit answers",
+    "about": "something else about the same subject",
+    "other": "about something else",
+}
+
+
 def show_decision(found: Explanation, config: HorenConfig) -> None:
     """Say which edit is nearest to a text and why it fires or not, in a few lines."""
     if found.edit_id is None or found.similarity is None or found.raw_similarity is None or found.score is None:
@@ -80,7 +88,9 @@ def show_decision(found: Explanation, config: HorenConfig) -> None:
     word, sign = "fired" if found.fired else "did not fire", ">" if found.score > found.threshold else "<="
     show(f"  nearest    edit {found.edit_id}: {clean(found.prompt or '')} -> {clean(found.target or '')}")
     less = ""
-    if config.contrast and found.nearest:
+    if found.asks is not None:
+        show(f"  asks       {ASKS[found.asks]}")
+    elif config.contrast and found.nearest:
         less = f" less {config.contrast:g} of the crowd's {found.nearest[0].crowd:.3f}"
     show(
         f"  {word}: score {found.score:.3f} {sign} threshold {found.threshold:.3f} (similarity {found.similarity:.3f}"
@@ -104,7 +114,7 @@ def _show_nearest(found: Explanation) -> None:
     headers = [
         ("edit", NUMBER),
         *(("before" if i == 0 else f"step {i}", NUMBER) for i in steps),
-        ("crowd", NUMBER),
+        ("asks", {}) if found.asks else ("crowd", NUMBER),
         ("score", NUMBER),
         ("prompt", {"ratio": 3}),
         ("target", {"ratio": 2}),
@@ -117,5 +127,6 @@ def _show_nearest(found: Explanation) -> None:
 
 
 def _cells(near: Near, steps: list[int]) -> list[str]:
-    numbers = (*(near.similarities[i] for i in steps), near.crowd, near.score)
-    return [str(near.edit_id), *(f"{number:.3f}" for number in numbers), near.prompt, near.target]
+    similarities = [f"{near.similarities[i]:.3f}" for i in steps]
+    beside = near.asks or f"{near.crowd:.3f}"
+    return [str(near.edit_id), *similarities, beside, f"{near.score:.3f}", near.prompt, near.target]

@@ -13,6 +13,7 @@ class Preset(StrEnum):
     """Names of the presets."""
 
     default = "default"
+    activations = "activations"
     paper = "paper"
     text = "text"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import crowd, trajectory
 from horen.memory.index import Index
-from horen.memory.matching import Match, Stand, match, surely, waking
+from horen.memory.matching import Candidates, Match, Stand, candidates, match, surely, waking
 from horen.memory.recall import about
 from horen.memory.search import Ranking, first_try, nearest_others, next_try, ranking
 from horen.memory.sketch import Sketch
@@ -210,6 +210,16 @@ class Codebook:
     ) -> list[Match | None]:
         """What :meth:`match` finds for those that may fire; see :func:`horen.memory.matching.waking`."""
         return waking(self._stand, queries, gate, above=above, prompts=prompts)
+
+    def candidates(self, queries: Tensor, scoring: Scoring, count: int) -> tuple[Candidates, Tensor] | None:
+        """The entries nearest to [B, d_k] queries and [entries] their values' numbers; None when nothing is awake.
+
+        See :func:`horen.memory.matching.candidates`.
+        """
+        stand = self._stand
+        if not stand.count or not len(queries):
+            return None
+        return candidates(stand, queries, scoring, count), stand.value_of
 
     def recall(self, count: int) -> float | None:
         """Share of so many queries, about awake keys as rephrases are, whose nearest awake entry the index finds.

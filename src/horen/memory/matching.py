@@ -6,15 +6,19 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from horen.memory.blocks import FEW
 from horen.memory.foresight import foresee, look_around
-from horen.memory.gate import Gate
+from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import Retrieval
 from horen.memory.index import FROM as INDEX_FROM
 from horen.memory.index import Index, IndexedKeys
 from horen.memory.search import Ranking, first_try, next_try, ranking
 from horen.memory.sketch import FROM, Sketch, SketchedKeys, fits
+
+# Keys that a Hopfield step weighs where only candidates are looked for.
+_STEPPED = 32
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Match:
         fired: whether ``score`` exceeds the threshold and ``similarity`` leads the runner-up's by the margin.
         runner_up: number of the nearest entry with another value, or None.
         runner_up_similarity: its cosine after refinement, or None.
+        asks: what the prompt asks, where a judge told: "own", "about" (something else about the same subject) or
+            "other"; None where the cosine alone decided.
     """
 
     entry: int
@@ -40,6 +46,24 @@ class Match:
     fired: bool
     runner_up: int | None
     runner_up_similarity: float | None
+    asks: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The awake entries that B queries end nearest to, the nearest first.
+
+    Attributes:
+        entries: [B, n] int64 numbers; n is no more than are awake.
+        similarity: [B, n] float32, cosines after refinement.
+        raw_similarity: [B, n] float32, cosines before it.
+        halves: [B, n, 2] float32, what the halves of query and key add to each cosine before refinement.
+    """
+
+    entries: Tensor
+    similarity: Tensor
+    raw_similarity: Tensor
+    halves: Tensor
 
 
 @dataclass(frozen=True)
@@ -122,6 +146,34 @@ def waking(
     for row, one in zip(rest.tolist(), match(stand, queries[rest], gate), strict=True):
         found[row] = one
     return found
+
+
+def candidates(stand: Stand, queries: Tensor, scoring: Scoring, count: int) -> Candidates:
+    """The ``count`` awake entries that each of [B, d_k] unit queries, B ≥ 1, ends nearest to.
+
+    A Hopfield step weighs the nearest keys alone: a softmax over all of them has a background that grows with their
+    number, and a query's way should not depend on how much is stored that has nothing to do with it.
+
+    Raises:
+        ValueError: when no entry is awake.
+    """
+    if not stand.count:
+        raise ValueError("The codebook is empty: there is nothing near a query.")
+    near = min(max(count, _STEPPED), stand.count)
+    found = surely(stand, queries, near, stand.aids())
+    entries, raw = found.index[:, :near], found.similarity[:, :near]
+    keys = stand.keys[entries]
+    refined = queries
+    for _ in range(scoring.steps if scoring.alpha else 0):
+        weights = (scoring.beta * torch.einsum("bd,bnd->bn", refined, keys)).softmax(-1)
+        attractor = normalize(torch.einsum("bn,bnd->bd", weights, keys), dim=-1)
+        moving = (attractor - refined).norm(dim=-1, keepdim=True) >= scoring.epsilon
+        refined = torch.where(moving, normalize(torch.lerp(refined, attractor, scoring.alpha), dim=-1), refined)
+    similarity = torch.einsum("bd,bnd->bn", refined, keys).clamp(max=1)
+    order = similarity.sort(dim=-1, descending=True, stable=True).indices[:, :count]
+    products = (queries[:, None] * keys).gather(1, order[..., None].expand(-1, -1, keys.shape[-1]))
+    halves = torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
+    return Candidates(entries.gather(1, order), similarity.gather(1, order), raw.gather(1, order), halves)
 
 
 def _matches(stand: Stand, found: Retrieval, scores: Tensor, gate: Gate) -> list[Match]:

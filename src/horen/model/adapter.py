@@ -23,6 +23,7 @@ from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.padding import extents, first_label, plain_mask
 from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
+from horen.model.scoped import ScopedGate, Wording
 from horen.model.sources import FeatureSource, Span, feature_source
 
 _MARK = "_horen_adapter"
@@ -93,6 +94,7 @@ class Adapter:
         self.reads: FeatureSource = feature_source(model, self.layout, reader, config)
         self.codebook: Codebook | None = None
         self.key_space: KeySpace | None = None
+        self.wording: Wording = lambda _entry: None
         self._state = _State()
         self._signature = inspect.signature(model.forward)
         self._handles: list[RemovableHandle] = []
@@ -174,6 +176,8 @@ class Adapter:
         if found is None:
             return []
         codebook, queries = found
+        if self.scoped is not None:
+            return _best(places, self._judged(places, codebook, queries, self.scoped))
         if above is None:
             return _best(places, codebook.match(queries, gate))
         return _best(places, codebook.waking(queries, gate, above=above))
@@ -187,9 +191,24 @@ class Adapter:
         if found is None:
             return []
         codebook, queries = found
+        if self.scoped is not None:
+            return _best(places, self._judged(places, codebook, queries, self.scoped))
         readings = torch.tensor([len(place.prompt.spans) for place in places], device=queries.device)
         prompts = torch.arange(len(places), device=queries.device).repeat_interleave(readings)
         return _best(places, codebook.waking(queries, self.config.retrieval(), prompts=prompts))
+
+    @property
+    def scoped(self) -> ScopedGate | None:
+        """The gate with a judge; None where cosines alone decide."""
+        scope = self.reads.scope
+        return None if scope is None else ScopedGate(scope, self.config.retrieval(), self.wording)
+
+    def _judged(
+        self, places: Sequence[Placed], codebook: Codebook, queries: Tensor, gate: ScopedGate
+    ) -> list[Match | None]:
+        return gate.matches(
+            codebook, queries, [self.reader.text(place.ids, span) for place in places for span in place.prompt.spans]
+        )
 
     @property
     def awake(self) -> bool:

@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
+import horen.data
 from horen.config import ENCODER
 from horen.errors import ModelError
 from horen.model import wheels
 from horen.model.batching import read_in_batches
 from horen.model.cache import CachedFolder, Report
 from horen.model.wheels import Wheel
+from horen.scope.reader import Scope
 
 _LAYOUT = 1  # raised when what an older version unpacked must not be used any more
 _BATCH = 32
@@ -117,12 +119,8 @@ class SentenceEncoder(TextEncoder):
     """
 
     def __init__(self, folder: Path, *, device: torch.device | None = None) -> None:
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise ModelError(f"{folder} holds no sentence encoder in transformers' format ({error}).") from error
-        self._model: Any = model.to(device or torch.device("cpu")).eval()
+        self._tokenizer, model = encoder_parts(folder)
+        self._model: Any = model.to(device or torch.device("cpu"))
 
     @property
     def size(self) -> int:
@@ -197,6 +195,65 @@ class LibraryEncoder(TextEncoder):
             texts, batch_size=_BATCH, convert_to_tensor=True, show_progress_bar=False
         ).float()
         return found.clone()
+
+
+class ScopeEncoder(TextEncoder):
+    """Texts to joined subject and relation keys, unit vectors of 384 numbers.
+
+    Args:
+        scope: reads them.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    @property
+    def size(self) -> int:
+        """Length d of a joined key."""
+        return self.scope.size
+
+    @property
+    def module(self) -> nn.Module:
+        """The networks of the scope."""
+        return self.scope.module
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Joined keys of n texts, [n, d] float32 unit rows, on the encoder's device."""
+        return self.scope.keys(texts)
+
+
+def load_scope(name: str = ENCODER, *, device: torch.device | None = None, progress: bool = False) -> ScopeEncoder:
+    """The encoder that tells who and what a prompt asks.
+
+    Args:
+        name: the embedded encoder's, for the scope that comes with the package; or a folder that training wrote.
+        device: where it runs; None for the CPU.
+        progress: show fetching on stderr; silent otherwise.
+
+    Raises:
+        ModelError: when the encoder cannot be fetched, or the folder holds no scope.
+    """
+    folder = Path(horen.data.__file__).parent / "scope_model" if name == ENCODER else Path(name)
+    # A scope of another encoder has that beside it.
+    own = (folder / "config.json").exists()
+    tokenizer, base = encoder_parts(folder if own else fetch_encoder(progress=progress))
+    scope = Scope.load(folder, tokenizer, base)
+    scope.module.to(device or torch.device("cpu"))
+    return ScopeEncoder(scope)
+
+
+def encoder_parts(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and float32 model of an encoder in transformers' format.
+
+    Raises:
+        ModelError: when the folder holds no such model.
+    """
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError(f"{folder} holds no sentence encoder in transformers' format ({error}).") from error
+    return tokenizer, model.eval()
 
 
 def load_encoder(name: str = ENCODER, *, device: torch.device | None = None, progress: bool = False) -> TextEncoder:

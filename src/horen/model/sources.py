@@ -15,11 +15,12 @@ from transformers import PreTrainedModel
 
 from horen.config import HorenConfig
 from horen.model.devices import device_of
-from horen.model.encoder import TextEncoder, load_encoder
+from horen.model.encoder import ScopeEncoder, TextEncoder, load_encoder, load_scope
 from horen.model.layout import Layout, Site, first_tensor, joined, read_feature_sizes
 from horen.model.padding import left_padded
 from horen.model.pooling import Pooling
 from horen.model.prompts import Placed, PromptReader
+from horen.scope.reader import Scope
 
 Span = tuple[int, int]
 
@@ -43,6 +44,11 @@ class FeatureSource(ABC):
     def encoder(self) -> TextEncoder | None:
         """The text encoder, where features are its embeddings."""
         return None
+
+    @property
+    def scope(self) -> Scope | None:
+        """What judges pairs of prompts, where features are subject and relation keys."""
+        return self.encoder.scope if isinstance(self.encoder, ScopeEncoder) else None
 
     @property
     @abstractmethod
@@ -196,7 +202,8 @@ def feature_source(model: PreTrainedModel, layout: Layout, reader: PromptReader,
         ModelError: when the text encoder cannot be fetched or loaded.
     """
     if config.reads_text:
-        return EncodedText(model, reader, load_encoder(config.encoder, device=device_of(model)))
+        load = load_scope if config.judges else load_encoder
+        return EncodedText(model, reader, load(config.encoder, device=device_of(model)))
     sites = layout.read_sites(config)
     layout.check_order(sites[-1], layout.write_site(config))
     return Activations(model, sites, config.read_share)

@@ -41,7 +41,8 @@ def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A codebook that holds EDITS; not to be changed."""
     folder = tmp_path_factory.mktemp("made")
     with one_thread():
-        result = run_program("edit", write_jsonl(folder / "edits.jsonl"), "--into", folder / "book", "--model", tiny)
+        given = ("--into", folder / "book", "--model", tiny, "--preset", "activations")
+        result = run_program("edit", write_jsonl(folder / "edits.jsonl"), *given)
     assert result.exit_code == 0, result.stderr
     return folder / "book"
 
@@ -55,7 +56,7 @@ def book(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def new(tiny: Path) -> list[str]:
     """Options for a new codebook whose edits are written fast, if not well."""
-    return ["--model", str(tiny), "--set", "key_space=raw", "--set", "max_steps=1"]
+    return ["--model", str(tiny), "--preset", "activations", "--set", "key_space=raw", "--set", "max_steps=1"]
 
 
 @pytest.fixture(autouse=True)

@@ -152,7 +152,18 @@ def test_errors_within_a_conversation_are_told(book: Path, run: Run, monkeypatch
 
 
 def test_explain_says_when_the_margin_held_an_edit_back(tiny: Path, run: Run, ok: Ok):
-    ok("edit", write_jsonl(Path("edits.jsonl")), "--into", "held", "--model", tiny, "--set", "margin=2")
+    ok(
+        "edit",
+        write_jsonl(Path("edits.jsonl")),
+        "--into",
+        "held",
+        "--model",
+        tiny,
+        "--preset",
+        "activations",
+        "--set",
+        "margin=2",
+    )
     lines = run("ask", "held", CAPITAL, "--explain").stdout.splitlines()
     assert lines[3].startswith("  did not fire: score")
     assert " > threshold" in lines[3]

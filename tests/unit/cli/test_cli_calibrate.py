@@ -68,7 +68,7 @@ def test_the_gate_may_be_changed_and_the_key_space_may_not(
 
 def test_stored_edits_are_read_as_a_calibration_says(calibrated: Path, tiny: Path, tmp_path: Path, ok: Ok, run: Run):
     book, out = tmp_path / "book", tmp_path / "out"
-    ok("edit", write_jsonl(tmp_path / "edits.jsonl"), "--into", book, "--model", tiny)
+    ok("edit", write_jsonl(tmp_path / "edits.jsonl"), "--into", book, "--model", tiny, "--preset", "activations")
     ok("rekey", book, "--calibration", calibrated, "--out", out, "--set", "threshold=0.4")
     direct = tmp_path / "direct"
     ok("edit", tmp_path / "edits.jsonl", "--into", direct, "--model", tiny, "--calibration", calibrated)

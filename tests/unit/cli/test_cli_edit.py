@@ -60,7 +60,7 @@ def test_summary_names_what_did_not_converge(run: Run, new: list[str]):
 def test_model_folder_is_remembered_by_its_full_path(tiny: Path, ok: Ok, run: Run):
     os.chdir(tiny.parent)
     book = file_of(EDITS[0]).resolve().with_name("relative")
-    ok("edit", "edits.jsonl", "--into", book, "--model", tiny.name, "--set", "key_space=raw", "--set", "max_steps=1")
+    ok("edit", "edits.jsonl", "--into", book, "--model", tiny.name, "--preset", "activations", "--set", "max_steps=1")
     os.chdir("/")
     assert Saved.read(book).source == str(tiny)
     assert run("ask", book, "Who?").exit_code == 0
@@ -240,7 +240,7 @@ def test_stored_edits_are_kept(book: Path, ok: Ok):
 
 
 def test_own_model_and_settings_may_be_given_again(book: Path, tiny: Path, run: Run):
-    same = ["--model", tiny, "--preset", "default", "--set", "threshold=0.99"]
+    same = ["--model", tiny, "--preset", "activations", "--set", "threshold=0.99"]
     result = run("edit", file_of(*EDITS), "--into", book, *same)
     assert result.exit_code == 1
     assert "was made with other settings (threshold)" in result.stderr

@@ -1,0 +1,227 @@
+"""Drawing what to learn from out of a corpus: texts with their subject and relation, and pairs of texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from horen.scope.learning.corpus import Corpus, Kind, Relation, Subject, always
+from horen.scope.learning.speech import renamed, spoken
+
+T = TypeVar("T")
+
+#: What an asked prompt is to a stored one.
+OWN, ABOUT, OTHER = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Item:
+    """A text, what it is about and what it asks.
+
+    Attributes:
+        text: the prompt.
+        subject: texts with one subject have equal ones.
+        relation: texts that ask alike have equal ones; only within a universe.
+        universe: whose relations can be told apart; "" for those of templates.
+    """
+
+    text: str
+    subject: str
+    relation: str
+    universe: str = ""
+
+
+class Draws:
+    """Random draws from a corpus.
+
+    Args:
+        corpus: what to draw from.
+        seed: of every draw; see :meth:`at`.
+        strength: how much texts are changed to what people type; see :func:`horen.scope.learning.speech.spoken`.
+    """
+
+    def __init__(self, corpus: Corpus, seed: int, *, strength: float = 1.0) -> None:
+        self._seed, self._strength = seed, strength
+        self._rng = random.Random(seed)  # noqa: S311 - a draw, not a secret
+        self._corpus = corpus
+        self._by_kind = corpus.by_kind()
+        self._kinds = list(self._by_kind)
+        self._weights = [len(self._by_kind[kind]) for kind in self._kinds]
+        several = [subject for subject in corpus.subjects if len(subject.facts) > 1]
+        self._subjects: list[Subject] = list(corpus.subjects)
+        self._several = several
+
+    def at(self, step: int) -> Draws:
+        """The same, with what is drawn next depending on the seed and a step alone."""
+        self._rng.seed(f"{self._seed}/{step}")
+        return self
+
+    def shuffled(self, things: list[T]) -> list[T]:
+        """The things in an order of chance."""
+        return self._rng.sample(things, len(things))
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether there is running text."""
+        return bool(self._several)
+
+    def say(self, text: str) -> str:
+        """The text as somebody might type it."""
+        return spoken(text, self._rng, strength=self._strength)
+
+    def block(self, subjects: int, relations: int) -> list[Item]:
+        """Texts about a few like subjects of one kind that ask a few like things, two wordings of each."""
+        rng, (kind, found) = self._rng, self._kind()
+        names = self._like_names(kind, subjects)
+        near = self._near(found, relations)
+        alias = dict(kind.aliases) | {two: one for one, two in kind.aliases}
+        items = []
+        for name in names:
+            for relation, qualifier in near:
+                for text in rng.sample(relation.ask, 2 if rng.random() < 0.5 else 1):
+                    shown = alias[name] if name in alias and rng.random() < 0.4 else name
+                    items.append(self._item(text, shown, name, relation, qualifier, relation.name))
+            if rng.random() < 0.25:
+                place = rng.randrange(len(always()["about"]))
+                text = filled(always()["about"][place], name, "")
+                items.append(Item(self.say(text), f"{near[0][0].kind}/{name}", f"always#{place}"))
+            relation, qualifier = rng.choice(near)
+            if relation.traps:
+                trap = rng.randrange(len(relation.traps))
+                items.append(
+                    self._item(relation.traps[trap], name, name, relation, qualifier, f"{relation.name}#{trap}")
+                )
+        return items
+
+    def running(self, count: int) -> list[Item]:
+        """Texts about a few subjects of running text."""
+        items: list[Item] = []
+        for _ in range(count):
+            number = self._rng.randrange(len(self._subjects))
+            subject = self._subjects[number]
+            for relation in self._rng.sample(sorted(subject.facts), min(3, len(subject.facts))):
+                texts = [*subject.facts[relation], *subject.aliases.get(relation, ())]
+                some = self._rng.sample(texts, min(2, len(texts)))
+                items += [Item(self.say(text), f"running/{number}", relation, subject.universe) for text in some]
+        return items
+
+    def pair(self) -> tuple[str, str, int]:
+        """A stored prompt, an asked one, and what that is to it."""
+        if self.has_subjects and self._rng.random() < 0.3:
+            return self._running_pair()
+        rng, (kind, found) = self._rng, self._kind()
+        name = self._name(kind)
+        relation = rng.choice(found)
+        qualifier = rng.choice(relation.qualifiers) if relation.qualifiers else ""
+        stored = filled(rng.choice(relation.ask), name, qualifier)
+        chance = rng.random()
+        if chance < 0.02:
+            return stored, self.say(rng.choice(always()["follow"])), OTHER
+        if chance < 0.05:
+            return stored, self.say(filled(rng.choice(always()["about"]), name, "")), ABOUT
+        if chance < 0.42:
+            return stored, self.say(filled(rng.choice(relation.ask), self._same_name(kind, name), qualifier)), OWN
+        if chance < (0.55 if relation.qualifiers else 0.70) and relation.traps:
+            return stored, self.say(filled(rng.choice(relation.traps), name, qualifier)), ABOUT
+        if chance < 0.78:
+            if relation.qualifiers:
+                other = rng.choice([q for q in relation.qualifiers if q != qualifier])
+                return stored, self.say(filled(rng.choice(relation.ask), name, other)), ABOUT
+            near = [r for r, _ in self._near(found, 6) if r is not relation]
+            if near:
+                return stored, self._asks(rng.choice(near), name), ABOUT
+        if chance < 0.82 and relation.traps and rng.random() < 0.5:
+            # Two traps of one relation, or a trap that is stored and its relation asked.
+            return filled(rng.choice(relation.traps), name, qualifier), self.say(stored), ABOUT
+        another = self._another_name(kind, name)
+        if chance < 0.95:
+            return stored, self.say(filled(rng.choice(relation.ask), another, qualifier)), OTHER
+        return stored, self._asks(rng.choice(found), another), OTHER
+
+    def _running_pair(self) -> tuple[str, str, int]:
+        rng = self._rng
+        subject = rng.choice(self._several)
+        relation = rng.choice(sorted(subject.facts))
+        texts = [*subject.facts[relation], *subject.aliases.get(relation, ())]
+        inverse = relation.startswith("R") and subject.universe == "simple"
+        chance = rng.random()
+        if chance < 0.4 and len(texts) > 1 and not inverse:
+            stored, asked = rng.sample(texts, 2)
+            return stored, self.say(asked), OWN
+        stored = rng.choice(texts)
+        if chance < 0.8 or not subject.name:
+            other = rng.choice([name for name in sorted(subject.facts) if name != relation])
+            return stored, self.say(rng.choice(subject.facts[other])), ABOUT
+        asked = rng.choice(texts)
+        donors = [s.name for s in rng.sample(self._several, 8) if s.name and s.name != subject.name]
+        if subject.name not in asked:
+            return stored, self.say(rng.choice(next(iter(rng.choice(self._several).facts.values())))), OTHER
+        name = renamed(subject.name, donors, rng) if rng.random() < 0.6 or not donors else rng.choice(donors)
+        return stored, self.say(asked.replace(subject.name, name)), OTHER
+
+    def _kind(self) -> tuple[Kind, list[Relation]]:
+        name = self._rng.choices(self._kinds, self._weights)[0]
+        return self._corpus.kinds[name], self._by_kind[name]
+
+    def _near(self, found: list[Relation], count: int) -> list[tuple[Relation, str]]:
+        """Relations that stand beside each other, as sisters do, or some drawn by chance; with qualifiers."""
+        rng, count = self._rng, min(count, len(found))
+        start = rng.randrange(len(found) - count + 1)
+        chosen = found[start : start + count] if rng.random() < 0.6 else rng.sample(found, count)
+        drawn: list[tuple[Relation, str]] = []
+        for relation in chosen:
+            qualifiers: Sequence[str] = relation.qualifiers or ("",)
+            drawn.extend((relation, q) for q in rng.sample(qualifiers, min(2, len(qualifiers))))
+        return drawn
+
+    def _like_names(self, kind: Kind, count: int) -> list[str]:
+        rng = self._rng
+        names: list[str] = []
+        if kind.alike:
+            names.extend(rng.choice(kind.alike))
+        names.append(rng.choice(kind.names))
+        names.append(renamed(names[-1], list(kind.names), rng))
+        if kind.aliases:
+            names.append(rng.choice(kind.aliases)[0])
+        while len(set(names)) < count:
+            names.append(rng.choice(kind.names))
+        return list(dict.fromkeys(names))[:count]
+
+    def _item(self, text: str, shown: str, name: str, relation: Relation, qualifier: str, asks: str) -> Item:
+        said = self.say(filled(text, shown, qualifier))
+        return Item(said, f"{relation.kind}/{name}", f"{relation.kind}/{asks}/{qualifier}")
+
+    def _asks(self, relation: Relation, name: str) -> str:
+        qualifier = self._rng.choice(relation.qualifiers) if relation.qualifiers else ""
+        return self.say(filled(self._rng.choice(relation.ask), name, qualifier))
+
+    def _name(self, kind: Kind) -> str:
+        """A name; often one of those that look alike or have an alias."""
+        chance = self._rng.random()
+        if chance < 0.3 and kind.alike:
+            return self._rng.choice(self._rng.choice(kind.alike))
+        if chance < 0.45 and kind.aliases:
+            return self._rng.choice(self._rng.choice(kind.aliases))
+        return self._rng.choice(kind.names)
+
+    def _same_name(self, kind: Kind, name: str) -> str:
+        """A name of the same subject: an alias where it has one, or itself."""
+        aliases = [two if one == name else one for one, two in kind.aliases if name in (one, two)]
+        return self._rng.choice(aliases) if aliases and self._rng.random() < 0.7 else name
+
+    def _another_name(self, kind: Kind, name: str) -> str:
+        """The name of another subject, most often one that looks alike."""
+        rng = self._rng
+        alike = [two if one == name else one for one, two in kind.alike if name in (one, two)]
+        if alike and rng.random() < 0.6:
+            return rng.choice(alike)
+        if rng.random() < 0.6:
+            return renamed(name, list(kind.names), rng)
+        return rng.choice([other for other in kind.names if other != name])
+
+
+def filled(text: str, name: str, qualifier: str) -> str:
+    """A template with its subject's name and its qualifier."""
+    return text.replace("{x}", name).replace("{q}", qualifier)

@@ -1,0 +1,128 @@
+"""Fitting the joined score on relations that the networks were not trained on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from horen.scope.judging import FIRST, WHOLE, Judge, Logistic, fitted
+from horen.scope.learning.corpus import Corpus, Relation
+from horen.scope.learning.draws import filled
+from horen.scope.learning.speech import renamed, spoken
+from horen.scope.reader import Scope
+
+# Candidates of each asked prompt that are learned from.
+_NEAREST = 4
+# A first score below that of all but so many of the right candidates is not worth a check.
+_LOST = 0.002
+# Evidence for a match raises the score, and what is missing or added lowers it.
+_SIGNS = {name: -1 if name.startswith(("missing", "extra")) else 1 for name in WHOLE}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An asked prompt.
+
+    Attributes:
+        text: what is asked.
+        own: number of the stored prompt that it asks for, or None.
+        about: numbers of the stored prompts about the same subject.
+    """
+
+    text: str
+    own: int | None
+    about: tuple[int, ...]
+
+
+def trial(corpus: Corpus, far: Sequence[str], rng: random.Random) -> tuple[list[str], list[Probe]]:
+    """Stored prompts of a corpus of templates, and what is asked of them: right, beside it, and far from it.
+
+    Of every second name three relations are stored, and three others are asked of it too; of the names between, which
+    are often like them, nothing is stored.
+    """
+    stored: list[str] = []
+    probes: list[Probe] = []
+    for kind, relations in corpus.by_kind().items():
+        there = corpus.kinds[kind]
+        names = list(dict.fromkeys([*(name for pair in there.alike for name in pair), *there.names]))
+        for number, name in enumerate(names):
+            drawn = [(r, rng.choice(r.qualifiers or ("",))) for r in rng.sample(relations, min(6, len(relations)))]
+            if number % 2:
+                probes += [_asked(relation, name, qualifier, rng) for relation, qualifier in drawn[:2]]
+                continue
+            mine = tuple(range(len(stored), len(stored) + len(drawn[:3])))
+            for own, (relation, qualifier) in zip(mine, drawn[:3], strict=True):
+                first, *others = rng.sample(relation.ask, 4)
+                stored.append(filled(first, name, qualifier))
+                shown = dict(there.aliases).get(name, name) if rng.random() < 0.3 else name
+                probes += [Probe(_said(text, shown, qualifier, rng), own, mine) for text in others]
+                probes += _beside(relation, name, qualifier, renamed(name, names, rng), mine, rng)
+            probes += [_asked(relation, name, qualifier, rng, mine) for relation, qualifier in drawn[3:]]
+    return stored, probes + [Probe(text, None, ()) for text in far]
+
+
+def _beside(
+    relation: Relation, name: str, qualifier: str, other: str, mine: tuple[int, ...], rng: random.Random
+) -> Iterator[Probe]:
+    """What must not fire beside a stored prompt: traps, another name, another qualifier."""
+    for text in rng.sample(relation.traps, min(2, len(relation.traps))):
+        yield Probe(_said(text, name, qualifier, rng), None, mine)
+    for text in rng.sample(relation.ask, 2):
+        yield Probe(_said(text, other, qualifier, rng), None, ())
+    if len(relation.qualifiers) > 1:
+        yield _asked(relation, name, rng.choice([q for q in relation.qualifiers if q != qualifier]), rng, mine)
+
+
+def _asked(relation: Relation, name: str, qualifier: str, rng: random.Random, about: tuple[int, ...] = ()) -> Probe:
+    return Probe(_said(rng.choice(relation.ask), name, qualifier, rng), None, about)
+
+
+def join(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> Judge:
+    """The judge whose scores fit a trial best.
+
+    Args:
+        scope: whose evidence is joined; its own judge does not matter.
+        stored: prompts of edits.
+        probes: what is asked.
+    """
+    evidence, own, about = gathered(scope, stored, probes)
+    first = evidence[:, : len(FIRST)]
+    signs = [_SIGNS[name] for name in WHOLE]
+    judge = Judge(
+        fitted(first, own, signs=signs[: len(FIRST)]),
+        fitted(evidence, own, signs=signs),
+        fitted(first, about, signs=signs[: len(FIRST)]),
+        0.0,
+    )
+    right = judge.first(first[own].float())
+    unlikely = float(right.sort().values[int(_LOST * len(right))])
+    return Judge(judge.first, judge.whole, judge.subject, round(min(unlikely, 0.2), 4))
+
+
+def gathered(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> tuple[Tensor, Tensor, Tensor]:
+    """Evidence [n, e] of probes beside stored prompts near to them; whether each asks it, and is about its subject."""
+    keys, queries = scope.keys(stored), scope.keys([probe.text for probe in probes])
+    nearest = (queries @ keys.T).topk(min(_NEAREST, len(stored)), dim=-1).indices.tolist()
+    pairs = [(i, j) for i, row in enumerate(nearest) for j in row]
+    products = torch.stack([queries[i] * keys[j] for i, j in pairs])
+    halves = 2 * torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
+    there, here = [stored[j] for _, j in pairs], [probes[i].text for i, _ in pairs]
+    wordings = torch.tensor([scope.words.evidence(one, two) for one, two in zip(there, here, strict=True)])
+    evidence = torch.cat([halves, wordings, scope.checked(there, here)], dim=-1)
+    own = torch.tensor([probes[i].own == j for i, j in pairs])
+    about = torch.tensor([j in probes[i].about for i, j in pairs])
+    return evidence, own, about
+
+
+def unjoined() -> Judge:
+    """A judge to begin with."""
+    none = Logistic((0.0,) * len(FIRST), 0.0)
+    return Judge(none, Logistic((0.0,) * len(WHOLE), 0.0), none, 0.0)
+
+
+def _said(text: str, name: str, qualifier: str, rng: random.Random) -> str:
+    return spoken(filled(text, name, qualifier), rng)

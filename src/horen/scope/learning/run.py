@@ -1,0 +1,118 @@
+"""From templates to a scope that can be used: both networks, the words, the joined score, and what came of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from horen.data import load_bank
+from horen.files import write_whole
+from horen.scope.judging import Judge
+from horen.scope.learning.corpus import CHOOSE, FIT, Corpus, bank_corpus, packaged, public
+from horen.scope.learning.joining import join, trial, unjoined
+from horen.scope.learning.training import Settings, train_heads, train_pair_check
+from horen.scope.networks import Heads, PairCheck
+from horen.scope.reader import Scope
+from horen.scope.wording import Words
+
+Progress = Callable[[str, int, int], None]
+
+# Prompts of the bank that have nothing to do with any fact, of which the joined score learns what is far.
+_FAR = 150
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a scope is trained with.
+
+    Attributes:
+        head_steps: steps of the two heads, 0.9 s each on one core.
+        check_steps: steps of the pair check, 0.8 s each.
+        seed: of every draw.
+        extra: a folder with public files to learn from beside the package's own, or None.
+    """
+
+    head_steps: int = 1700
+    check_steps: int = 2200
+    seed: int = 0
+    extra: Path | None = None
+
+
+def train_scope(open_base: Callable[[], tuple[Any, Any]], plan: Plan, out: Path, progress: Progress) -> Scope:
+    """Train a scope into a folder; an interrupted training of the same plan goes on.
+
+    Args:
+        open_base: gives a tokenizer and a fresh encoder, as fetched, whenever it is called.
+        plan: how long and on what.
+        out: the folder; what is kept meanwhile lies in its folder "training".
+        progress: told (phase, done, total).
+
+    Raises:
+        StoreError: when the folder cannot be written.
+    """
+    corpus = packaged(FIT) + bank_corpus()
+    if plan.extra is not None:
+        corpus += public(plan.extra)
+    marks = out / "training"
+    marks.mkdir(parents=True, exist_ok=True)
+    tokenizer, encoder = open_base()
+    # What is new starts alike everywhere, and nothing global is seeded for good.
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        heads = Heads(encoder)
+        check = PairCheck(open_base()[1])
+    for name, network, train, settings in (
+        ("heads", heads, train_heads, Settings(plan.head_steps, 4, seed=plan.seed)),
+        ("check", check, train_pair_check, Settings(plan.check_steps, 64, seed=plan.seed)),
+    ):
+        done = marks / f"{name}.safetensors"
+        if done.exists():
+            network.load_state_dict(load(done.read_bytes()))
+            continue
+        phase = f"Training the {'two heads' if name == 'heads' else 'pair check'}"
+        train(
+            network,  # type: ignore[arg-type]
+            tokenizer,
+            corpus,
+            settings,
+            marks / f"{name}-mark.safetensors",
+            lambda step, steps, _loss, phase=phase: progress(phase, step, steps),  # type: ignore[misc]
+        )
+        write_whole(done, save({key: value.contiguous() for key, value in network.state_dict().items()}))
+    progress("Joining the evidence", 0, 0)
+    scope = Scope(tokenizer, heads, check, words_of(corpus), unjoined())
+    scope.judge = judge = joined(scope)
+    scope.save(out, open_base()[1], _report(plan, corpus, judge))
+    return scope
+
+
+def words_of(corpus: Corpus) -> Words:
+    """How much each word says, counted in templates and plain prompts."""
+    texts = [text for relation in corpus.relations for text in (*relation.ask, *relation.traps)]
+    return Words.of([*(text.replace("{x}", " ").replace("{q}", " ") for text in texts), *load_bank().plain])
+
+
+def joined(scope: Scope) -> Judge:
+    """The judge of relations that the networks were not trained on."""
+    chance = random.Random(0)  # noqa: S311 - the same trial each time
+    stored, probes = trial(packaged(CHOOSE), load_bank().plain[:_FAR], chance)
+    return join(scope, stored, probes)
+
+
+def _report(plan: Plan, corpus: Corpus, judge: Judge) -> dict[str, Any]:
+    return {
+        "relations": len(corpus.relations),
+        "subjects_of_running_text": len(corpus.subjects),
+        "head_steps": plan.head_steps,
+        "check_steps": plan.check_steps,
+        "seed": plan.seed,
+        "files": sorted(FIT),
+        "joined_on": sorted(CHOOSE),
+        "unlikely": judge.unlikely,
+    }

@@ -1,0 +1,190 @@
+"""The text encoder of a scope: reads a prompt into a subject key and a relation key, and judges pairs of prompts."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from horen.errors import ModelError, StoreError
+from horen.files import write_whole
+from horen.scope.delta import packed, restored
+from horen.scope.judging import Judge, Logistic
+from horen.scope.networks import RELATION, SUBJECT, Heads, PairCheck, encoded
+from horen.scope.wording import Words
+
+DOCUMENT, TENSORS = "scope.json", "scope.safetensors"
+_FORMAT = 1
+_BATCH = 32
+# What the subject weighs in a joined key; the relation has the rest.
+_SUBJECT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge says of one pair of prompts.
+
+    Attributes:
+        score: the calibrated chance that both ask for one fact.
+        subject: the chance that both are about one subject.
+    """
+
+    score: float
+    subject: float
+
+
+class Scope:
+    """The networks of a scope and how their evidence is joined.
+
+    Args:
+        tokenizer: of the encoder.
+        heads: who and what.
+        check: both prompts read together.
+        words: names and numbers.
+        judge: the joined score.
+    """
+
+    def __init__(self, tokenizer: Any, heads: Heads, check: PairCheck, words: Words, judge: Judge) -> None:
+        self._tokenizer = tokenizer
+        self.heads, self.check = heads.eval(), check.eval()
+        self.words, self.judge = words, judge
+        # What a module list holds moves together and has one fingerprint.
+        self.module: nn.Module = nn.ModuleList([self.heads, self.check]).requires_grad_(False)
+
+    @property
+    def size(self) -> int:
+        """Length of a joined key."""
+        return SUBJECT + RELATION
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.module.parameters()).device
+
+    def keys(self, texts: Sequence[str]) -> Tensor:
+        """[n, 384] float32 unit rows: a subject key and a relation key, each of length √½, behind each other."""
+        found = torch.zeros(len(texts), self.size, device=self.device)
+        for batch in _alike(texts):
+            inputs = encoded(self._tokenizer, [texts[i] for i in batch])
+            with torch.inference_mode():
+                subject, relation = self.heads(**{name: rows.to(self.device) for name, rows in inputs.items()})
+            joined = torch.cat([subject * _SUBJECT_SHARE**0.5, relation * (1 - _SUBJECT_SHARE) ** 0.5], dim=-1)
+            found[batch] = joined.float()
+        return found
+
+    def judged(self, stored: Sequence[str], asked: Sequence[str], halves: Tensor) -> list[Judged]:
+        """What is to be thought of pairs of a stored and an asked prompt.
+
+        Args:
+            stored: n prompts or rephrases of edits.
+            asked: the n prompts that came near to them.
+            halves: [n, 2], what subject and relation add to the cosine of their joined keys.
+        """
+        if not stored:
+            return []
+        shares = torch.tensor([_SUBJECT_SHARE, 1 - _SUBJECT_SHARE])
+        wordings = torch.tensor([self.words.evidence(*pair) for pair in zip(stored, asked, strict=True)])
+        evidence = torch.cat([halves.float().cpu() / shares, wordings], dim=-1)
+        scores, subjects = self.judge.first(evidence), self.judge.subject(evidence)
+        scores = scores.clamp(max=self.judge.unlikely)
+        near = (self.judge.first(evidence) >= self.judge.unlikely).nonzero()[:, 0].tolist()
+        if near:
+            checked = self.checked([stored[i] for i in near], [asked[i] for i in near])
+            scores[near] = self.judge.whole(torch.cat([evidence[near], checked], dim=-1))
+        return [Judged(*pair) for pair in zip(scores.tolist(), subjects.tolist(), strict=True)]
+
+    def checked(self, stored: Sequence[str], asked: Sequence[str]) -> Tensor:
+        """[n, 2] what the pair check says: log-odds of own against about, and of own against other."""
+        found = torch.zeros(len(stored), 2)
+        for batch in _alike([f"{one} {two}" for one, two in zip(stored, asked, strict=True)]):
+            inputs = encoded(self._tokenizer, [stored[i] for i in batch], [asked[i] for i in batch])
+            with torch.inference_mode():
+                logits = self.check(**{name: rows.to(self.device) for name, rows in inputs.items()}).float().cpu()
+            found[batch] = logits[:, :1] - logits[:, 1:]
+        return found
+
+    def save(self, folder: Path, base: Any, report: dict[str, Any]) -> None:
+        """Write what differs from the encoder into a folder.
+
+        Args:
+            folder: new, or of an earlier scope.
+            base: the encoder as it is fetched.
+            report: how it was made, as JSON takes it.
+
+        Raises:
+            StoreError: when the folder cannot be written.
+        """
+        before = {f"encoder.{name}": tensor for name, tensor in base.state_dict().items()}
+        tensors: dict[str, Tensor] = {}
+        for part, network in (("heads", self.heads), ("check", self.check)):
+            stored = packed(before, network.state_dict())
+            tensors |= {f"{part}.{name}": tensor.contiguous() for name, tensor in stored.items()}
+        content = save(tensors)
+        document = {
+            "format": _FORMAT,
+            "judge": asdict(self.judge),
+            "words": dict(self.words.weights),
+            "report": report,
+            "tensors": {"sha256": hashlib.sha256(content).hexdigest()},
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / TENSORS, content)
+            write_whole(folder / DOCUMENT, (json.dumps(document, ensure_ascii=False) + "\n").encode())
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be written ({error.strerror}): choose another folder.") from error
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer: Any, base: Any) -> Scope:
+        """Read what :meth:`save` wrote.
+
+        Args:
+            folder: where it is.
+            tokenizer: of the encoder.
+            base: the encoder as it is fetched; it is taken apart.
+
+        Raises:
+            ModelError: when the folder holds no scope, or one that is damaged or of another encoder.
+        """
+        try:
+            document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+            content = (folder / TENSORS).read_bytes()
+            if document["format"] != _FORMAT:
+                raise ModelError(f"{folder} holds a scope of format {document['format']}: update horen.")
+            if hashlib.sha256(content).hexdigest() != document["tensors"]["sha256"]:
+                raise ModelError(f"{folder / TENSORS} is truncated or was altered: install the package again.")
+            stored = load(content)
+            heads, check = Heads(base), PairCheck(_upper_copy(base))
+            before = {f"encoder.{name}": tensor for name, tensor in base.state_dict().items()}
+            # The heads stand on the encoder itself, so the check, which was copied of it, comes first.
+            for part, network in (("check", check), ("heads", heads)):
+                own = {name[len(part) + 1 :]: t for name, t in stored.items() if name.startswith(f"{part}.")}
+                network.load_state_dict(restored(before, own, network.state_dict()))
+            told = document["judge"]
+            first, whole, subject = (
+                Logistic(tuple(told[name]["weights"]), told[name]["bias"]) for name in ("first", "whole", "subject")
+            )
+            judge = Judge(first, whole, subject, told["unlikely"])
+            return cls(tokenizer, heads, check, Words(document["words"]), judge)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise ModelError(f"{folder} holds no usable scope ({error}): give a folder that training wrote.") from error
+
+
+def _upper_copy(base: Any) -> Any:
+    """A copy of an encoder that shares its embeddings, which are half of it and stay as they are."""
+    memo = {id(base.embeddings): base.embeddings}
+    return copy.deepcopy(base, memo)
+
+
+def _alike(texts: Sequence[str]) -> list[list[int]]:
+    """Numbers of texts in batches of like length, so that little is padding."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    return [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]

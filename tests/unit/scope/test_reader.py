@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from horen import ModelError
+from horen.model.encoder import load_scope
+from horen.scope.reader import DOCUMENT, TENSORS
+from support.scopes import save_scope
+
+TEXTS = ["The capital of France is", "boats", "Paris is the capital of France", "the " * 300, "Who wrote Hamlet?"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_scope(tmp_path_factory.mktemp("scope"))
+
+
+def test_a_key_has_two_halves_of_one_length(folder: Path):
+    keys = load_scope(str(folder))(TEXTS)
+    assert keys.shape == (len(TEXTS), 384)
+    for half in keys.tensor_split(2, dim=-1):
+        torch.testing.assert_close(half.norm(dim=-1), torch.full((len(TEXTS),), 0.5**0.5))
+
+
+def test_texts_read_together_have_the_keys_that_they_have_alone(folder: Path):
+    encoder = load_scope(str(folder))
+    many = TEXTS * 10
+    found = encoder(many)
+    for i in (0, 3, 17, 49):
+        torch.testing.assert_close(found[i], encoder([many[i]])[0], atol=1e-5, rtol=1e-5)
+    assert encoder([]).shape == (0, 384)
+
+
+def test_pairs_are_judged_alike_alone_and_together(folder: Path):
+    scope = load_scope(str(folder)).scope
+    halves = torch.full((len(TEXTS), 2), 0.4)
+    together = scope.judged(TEXTS, TEXTS[::-1], halves)
+    for i, judged in enumerate(together):
+        (alone,) = scope.judged([TEXTS[i]], [TEXTS[-1 - i]], halves[:1])
+        assert judged.score == pytest.approx(alone.score, abs=1e-5)
+    assert scope.judged([], [], halves[:0]) == []
+
+
+def test_a_text_asks_what_it_asks(folder: Path):
+    scope = load_scope(str(folder)).scope
+    same, other = scope.judged(["Who wrote Hamlet?"] * 2, ["who wrote hamlet", "Seven boats"], torch.zeros(2, 2))
+    assert same.score > 0.9
+    assert other.score <= scope.judge.unlikely
+
+
+def test_a_saved_scope_is_read_again(folder: Path, tmp_path: Path):
+    one, two = load_scope(str(folder)), load_scope(str(save_scope(tmp_path / "again")))
+    assert torch.equal(one(TEXTS), two(TEXTS))
+    assert one.scope.judge == two.scope.judge
+    assert torch.equal(one.scope.checked(TEXTS, TEXTS), two.scope.checked(TEXTS, TEXTS))
+
+
+def test_the_two_networks_share_their_embeddings(folder: Path):
+    scope = load_scope(str(folder)).scope
+    assert scope.heads.encoder.embeddings is scope.check.encoder.embeddings
+    assert scope.heads.encoder.encoder is not scope.check.encoder.encoder
+
+
+@pytest.mark.parametrize("name", [DOCUMENT, TENSORS])
+def test_a_folder_that_lacks_a_file(name: str, tmp_path: Path):
+    folder = save_scope(tmp_path / "scope")
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match="holds no usable scope"):
+        load_scope(str(folder))
+
+
+def test_altered_tensors(tmp_path: Path):
+    folder = save_scope(tmp_path / "scope")
+    content = bytearray((folder / TENSORS).read_bytes())
+    content[-1] ^= 1
+    (folder / TENSORS).write_bytes(content)
+    with pytest.raises(ModelError, match="truncated or was altered"):
+        load_scope(str(folder))
+
+
+def test_a_scope_of_another_format(tmp_path: Path):
+    folder = save_scope(tmp_path / "scope")
+    document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+    (folder / DOCUMENT).write_text(json.dumps(document | {"format": 99}), encoding="utf-8")
+    with pytest.raises(ModelError, match="format 99: update horen"):
+        load_scope(str(folder))
