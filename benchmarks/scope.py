@@ -1,7 +1,8 @@
 """One edit, one question: which prompts wake an edit that is theirs, and which wake one that is not.
 
     python benchmarks/scope.py --presets default activations text --out scope.json \
-        --wikibigedit wikibigedit.json --counterfact counterfact-train.json --zsre zsre_mend_train_10000.json --skip 5000 \
+        --wikibigedit wikibigedit.json --counterfact counterfact-train.json \
+        --zsre zsre_mend_train_10000.json --skip 5000 \
         --questions NQ-open.dev.jsonl --entities entity_questions.jsonl --sizes 1 1000 50000
 
 The sets in benchmarks/data are written by hand and nothing was fitted or chosen on them; the others are public files.

@@ -92,7 +92,7 @@ class HorenConfig(TrainingSettings):
         ENCODER,
         f"text encoder of read_sites=text: {ENCODER}, a folder in transformers' format, or, with the extra "
         "horen[encoder], a model of sentence-transformers; with key_space=auto the first, or a folder that "
-        "horen train-scope wrote",
+        "horen scope wrote",
     )
     read_share: float = _key(
         1.0, "share p of the user's last tokens whose activations are pooled; 0 is the last alone", low=0, high=1

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, stored, train_scope
+from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, scope, stored
 from horen.cli.terminal import fail, interrupted
 from horen.errors import HorenError
 
@@ -52,7 +52,7 @@ for _command, _name, _help in (
     (merge.merge, "merge", merge.MERGE_HELP),
     (calibrate.calibrate, "calibrate", None),
     (rekey.rekey, "rekey", rekey.REKEY_HELP),
-    (train_scope.train_scope, "train-scope", None),
+    (scope.train_scope, "scope", None),
     (models.models, "models", None),
 ):
     app.command(_name, help=_help)(_command)

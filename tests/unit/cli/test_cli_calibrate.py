@@ -71,7 +71,8 @@ def test_stored_edits_are_read_as_a_calibration_says(calibrated: Path, tiny: Pat
     ok("edit", write_jsonl(tmp_path / "edits.jsonl"), "--into", book, "--model", tiny, "--preset", "activations")
     ok("rekey", book, "--calibration", calibrated, "--out", out, "--set", "threshold=0.4")
     direct = tmp_path / "direct"
-    ok("edit", tmp_path / "edits.jsonl", "--into", direct, "--model", tiny, "--calibration", calibrated)
+    given = ("--preset", "activations", "--calibration", calibrated)
+    ok("edit", tmp_path / "edits.jsonl", "--into", direct, "--model", tiny, *given)
     again, made = load_file(out / "codebook.safetensors"), load_file(direct / "codebook.safetensors")
     assert set(again) == set(made)
     for name in {"keys", "key_space.map", "key_space.mean", "token_weights"} & set(made):

@@ -35,6 +35,7 @@ COMMANDS = [
     "merge",
     "calibrate",
     "rekey",
+    "scope",
     "models",
     "bench",
 ]

@@ -87,9 +87,12 @@ def train_scope(open_base: Callable[[], tuple[Any, Any]], plan: Plan, out: Path,
         write_whole(done, save({key: value.contiguous() for key, value in network.state_dict().items()}))
     progress("Joining the evidence", 0, 0)
     scope = Scope(tokenizer, heads, check, words_of(corpus), unjoined())
-    scope.judge = judge = joined(scope)
-    scope.save(out, open_base()[1], _report(plan, corpus, judge))
-    return scope
+    base = open_base()[1]
+    scope.save(out, base, {})
+    # Joined is what will be read back: weights of four bits.
+    scope.judge = joined(Scope.load(out, tokenizer, open_base()[1]))
+    scope.save(out, base, _report(plan, corpus, scope.judge))
+    return Scope.load(out, tokenizer, base)
 
 
 def words_of(corpus: Corpus) -> Words:

@@ -21,19 +21,20 @@ def train_scope(
     check_steps: Annotated[int, typer.Option("--check-steps", min=1, help="Steps of the pair check.")] = 2200,
     as_json: AsJson = False,
 ) -> None:
-    """Train the scope: two heads and a pair check that tell who and what a prompt asks.
+    """Train what tells who and what a prompt asks.
 
-    The package brings one, and templates of 365 relations to train another with. It is trained on those, and on what
-    lies in --extra (docs/scope.md names the files), and its score is joined on relations that it was not trained on.
-    Training is saved now and then: after Ctrl-C the same command goes on, and ends with the very same scope. Then:
-    horen edit … --set encoder=DIR.
+    That is a scope: two heads and a pair check on a text encoder. The package brings one, and the templates of 633
+    relations that it was trained on. It is trained on those, and on what lies in --extra (docs/scope.md names the
+    files); its score is joined on relations that it was not trained on. Training is saved now and then: after Ctrl-C
+    the same command goes on, and ends with the very same scope. Then: horen edit … --set encoder=DIR.
 
     \b
     Example:
-      horen train-scope --out scope
+      horen scope --out scope
     """
     from horen.model.encoder import encoder_parts, fetch_encoder  # noqa: PLC0415
-    from horen.scope.learning.run import Plan, train_scope as run  # noqa: PLC0415
+    from horen.scope.learning.run import Plan  # noqa: PLC0415
+    from horen.scope.learning.run import train_scope as run  # noqa: PLC0415
 
     def base() -> tuple[Any, Any]:
         return encoder_parts(fetch_encoder())
