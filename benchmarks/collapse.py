@@ -17,7 +17,7 @@ from horen.bench.files import write_text
 from horen.bench.results import Result, read
 from horen.drawing import INK, colour, dress, new_figure
 
-OURS = "horen-default"
+OURS = "horen-activations"
 PANELS = {
     "fine-tuning, learned and closed-form editors": ("ft", "lora", "mend", "ultraedit"),
     "locate, then edit; unke": ("rome", "memit", "alphaedit", "unke"),

@@ -63,6 +63,8 @@ STREAMS = {
 METHODS: dict[str, dict[str, Any]] = {
     "none": {"method": "none"},
     "horen-default": {"method": "horen"},
+    # What was the default before a judge decided.
+    "horen-activations": {"method": "horen", "preset": "activations"},
     # The same values found by a sentence encoder.
     # With --values of what "horen rekey --preset text" makes of horen-default's codebook, nothing is trained again.
     "horen-text": {"method": "horen", "preset": "text"},

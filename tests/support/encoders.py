@@ -44,4 +44,4 @@ def _knowing_folder() -> tempfile.TemporaryDirectory[str]:
 
 def text_settings(**more: Any) -> dict[str, Any]:
     """Settings of an editor that reads with a tiny encoder, which knows the words of the tiny tokenizers."""
-    return {"read_sites": "text", "key_space": "whitened", "encoder": _knowing_folder().name} | more
+    return {"read_sites": "text", "encoder": _knowing_folder().name} | more

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from horen.cli.options import AsJson
-from horen.cli.terminal import Phases, emit, interrupted, say
+from horen.cli.terminal import Phases, emit, interrupted, say, show
 
 
 def train_scope(
@@ -33,7 +33,7 @@ def train_scope(
       horen scope --out scope
     """
     from horen.model.encoder import encoder_parts, fetch_encoder  # noqa: PLC0415
-    from horen.scope.learning.run import Plan  # noqa: PLC0415
+    from horen.scope.learning.run import Plan, report_of  # noqa: PLC0415
     from horen.scope.learning.run import train_scope as run  # noqa: PLC0415
 
     def base() -> tuple[Any, Any]:
@@ -47,11 +47,16 @@ def train_scope(
     plan = Plan(head_steps, check_steps, seed, extra)
     try:
         with Phases() as phases:
-            found = run(base, plan, out, phases.at)
+            run(base, plan, out, phases.at)
     except KeyboardInterrupt:
         raise interrupted(f"Interrupted: what was trained is kept in {out}. The same command goes on.") from None
     sizes = sum(place.stat().st_size for place in out.glob("scope.*"))
     if as_json:
-        emit({"folder": str(out), "bytes": sizes, "unlikely": found.judge.unlikely})
+        emit({"folder": str(out), "bytes": sizes, "report": report_of(out)})
         return
+    seen = report_of(out)["rates"]
+    show(
+        f"Of relations that nothing was fitted on {seen['own']:.3f} of the rephrases wake their edit; "
+        f"{seen['about']:.3f} of other questions about a stored subject fire, {seen['other']:.3f} of those on others."
+    )
     say(f"The scope is in {out} ({sizes / 1e6:.1f} MB): horen edit … --set encoder={out}")

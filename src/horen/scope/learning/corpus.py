@@ -16,8 +16,11 @@ from typing import Any
 from horen.data import load_bank
 from horen.errors import DataError
 
-#: Files of the package, by what they may be used for.
-FIT, CHOOSE = ("atlas", "counter", "culture", "desk", "errands", "ledger", "places", "products"), ("village",)
+#: Files of the package, by what they may be used for: training the networks, joining their evidence, and saying what
+#: came of it.
+FIT = ("atlas", "counter", "culture", "desk", "errands", "ledger", "places", "products")
+CHOOSE = ("town", "village", "work")
+CERTIFY = ("people",)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from horen.scope.learning.speech import renamed, spoken
 from horen.scope.reader import Scope
 
 # Candidates of each asked prompt that are learned from.
-_NEAREST = 4
+_NEAREST = 3
+# Names of each kind that are asked about.
+_NAMES = 12
 # A first score below that of all but so many of the right candidates is not worth a check.
 _LOST = 0.002
 # Evidence for a match raises the score, and what is missing or added lowers it.
@@ -48,7 +50,7 @@ def trial(corpus: Corpus, far: Sequence[str], rng: random.Random) -> tuple[list[
     probes: list[Probe] = []
     for kind, relations in corpus.by_kind().items():
         there = corpus.kinds[kind]
-        names = list(dict.fromkeys([*(name for pair in there.alike for name in pair), *there.names]))
+        names = list(dict.fromkeys([*(name for pair in there.alike for name in pair), *there.names]))[:_NAMES]
         for number, name in enumerate(names):
             drawn = [(r, rng.choice(r.qualifiers or ("",))) for r in rng.sample(relations, min(6, len(relations)))]
             if number % 2:
@@ -103,19 +105,64 @@ def join(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> Judge:
     return Judge(judge.first, judge.whole, judge.subject, round(min(unlikely, 0.2), 4))
 
 
+@dataclass(frozen=True)
+class Rates:
+    """What fires in a trial at a threshold.
+
+    Attributes:
+        own: share of the prompts that ask for a stored one and wake that.
+        about: share of those about the subject of a stored one, asking something else, that wake any.
+        other: share of the rest that do.
+        asked: how many of each were asked, in this order.
+    """
+
+    own: float
+    about: float
+    other: float
+    asked: tuple[int, int, int]
+
+
+def rates(scope: Scope, stored: Sequence[str], probes: Sequence[Probe], threshold: float) -> Rates:
+    """What fires in a trial with the scope's own judge."""
+    nearest = near(scope, stored, probes)
+    evidence = _evidence(scope, stored, probes, nearest)
+    judged = scope.judge.whole(evidence)
+    judged = torch.where(scope.judge.first(evidence[:, : len(FIRST)]) < scope.judge.unlikely, 0.0, judged)
+    scores = judged.view(len(probes), -1)
+    best, place = scores.max(-1)
+    fired = (best > threshold).tolist()
+    woken = [row[at] for row, at in zip(nearest, place.tolist(), strict=True)]
+    own = [f and w == p.own for p, f, w in zip(probes, fired, woken, strict=True) if p.own is not None]
+    about = [f for p, f in zip(probes, fired, strict=True) if p.own is None and p.about]
+    other = [f for p, f in zip(probes, fired, strict=True) if p.own is None and not p.about]
+    shares = [round(sum(some) / max(len(some), 1), 4) for some in (own, about, other)]
+    return Rates(*shares, (len(own), len(about), len(other)))
+
+
+def near(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> list[list[int]]:
+    """Numbers of the stored prompts whose keys are nearest to each probe's, as many for each."""
+    keys, queries = scope.keys(stored), scope.keys([probe.text for probe in probes])
+    found: list[list[int]] = (queries @ keys.T).topk(min(_NEAREST, len(stored)), dim=-1).indices.tolist()
+    return found
+
+
 def gathered(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> tuple[Tensor, Tensor, Tensor]:
     """Evidence [n, e] of probes beside stored prompts near to them; whether each asks it, and is about its subject."""
+    nearest = near(scope, stored, probes)
+    pairs = [(probe, j) for probe, row in zip(probes, nearest, strict=True) for j in row]
+    own = torch.tensor([probe.own == j for probe, j in pairs])
+    about = torch.tensor([j in probe.about for probe, j in pairs])
+    return _evidence(scope, stored, probes, nearest), own, about
+
+
+def _evidence(scope: Scope, stored: Sequence[str], probes: Sequence[Probe], nearest: Sequence[Sequence[int]]) -> Tensor:
     keys, queries = scope.keys(stored), scope.keys([probe.text for probe in probes])
-    nearest = (queries @ keys.T).topk(min(_NEAREST, len(stored)), dim=-1).indices.tolist()
     pairs = [(i, j) for i, row in enumerate(nearest) for j in row]
     products = torch.stack([queries[i] * keys[j] for i, j in pairs])
     halves = 2 * torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
     there, here = [stored[j] for _, j in pairs], [probes[i].text for i, _ in pairs]
     wordings = torch.tensor([scope.words.evidence(one, two) for one, two in zip(there, here, strict=True)])
-    evidence = torch.cat([halves, wordings, scope.checked(there, here)], dim=-1)
-    own = torch.tensor([probes[i].own == j for i, j in pairs])
-    about = torch.tensor([j in probes[i].about for i, j in pairs])
-    return evidence, own, about
+    return torch.cat([halves, wordings, scope.checked(there, here)], dim=-1)
 
 
 def unjoined() -> Judge:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
 
+from horen.config import HorenConfig
 from horen.data import load_bank
 from horen.files import write_whole
 from horen.scope.judging import Judge
-from horen.scope.learning.corpus import CHOOSE, FIT, Corpus, bank_corpus, packaged, public
-from horen.scope.learning.joining import join, trial, unjoined
+from horen.scope.learning.corpus import CERTIFY, CHOOSE, FIT, Corpus, bank_corpus, packaged, public
+from horen.scope.learning.joining import Rates, join, rates, trial, unjoined
 from horen.scope.learning.training import Settings, train_heads, train_pair_check
 from horen.scope.networks import Heads, PairCheck
-from horen.scope.reader import Scope
+from horen.scope.reader import DOCUMENT, Scope
 from horen.scope.wording import Words
 
 Progress = Callable[[str, int, int], None]
@@ -91,8 +93,11 @@ def train_scope(open_base: Callable[[], tuple[Any, Any]], plan: Plan, out: Path,
     scope.save(out, base, {})
     # Joined is what will be read back: weights of four bits.
     scope.judge = joined(Scope.load(out, tokenizer, open_base()[1]))
-    scope.save(out, base, _report(plan, corpus, scope.judge))
-    return Scope.load(out, tokenizer, base)
+    scope.save(out, base, {})
+    progress("Certifying", 0, 0)
+    made = Scope.load(out, tokenizer, open_base()[1])
+    scope.save(out, base, _report(plan, corpus, certified(made)))
+    return made
 
 
 def words_of(corpus: Corpus) -> Words:
@@ -108,7 +113,13 @@ def joined(scope: Scope) -> Judge:
     return join(scope, stored, probes)
 
 
-def _report(plan: Plan, corpus: Corpus, judge: Judge) -> dict[str, Any]:
+def certified(scope: Scope) -> Rates:
+    """What fires at the preset's threshold among relations that nothing was fitted or chosen on."""
+    stored, probes = trial(packaged(CERTIFY), load_bank().plain[_FAR:], random.Random(0))  # noqa: S311
+    return rates(scope, stored, probes, HorenConfig().threshold)
+
+
+def _report(plan: Plan, corpus: Corpus, seen: Rates) -> dict[str, Any]:
     return {
         "relations": len(corpus.relations),
         "subjects_of_running_text": len(corpus.subjects),
@@ -117,5 +128,12 @@ def _report(plan: Plan, corpus: Corpus, judge: Judge) -> dict[str, Any]:
         "seed": plan.seed,
         "files": sorted(FIT),
         "joined_on": sorted(CHOOSE),
-        "unlikely": judge.unlikely,
+        "certified_on": sorted(CERTIFY),
+        "rates": asdict(seen),
     }
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    """How the scope of a folder was made, and what came of it."""
+    found: dict[str, Any] = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))["report"]
+    return found
