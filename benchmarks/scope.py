@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +39,7 @@ from superseding import store
 _HERE = Path(__file__).parent / "data"
 _BATCH = 64
 _RATES = (0.01, 0.05)
-_SHOWN = 12
+_SHOWN, _TIMED = 12, 60
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,32 @@ def by_size(editor: Editor, prompts: list[str], questions: list[str]) -> dict[st
         "fire": len(fired) / len(found),
         "at_most": upper_bound(len(fired), len(found), 0.95),
         "fired": [[e.prompt, e.text, round(e.score or 0.0, 3)] for e in fired][:_SHOWN],
+        "milliseconds": {
+            "near": costs(editor, prompts[: min(len(prompts), _TIMED)]),
+            "far": costs(editor, questions[:_TIMED]),
+        },
     }
+
+
+def costs(editor: Editor, texts: list[str]) -> dict[str, float]:
+    """Medians of what one prompt takes, a part at a time; empty where no judge decides."""
+    session = editor._session
+    source, gate = session.adapter.reads, session.adapter.scoped
+    if gate is None or source.encoder is None:
+        return {}
+    read, searched, judged = [], [], []
+    for text in texts:
+        began = time.perf_counter()
+        queries = source.encoder([text])
+        read.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        session.codebook().candidates(queries, session.config.retrieval(), 6)
+        searched.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        gate.matches(session.codebook(), queries, [text])
+        judged.append(time.perf_counter() - began)
+    times = {"encoder": read, "candidates": searched, "candidates_and_judge": judged}
+    return {name: round(1000 * statistics.median(some), 2) for name, some in times.items()}
 
 
 def trials(given: argparse.Namespace) -> dict[str, Trial]:

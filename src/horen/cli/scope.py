@@ -17,8 +17,8 @@ def train_scope(
         Path | None, typer.Option("--extra", metavar="DIR", help="Folder with public files to learn from too.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 0,
-    head_steps: Annotated[int, typer.Option("--head-steps", min=1, help="Steps of the two heads.")] = 1700,
-    check_steps: Annotated[int, typer.Option("--check-steps", min=1, help="Steps of the pair check.")] = 2200,
+    head_steps: Annotated[int, typer.Option("--head-steps", min=1, help="Steps of the two heads.")] = 1500,
+    check_steps: Annotated[int, typer.Option("--check-steps", min=1, help="Steps of the pair check.")] = 2000,
     as_json: AsJson = False,
 ) -> None:
     """Train what tells who and what a prompt asks.

@@ -135,8 +135,11 @@ def rates(scope: Scope, stored: Sequence[str], probes: Sequence[Probe], threshol
     own = [f and w == p.own for p, f, w in zip(probes, fired, woken, strict=True) if p.own is not None]
     about = [f for p, f in zip(probes, fired, strict=True) if p.own is None and p.about]
     other = [f for p, f in zip(probes, fired, strict=True) if p.own is None and not p.about]
-    shares = [round(sum(some) / max(len(some), 1), 4) for some in (own, about, other)]
-    return Rates(*shares, (len(own), len(about), len(other)))
+    return Rates(_share(own), _share(about), _share(other), (len(own), len(about), len(other)))
+
+
+def _share(hits: Sequence[bool]) -> float:
+    return round(sum(hits) / max(len(hits), 1), 4)
 
 
 def near(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> list[list[int]]:

@@ -40,8 +40,8 @@ class Plan:
         extra: a folder with public files to learn from beside the package's own, or None.
     """
 
-    head_steps: int = 1700
-    check_steps: int = 2200
+    head_steps: int = 1500
+    check_steps: int = 2000
     seed: int = 0
     extra: Path | None = None
 
