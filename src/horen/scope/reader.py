@@ -95,10 +95,15 @@ class Scope:
         evidence = torch.cat([halves.float().cpu() / shares, wordings], dim=-1)
         scores, subjects = self.judge.first(evidence), self.judge.subject(evidence)
         scores = scores.clamp(max=self.judge.unlikely)
-        near = (self.judge.first(evidence) >= self.judge.unlikely).nonzero()[:, 0].tolist()
+        # Whoever asks in an edit's very words means that edit, whatever the networks make of them.
+        same = [i for i, pair in enumerate(zip(stored, asked, strict=True)) if _plain(pair[0]) == _plain(pair[1])]
+        likely = self.judge.first(evidence) >= self.judge.unlikely
+        likely[same] = False
+        near = likely.nonzero()[:, 0].tolist()
         if near:
             checked = self.checked([stored[i] for i in near], [asked[i] for i in near])
             scores[near] = self.judge.whole(torch.cat([evidence[near], checked], dim=-1))
+        scores[same] = subjects[same] = 1.0
         return [Judged(*pair) for pair in zip(scores.tolist(), subjects.tolist(), strict=True)]
 
     def checked(self, stored: Sequence[str], asked: Sequence[str]) -> Tensor:
@@ -176,6 +181,11 @@ class Scope:
             return cls(tokenizer, heads, check, Words(document["words"]), judge)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ModelError(f"{folder} holds no usable scope ({error}): give a folder that training wrote.") from error
+
+
+def _plain(text: str) -> str:
+    """A text as it counts for being the same: without case, marks at the end and white space."""
+    return " ".join(text.casefold().split()).rstrip(" .?!:")
 
 
 def _upper_copy(base: Any) -> Any:

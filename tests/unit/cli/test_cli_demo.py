@@ -31,7 +31,8 @@ def report(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> DemoReport:
     seen: list[tuple[str, int, int]] = []
     keep = tmp_path_factory.mktemp("demo") / "kept"
     with one_thread():
-        found = run_demo(str(tiny), keep=keep, facts=FACTS, progress=lambda *at: seen.append(at))
+        config = HorenConfig.from_preset("activations")
+        found = run_demo(str(tiny), keep=keep, facts=FACTS, config=config, progress=lambda *at: seen.append(at))
     assert seen[0] == ("Loading the model", 0, 1)
     assert ("Asking the edited model", 3, 3) in seen
     return found

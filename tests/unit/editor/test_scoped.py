@@ -122,7 +122,7 @@ def test_doctor_routes_stored_wordings_by_the_judge(folder: Path):
     one = editor(folder, [Edit(EDITED, "Rome"), Edit("Who wrote Hamlet?", "Mira Sand")])
     found = one.doctor()
     assert not [finding for finding in found.findings if finding.kind != "unconverged"]
-    strict = editor(folder, [Edit(EDITED, "Rome")], threshold=0.999)
+    strict = editor(folder, [Edit(EDITED, "Rome")], threshold=1.0)
     assert [finding.kind for finding in strict.doctor().findings if finding.kind != "unconverged"] == ["crowded"]
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from horen.model.encoder import load_scope
 from horen.scope.judging import FIRST, WHOLE
-from horen.scope.learning.joining import Probe, gathered, join, near, rates
+from horen.scope.learning.joining import Probe, gathered, join, near, parting, rates
 from horen.scope.reader import Scope
 from support.scopes import save_scope
 
@@ -61,3 +63,12 @@ def test_a_joined_score_tells_apart_what_it_was_fitted_on(scope: Scope):
     assert all(weight <= 0 for name, weight in signs.items() if name.startswith(("missing", "extra")))
     assert all(weight >= 0 for name, weight in signs.items() if not name.startswith(("missing", "extra")))
     assert len(judge.first.weights) == len(FIRST)
+
+
+def test_what_is_found_and_what_fires_part_where_their_difference_is_greatest():
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.4, 0.3])
+    asked = torch.tensor([True, True, False, True, False, False])
+    found = parting(scores, asked, asked, ~asked)
+    assert 0.7 <= 1 / (1 + math.exp(-found)) <= 0.8 or 0.4 <= 1 / (1 + math.exp(-found)) <= 0.6
+    perfect = parting(scores, scores > 0.5, scores > 0.5, scores < 0.5)
+    assert 0.4 < 1 / (1 + math.exp(-perfect)) < 0.6

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from horen import ModelError
 from horen.model.encoder import load_scope
+from horen.scope.judging import Logistic
 from horen.scope.reader import DOCUMENT, TENSORS
 from support.scopes import save_scope
 
@@ -50,6 +52,14 @@ def test_a_text_asks_what_it_asks(folder: Path):
     same, other = scope.judged(["Who wrote Hamlet?"] * 2, ["who wrote hamlet", "Seven boats"], torch.zeros(2, 2))
     assert same.score > 0.9
     assert other.score <= scope.judge.unlikely
+
+
+@pytest.mark.parametrize("asked", ["Who wrote Hamlet?", "who wrote hamlet", "  WHO WROTE\nHAMLET ?! "])
+def test_the_very_words_ask_the_same_whatever_the_networks_say(folder: Path, asked: str):
+    scope = load_scope(str(folder)).scope
+    scope.judge = replace(scope.judge, first=Logistic(scope.judge.first.weights, -99.0))
+    (judged,) = scope.judged(["Who wrote Hamlet?"], [asked], torch.zeros(1, 2))
+    assert (judged.score, judged.subject) == (1.0, 1.0)
 
 
 def test_a_saved_scope_is_read_again(folder: Path, tmp_path: Path):

@@ -21,6 +21,8 @@ _NEAREST = 3
 _NAMES = 12
 # A first score below that of all but so many of the right candidates is not worth a check.
 _LOST = 0.002
+# What a false fire weighs in units of a rephrase that wakes nothing.
+_SPOILT = 2
 # Evidence for a match raises the score, and what is missing or added lowers it.
 _SIGNS = {name: -1 if name.startswith(("missing", "extra")) else 1 for name in WHOLE}
 
@@ -84,7 +86,10 @@ def _asked(relation: Relation, name: str, qualifier: str, rng: random.Random, ab
 
 
 def join(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> Judge:
-    """The judge whose scores fit a trial best.
+    """The judge whose scores fit a trial best, moved so that 0.5 is where rephrases and other questions part best.
+
+    That is where the share of rephrases that wake their own edit exceeds most twice the share of other questions about
+    a stored subject that fire: an answer that is spoilt weighs two that stay as they were.
 
     Args:
         scope: whose evidence is joined; its own judge does not matter.
@@ -94,15 +99,38 @@ def join(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> Judge:
     evidence, own, about = gathered(scope, stored, probes)
     first = evidence[:, : len(FIRST)]
     signs = [_SIGNS[name] for name in WHOLE]
-    judge = Judge(
-        fitted(first, own, signs=signs[: len(FIRST)]),
-        fitted(evidence, own, signs=signs),
+    quick, whole = (fitted(seen, own, signs=signs[: seen.shape[1]]) for seen in (first, evidence))
+    scores = whole(evidence).view(len(probes), -1)
+    best, place = scores.max(-1)
+    right = own.view(scores.shape).gather(1, place[:, None])[:, 0]
+    asked = torch.tensor([probe.own is not None for probe in probes])
+    beside = torch.tensor([probe.own is None and bool(probe.about) for probe in probes])
+    likely = quick(first[own]).sort().values
+    return Judge(
+        quick,
+        Logistic(whole.weights, round(whole.bias - parting(best, asked & right, asked, beside), 6)),
         fitted(first, about, signs=signs[: len(FIRST)]),
-        0.0,
+        round(min(float(likely[int(_LOST * len(likely))]), 0.2), 4),
     )
-    right = judge.first(first[own].float())
-    unlikely = float(right.sort().values[int(_LOST * len(right))])
-    return Judge(judge.first, judge.whole, judge.subject, round(min(unlikely, 0.2), 4))
+
+
+def parting(scores: Tensor, right: Tensor, asked: Tensor, beside: Tensor) -> float:
+    """The log-odds of the score above which most is found of what should be, less twice what fires and should not.
+
+    Args:
+        scores: [n] of prompts.
+        right: [n] bool, which come to the edit that they ask for.
+        asked: [n] bool, which ask for one.
+        beside: [n] bool, which must not fire.
+    """
+    grid = torch.linspace(0.05, 0.95, 181, dtype=scores.dtype)
+    above = scores[:, None] > grid
+    found = (above & right[:, None]).sum(0) / asked.sum().clamp_min(1)
+    fires = (above & beside[:, None]).sum(0) / beside.sum().clamp_min(1)
+    best = found - _SPOILT * fires
+    # Of equals the middle one.
+    places = (best == best.max()).nonzero()[:, 0]
+    return float(grid[places[len(places) // 2]].logit())
 
 
 @dataclass(frozen=True)
