@@ -142,6 +142,14 @@ class EditRecord:
     replaces: tuple[int, ...] = ()
 
 
+#: What a judge says of a text beside a stored prompt, in words.
+ASKS = {
+    "own": "what this edit answers",
+    "about": "something else about the same subject",
+    "other": "about something else",
+}
+
+
 @dataclass(frozen=True)
 class Near:
     """One of the edits that a text comes near to.

@@ -11,7 +11,7 @@ import torch
 from horen import drawing
 from horen.asking import encode
 from horen.drawing import INK, colour, dress
-from horen.edits import Explanation
+from horen.edits import ASKS, Explanation, Near
 from horen.errors import EditError
 from horen.explaining import check_nearest, entries_of, explanation, route, surroundings
 from horen.memory import Surroundings, azimuthal
@@ -118,7 +118,7 @@ def _draw_scores(axes: Any, found: Explanation) -> None:
         given = [near.similarities[step] for near in found.nearest]
         axes.scatter(given, ranks, marker=mark, s=30, color=INK, linewidths=1, zorder=3, label=name)
     axes.axvline(found.threshold, color=INK, linewidth=1, linestyle="--", label="threshold")
-    axes.set_yticks(ranks, [f"{near.edit_id}  {_short(near.prompt)}\n{_short(near.target)}" for near in found.nearest])
+    axes.set_yticks(ranks, [_label(near) for near in found.nearest])
     axes.tick_params(axis="y", labelsize=8, length=0)
     axes.yaxis.tick_right()
     axes.invert_yaxis()
@@ -127,6 +127,14 @@ def _draw_scores(axes: Any, found: Explanation) -> None:
     dress(axes)
     axes.grid(visible=False, axis="y")
     _legend(axes)
+
+
+def _label(near: Near) -> str:
+    """An edit beside its bar, with what the prompt asks of it."""
+    lines = [f"{near.edit_id}  {_short(near.prompt)}", _short(near.target)]
+    if near.asks is not None:
+        lines.append(f"asked: {ASKS[near.asks]}")
+    return "\n".join(lines)
 
 
 def _short(text: str, width: int = _LABEL) -> str:

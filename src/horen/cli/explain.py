@@ -12,7 +12,7 @@ from rich.text import Text
 from horen.cli.opening import open_editor
 from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, WeightType
 from horen.cli.terminal import NUMBER, clean, emit, say, show, show_table, status, table
-from horen.edits import Explanation, Near
+from horen.edits import ASKS, Explanation, Near
 
 if TYPE_CHECKING:
     from horen.config import HorenConfig
@@ -70,14 +70,6 @@ def explain(
             _show_nearest(item)
     if plot is not None:
         say(f"Drawn in {plot}.")
-
-
-#: What a judge says of a prompt beside a stored one, in words.
-ASKS = {
-    "own": "what this edit answers",
-    "about": "something else about the same subject",
-    "other": "about something else",
-}
 
 
 def show_decision(found: Explanation, config: HorenConfig) -> None:
