@@ -130,8 +130,8 @@ class HorenConfig(TrainingSettings):
     epsilon: float = _gate(1e-5, "a query has arrived when its read-out is nearer than this", low=0)
     threshold: float = _gate(
         0.5,
-        "τ: an edit fires when its score exceeds this: where a judge decides (read_sites=text, key_space=auto) the "
-        "chance that the prompt asks for its fact, else a cosine less its crowd's",
+        "τ: an edit fires when its score exceeds this: where a judge decides (read_sites=text, key_space=auto) a score "
+        "from 0 to 1 for that the prompt asks for its fact, else a cosine less its crowd's",
         low=-1,
         high=1,
     )
