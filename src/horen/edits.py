@@ -161,7 +161,8 @@ class Near:
         similarities: T + 1 cosines of query and key, as the query came and after each of T Hopfield steps.
         crowd: mean cosine of the nearest entries with another value, after the last step (setting ``neighbours``).
         score: the last similarity less γ times the crowd's: what the threshold is compared with if this edit is the
-            nearest. Where a judge decides, from 0 to 1, how surely the text asks for this edit's fact; the crowd is 0 then.
+            nearest. Where a judge decides, from 0 to 1, how surely the text asks for this edit's fact; the crowd is
+            0 then.
         asks: where a judge decides, what the text asks: "own" (what this edit answers), "about" (something else about
             the same subject) or "other"; else None.
     """

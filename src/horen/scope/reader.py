@@ -33,7 +33,7 @@ class Judged:
     """What a judge says of one pair of prompts.
 
     Attributes:
-        score: the calibrated chance that both ask for one fact.
+        score: from 0 to 1, how surely both ask for one fact.
         subject: the chance that both are about one subject.
     """
 
