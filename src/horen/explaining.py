@@ -13,8 +13,8 @@ from horen.asking import encode
 from horen.edits import Explanation, Near
 from horen.errors import EditError
 from horen.memory import Surroundings
-from horen.model.adapter import Routed
 from horen.model.prompts import Placed
+from horen.model.routed import Routed
 from horen.session import Session, wording
 
 _BATCH = 32

@@ -23,10 +23,11 @@ from horen.data import load_bank
 from horen.edits import Edit, same_text
 from horen.errors import StoreError
 from horen.memory import Match
-from horen.model.adapter import Adapter, Routed, quiet
+from horen.model.adapter import Adapter, quiet
 from horen.model.batching import read_in_batches
 from horen.model.devices import device_of
 from horen.model.prompts import Placed, PromptReader
+from horen.model.routed import Routed
 from horen.settings import Settings, setting
 
 _BATCH = 32

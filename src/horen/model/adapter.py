@@ -23,19 +23,11 @@ from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.padding import extents, first_label, plain_mask
 from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
+from horen.model.routed import Routed, best
 from horen.model.scoped import ScopedGate, Wording
 from horen.model.sources import FeatureSource, Span, feature_source
 
 _MARK = "_horen_adapter"
-
-
-@dataclass(frozen=True)
-class Routed:
-    """Where a prompt went: the best match over its candidate readings, and the reading that gave it."""
-
-    place: Placed
-    span: Span
-    match: Match
 
 
 @dataclass
@@ -172,30 +164,25 @@ class Adapter:
             features: [Σ candidate spans, d_f], in the order of the prompts' spans.
             above: prompts that score no more may be missing, which is less work; None gives every one.
         """
-        found, gate = self._queries(features), self.config.retrieval()
-        if found is None:
-            return []
-        codebook, queries = found
-        if self.scoped is not None:
-            return _best(places, self._judged(places, codebook, queries, self.scoped))
-        if above is None:
-            return _best(places, codebook.match(queries, gate))
-        return _best(places, codebook.waking(queries, gate, above=above))
+        gate = self.config.retrieval()
+
+        def ask(codebook: Codebook, queries: Tensor) -> Sequence[Match | None]:
+            return codebook.match(queries, gate) if above is None else codebook.waking(queries, gate, above=above)
+
+        return self._matched(places, features, ask)
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
         """Of :meth:`nearest`, whose arguments these are, at least all that fire, with scores that may be a little off.
 
         That is less work; which edits fire is the same.
         """
-        found = self._queries(features)
-        if found is None:
-            return []
-        codebook, queries = found
-        if self.scoped is not None:
-            return _best(places, self._judged(places, codebook, queries, self.scoped))
-        readings = torch.tensor([len(place.prompt.spans) for place in places], device=queries.device)
-        prompts = torch.arange(len(places), device=queries.device).repeat_interleave(readings)
-        return _best(places, codebook.waking(queries, self.config.retrieval(), prompts=prompts))
+
+        def ask(codebook: Codebook, queries: Tensor) -> Sequence[Match | None]:
+            readings = torch.tensor([len(place.prompt.spans) for place in places], device=queries.device)
+            prompts = torch.arange(len(places), device=queries.device).repeat_interleave(readings)
+            return codebook.waking(queries, self.config.retrieval(), prompts=prompts)
+
+        return self._matched(places, features, ask)
 
     @property
     def scoped(self) -> ScopedGate | None:
@@ -203,12 +190,15 @@ class Adapter:
         scope = self.reads.scope
         return None if scope is None else ScopedGate(scope, self.config.retrieval(), self.wording)
 
-    def _judged(
-        self, places: Sequence[Placed], codebook: Codebook, queries: Tensor, gate: ScopedGate
-    ) -> list[Match | None]:
-        return gate.matches(
-            codebook, queries, [self.reader.text(place.ids, span) for place in places for span in place.prompt.spans]
-        )
+    def _matched(
+        self, places: Sequence[Placed], features: Tensor, ask: Callable[[Codebook, Tensor], Sequence[Match | None]]
+    ) -> list[Routed]:
+        found, gate = self._queries(features), self.scoped
+        if found is None:
+            return []
+        if gate is None:
+            return best(places, ask(*found))
+        return best(places, gate.matches(*found, [self.reader.text(p.ids, s) for p in places for s in p.prompt.spans]))
 
     @property
     def awake(self) -> bool:
@@ -372,19 +362,6 @@ class Adapter:
 def _key(place: Placed) -> tuple[int, tuple[int, ...]]:
     """What a prompt's route depends on."""
     return place.prompt.at, place.ids[: place.prompt.at + 1]
-
-
-def _best(places: Sequence[Placed], matches: Sequence[Match | None]) -> list[Routed]:
-    """The best match over each prompt's candidate spans; None cannot fire, and so loses to one that does."""
-    routed, used = [], 0
-    for place in places:
-        spans = place.prompt.spans
-        own, used = matches[used : used + len(spans)], used + len(spans)
-        candidates = [(span, match) for span, match in zip(spans, own, strict=False) if match is not None]
-        if candidates:
-            span, match = max(candidates, key=lambda candidate: candidate[1].score)
-            routed.append(Routed(place, span, match))
-    return routed
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from horen.baselines.gated import GatedAdapter, GatedMethod
 from horen.baselines.samples import plain_samples
 from horen.config import resolve_layer
 from horen.edits import Edit
-from horen.model.adapter import Routed
 from horen.model.devices import device_of
 from horen.model.layout import Layout
 from horen.model.prompts import Placed, PromptReader
+from horen.model.routed import Routed
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from transformers import PreTrainedModel
 from horen.baselines.grace.memory import Memory
 from horen.config import HorenConfig
 from horen.memory import Match
-from horen.model.adapter import Adapter, Routed
+from horen.model.adapter import Adapter
 from horen.model.prompts import Placed, PromptReader
+from horen.model.routed import Routed
 
 
 class GraceAdapter(Adapter):
