@@ -55,9 +55,13 @@ def test_an_interrupted_training_goes_on(ok: Ok, run: Run, tmp_path: Path, monke
     monkeypatch.setattr(training, "encoded", interrupt)
     result = run("scope", "--out", tmp_path / "scope", *STEPS)
     assert result.exit_code == 130
+    other = run("scope", "--out", tmp_path / "scope", *STEPS, "--seed", 1)
+    assert other.exit_code == 1
+    assert "unfinished training with other steps, seed or files" in other.stderr.replace("\n", " ")
     assert "The same command goes on" in result.stderr.replace("\n", " ")
     ok("scope", "--out", tmp_path / "scope", *STEPS)
     assert (tmp_path / "scope" / TENSORS).read_bytes() == (tmp_path / "whole" / TENSORS).read_bytes()
+    assert not (tmp_path / "scope" / "training").exists()
 
 
 def test_edits_use_a_trained_scope(ok: Ok, tiny: Path, tmp_path: Path):

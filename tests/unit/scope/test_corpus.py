@@ -133,6 +133,15 @@ def test_a_trial_asks_what_is_stored_and_what_is_not():
     assert probes[-1].text == "why is the sky blue"
 
 
+@pytest.mark.parametrize("content", ["[]]", '[{"subject": 5}]', '[{"subject": "Ulm"}]'])
+def test_a_public_file_that_is_something_else(content: str, tmp_path: Path):
+    (tmp_path / "knowedit_recent_train.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"knowedit_recent_train\.json is not the file of that name"):
+        public(tmp_path)
+    with pytest.raises(DataError, match="is no folder"):
+        public(tmp_path / "nowhere")
+
+
 def test_public_files_are_read_where_they_are(tmp_path: Path):
     assert public(tmp_path) == Corpus({}, ())
     record = {

@@ -158,7 +158,12 @@ def public(folder: Path) -> Corpus:
 
     The files are those of KnowEdit (EasyEdit), ZsRE with ten paraphrases, and SimpleQuestions on Wikidata, under the
     names that docs/scope.md lists.
+
+    Raises:
+        DataError: when it is no folder, or a file in it is not what its name says.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder: give one that holds public files, or leave it out.")
     readers = {
         "knowedit_recent_train.json": _knowedit,
         "knowedit_counterfact_train.json": _knowedit,
@@ -169,7 +174,10 @@ def public(folder: Path) -> Corpus:
     found: list[Subject] = []
     for name, reader in readers.items():
         if (folder / name).exists():
-            found.extend(reader((folder / name).read_text(encoding="utf-8")))
+            try:
+                found.extend(reader((folder / name).read_text(encoding="utf-8")))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DataError(f"{folder / name} is not the file of that name ({error!r}): fetch it anew.") from error
     return Corpus({}, (), tuple(found))
 
 

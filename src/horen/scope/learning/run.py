@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import load, save
 
 from horen.config import HorenConfig
 from horen.data import load_bank
+from horen.errors import ConfigError, StoreError
 from horen.files import write_whole
 from horen.scope.judging import Judge
 from horen.scope.learning.corpus import CERTIFY, CHOOSE, FIT, Corpus, bank_corpus, packaged, public
@@ -56,13 +58,14 @@ def train_scope(open_base: Callable[[], tuple[Any, Any]], plan: Plan, out: Path,
         progress: told (phase, done, total).
 
     Raises:
-        StoreError: when the folder cannot be written.
+        ConfigError: when the folder holds an unfinished training of another plan.
+        StoreError: when it cannot be written.
     """
     corpus = packaged(FIT) + bank_corpus()
     if plan.extra is not None:
         corpus += public(plan.extra)
     marks = out / "training"
-    marks.mkdir(parents=True, exist_ok=True)
+    _claim(marks, plan, corpus)
     tokenizer, encoder = open_base()
     # What is new starts alike everywhere, and nothing global is seeded for good.
     with torch.random.fork_rng():
@@ -97,7 +100,24 @@ def train_scope(open_base: Callable[[], tuple[Any, Any]], plan: Plan, out: Path,
     progress("Certifying", 0, 0)
     made = Scope.load(out, tokenizer, open_base()[1])
     scope.save(out, base, _report(plan, corpus, certified(made)))
+    shutil.rmtree(marks, ignore_errors=True)
     return made
+
+
+def _claim(marks: Path, plan: Plan, corpus: Corpus) -> None:
+    """Note what a training is of; refuse to go on with one of something else."""
+    told = {name: value for name, value in _report(plan, corpus, None).items() if name != "rates"}
+    place = marks / "plan.json"
+    try:
+        marks.mkdir(parents=True, exist_ok=True)
+        if place.exists() and json.loads(place.read_text(encoding="utf-8")) != told:
+            raise ConfigError(
+                f"{marks.parent} holds an unfinished training with other steps, seed or files: give those again, "
+                f"choose another folder, or delete {marks}."
+            )
+        write_whole(place, json.dumps(told).encode())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{marks} cannot be used ({error}): choose another folder.") from error
 
 
 def words_of(corpus: Corpus) -> Words:
@@ -119,7 +139,7 @@ def certified(scope: Scope) -> Rates:
     return rates(scope, stored, probes, HorenConfig().threshold)
 
 
-def _report(plan: Plan, corpus: Corpus, seen: Rates) -> dict[str, Any]:
+def _report(plan: Plan, corpus: Corpus, seen: Rates | None) -> dict[str, Any]:
     return {
         "relations": len(corpus.relations),
         "subjects_of_running_text": len(corpus.subjects),
@@ -129,7 +149,7 @@ def _report(plan: Plan, corpus: Corpus, seen: Rates) -> dict[str, Any]:
         "files": sorted(FIT),
         "joined_on": sorted(CHOOSE),
         "certified_on": sorted(CERTIFY),
-        "rates": asdict(seen),
+        "rates": None if seen is None else asdict(seen),
     }
 
 
