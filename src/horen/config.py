@@ -145,7 +145,7 @@ class HorenConfig(TrainingSettings):
     margin: float = _gate(
         0.0,
         "an edit fires only if its similarity is greater by at least this than that of the nearest edit with another "
-        "value; 0 lets the nearest fire",
+        "value; where a judge decides, its score; 0 lets the nearest fire",
         low=0,
         high=2,
     )

@@ -15,6 +15,7 @@ from horen.errors import EditError
 from horen.memory import Surroundings
 from horen.model.prompts import Placed
 from horen.model.routed import Routed
+from horen.model.scoped import CANDIDATES, ScopedGate
 from horen.session import Session, wording
 
 _BATCH = 32
@@ -83,6 +84,8 @@ def entries_of(session: Session, nearest: int) -> int:
 
 def surroundings(session: Session, seen: Seen, count: int) -> Surroundings:
     """The ``count`` entries nearest to a query, as the settings have it."""
+    # A judge may take one that is not the nearest: all that it looked at are there.
+    count = max(count, CANDIDATES) if session.config.judges else count
     return session.codebook().surroundings(seen.query, count, session.config.retrieval())
 
 
@@ -128,14 +131,18 @@ def _nearest(session: Session, seen: Seen, around: Surroundings, count: int) -> 
         similarities, crowd, score = (column[place] for column in columns)
         told = wording(record, entries[place])
         found[record.id] = entries[place], Near(record.id, told, record.target, tuple(similarities), crowd, score)
-    kept = list(found.values())[:count]
-    return _judged(session, seen, kept) if session.adapter.scoped is not None else tuple(near for _, near in kept)
-
-
-def _judged(session: Session, seen: Seen, kept: Sequence[tuple[int, Near]]) -> tuple[Near, ...]:
-    """The same with what a judge says of each, the likeliest first."""
     scoped = session.adapter.scoped
-    assert scoped is not None  # noqa: S101 - asked only then
+    if scoped is None:
+        return tuple(near for _, near in list(found.values())[:count])
+    return _judged(session, scoped, seen, list(found.values()), count)
+
+
+def _judged(
+    session: Session, scoped: ScopedGate, seen: Seen, kept: Sequence[tuple[int, Near]], count: int
+) -> tuple[Near, ...]:
+    """The same with what a judge says of each, the likeliest first."""
+    owner = session.history.owner(seen.routed.match.entry)
+    taken = None if owner is None else owner.id
     products = session.codebook().keys[[entry for entry, _ in kept]] * seen.query
     halves = torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
     words = session.reader.text(seen.routed.place.ids, seen.routed.span)
@@ -144,4 +151,5 @@ def _judged(session: Session, seen: Seen, kept: Sequence[tuple[int, Near]]) -> t
         replace(near, score=one.score, crowd=0.0, asks=scoped.asks(one))
         for (_, near), one in zip(kept, told, strict=True)
     ]
-    return tuple(sorted(judged, key=lambda near: -near.score))
+    # The gate judges fewer than may be told here: what it took comes first.
+    return tuple(sorted(judged, key=lambda near: (near.edit_id != taken, -near.score)))[:count]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from horen.memory import Codebook, Gate, Match
@@ -56,6 +57,7 @@ class ScopedGate:
             best, place, entry = judged[0]
             value = int(value_of[entry])
             runner = next((item for item in judged[1:] if int(value_of[item[2]]) != value), None)
+            lead = torch.inf if runner is None else best.score - runner[0].score
             matches.append(
                 Match(
                     entry=entry,
@@ -63,7 +65,7 @@ class ScopedGate:
                     similarity=float(near.similarity[number, place]),
                     raw_similarity=float(near.raw_similarity[number, place]),
                     score=best.score,
-                    fired=best.score > self._gate.threshold,
+                    fired=bool(self._gate.fires(torch.tensor(best.score), torch.tensor(lead))),
                     runner_up=None if runner is None else runner[2],
                     runner_up_similarity=None if runner is None else float(near.similarity[number, runner[1]]),
                     asks=self.asks(best),
@@ -77,4 +79,4 @@ class ScopedGate:
 
     def asks(self, judged: Judged) -> str:
         """What a prompt asks: "own", "about" or "other"."""
-        return self._scope.judge.verdicts([judged.score], [judged.subject], self._gate.threshold)[0]
+        return self._scope.judge.verdict(judged.score, judged.subject, self._gate.threshold)

@@ -53,12 +53,9 @@ class Judge:
     subject: Logistic
     unlikely: float
 
-    def verdicts(self, scores: Sequence[float], subjects: Sequence[float], threshold: float) -> list[Asks]:
-        """What each pair of prompts is to each other, with its score and how likely its subject is the same."""
-        return [
-            "own" if score > threshold else "about" if subject > 0.5 else "other"
-            for score, subject in zip(scores, subjects, strict=True)
-        ]
+    def verdict(self, score: float, subject: float, threshold: float) -> Asks:
+        """What a pair of prompts is to each other, with its score and how likely its subject is the same."""
+        return "own" if score > threshold else "about" if subject > 0.5 else "other"
 
 
 def fitted(evidence: Tensor, labels: Tensor, *, weight: float = 1e-3, signs: Sequence[int] = ()) -> Logistic:

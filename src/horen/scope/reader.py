@@ -93,11 +93,11 @@ class Scope:
         shares = torch.tensor([_SUBJECT_SHARE, 1 - _SUBJECT_SHARE])
         wordings = torch.tensor([self.words.evidence(*pair) for pair in zip(stored, asked, strict=True)])
         evidence = torch.cat([halves.float().cpu() / shares, wordings], dim=-1)
-        scores, subjects = self.judge.first(evidence), self.judge.subject(evidence)
-        scores = scores.clamp(max=self.judge.unlikely)
+        first, subjects = self.judge.first(evidence), self.judge.subject(evidence)
+        scores = first.clamp(max=self.judge.unlikely)
         # Whoever asks in an edit's very words means that edit, whatever the networks make of them.
         same = [i for i, pair in enumerate(zip(stored, asked, strict=True)) if _plain(pair[0]) == _plain(pair[1])]
-        likely = self.judge.first(evidence) >= self.judge.unlikely
+        likely = first >= self.judge.unlikely
         likely[same] = False
         near = likely.nonzero()[:, 0].tolist()
         if near:

@@ -70,6 +70,22 @@ def test_any_wording_of_an_edit_may_be_asked(folder: Path):
     assert found.prompt == REPHRASED
 
 
+def test_a_margin_holds_where_a_judge_decides(folder: Path):
+    edits = [Edit(EDITED, "Rome"), Edit("The capital of France is Rome or", "Mira Sand")]
+    assert editor(folder, edits).explain(SAME).fired
+    assert not editor(folder, edits, margin=0.9).explain(SAME).fired
+    assert editor(folder, edits[:1], margin=0.9).explain(SAME).fired
+
+
+def test_what_fired_is_told_first_however_few_are_asked_for(folder: Path):
+    one = editor(folder, [Edit(EDITED, "Rome", (REPHRASED,)), *(Edit(f"{OTHER} {n}", "Oslo") for n in range(8))])
+    for count in (1, 3):
+        found = one.explain(SAME, nearest=count)
+        assert len(found.nearest) == count
+        assert found.nearest[0].edit_id == found.edit_id == 1
+        assert found.nearest[0].score == pytest.approx(found.score)
+
+
 def test_removed_and_superseded_edits_are_no_candidates(folder: Path):
     one = editor(folder, [Edit(EDITED, "Rome"), Edit("Who wrote Hamlet?", "Mira Sand")])
     one.supersede(1, "Oslo")

@@ -84,7 +84,7 @@ def test_pairs_are_what_they_are_said_to_be():
         kinds.add(label)
         if label == OWN:
             assert ("mayor" in stored or "governs" in stored) == ("mayor" in asked or "governs" in asked)
-            assert stored != asked or "{" not in stored
+            assert "{" not in stored + asked
         if label == ABOUT and asked in {t.replace("{x}", s) for t in RIVER["ask"] for s in ("Ulm", "Bern", "Oslo")}:
             assert "mayor" in stored or "governs" in stored
         assert subjects.search(stored)

@@ -44,4 +44,5 @@ def test_the_same_evidence_gives_the_same_fit():
 def test_verdicts():
     flat = Logistic((), 0.0)
     judge = Judge(flat, flat, flat, 0.1)
-    assert judge.verdicts([0.9, 0.5, 0.2], [0.1, 0.9, 0.2], 0.5) == ["own", "about", "other"]
+    told = [judge.verdict(*pair, 0.5) for pair in ((0.9, 0.1), (0.5, 0.9), (0.2, 0.2))]
+    assert told == ["own", "about", "other"]

@@ -93,12 +93,11 @@ def train_scope(open_base: Callable[[], tuple[Any, Any]], plan: Plan, out: Path,
     progress("Joining the evidence", 0, 0)
     scope = Scope(tokenizer, heads, check, words_of(corpus), unjoined())
     base = open_base()[1]
-    scope.save(out, base, {})
-    # Joined is what will be read back: weights of four bits.
-    scope.judge = joined(Scope.load(out, tokenizer, open_base()[1]))
-    scope.save(out, base, {})
+    # Joined is what will be read back, weights of four bits; a scope without a judge is nothing to leave in the folder.
+    scope.save(marks, base, {})
+    made = Scope.load(marks, tokenizer, open_base()[1])
+    scope.judge = made.judge = joined(made)
     progress("Certifying", 0, 0)
-    made = Scope.load(out, tokenizer, open_base()[1])
     scope.save(out, base, _report(plan, corpus, certified(made)))
     shutil.rmtree(marks, ignore_errors=True)
     return made
