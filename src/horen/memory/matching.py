@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from horen.memory.blocks import FEW
 from horen.memory.foresight import foresee, look_around
 from horen.memory.gate import Gate, Scoring
-from horen.memory.hopfield import Retrieval
+from horen.memory.hopfield import Retrieval, trajectory
 from horen.memory.index import FROM as INDEX_FROM
 from horen.memory.index import Index, IndexedKeys
 from horen.memory.search import Ranking, first_try, next_try, ranking
@@ -163,12 +162,18 @@ def candidates(stand: Stand, queries: Tensor, scoring: Scoring, count: int) -> C
     found = surely(stand, queries, near, stand.aids())
     entries, raw = found.index[:, :near], found.similarity[:, :near]
     keys = stand.keys[entries]
-    refined = queries
-    for _ in range(scoring.steps if scoring.alpha else 0):
-        weights = (scoring.beta * torch.einsum("bd,bnd->bn", refined, keys)).softmax(-1)
-        attractor = normalize(torch.einsum("bn,bnd->bd", weights, keys), dim=-1)
-        moving = (attractor - refined).norm(dim=-1, keepdim=True) >= scoring.epsilon
-        refined = torch.where(moving, normalize(torch.lerp(refined, attractor, scoring.alpha), dim=-1), refined)
+    ways = [
+        trajectory(
+            query[None],
+            own,
+            alpha=scoring.alpha,
+            beta=scoring.beta,
+            steps=scoring.steps,
+            epsilon=scoring.epsilon,
+        )
+        for query, own in zip(queries, keys, strict=True)
+    ]
+    refined = torch.cat([way[-1] for way in ways])
     similarity = torch.einsum("bd,bnd->bn", refined, keys).clamp(max=1)
     order = similarity.sort(dim=-1, descending=True, stable=True).indices[:, :count]
     products = (queries[:, None] * keys).gather(1, order[..., None].expand(-1, -1, keys.shape[-1]))

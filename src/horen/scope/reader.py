@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from horen.edits import same_text
 from horen.errors import ModelError, StoreError
 from horen.files import write_whole
 from horen.scope.delta import packed, restored
@@ -185,7 +186,7 @@ class Scope:
 
 def _plain(text: str) -> str:
     """A text as it counts for being the same: without case, marks at the end and white space."""
-    return " ".join(text.casefold().split()).rstrip(" .?!:")
+    return same_text(text).casefold().rstrip(" .?!:")
 
 
 def _upper_copy(base: Any) -> Any:
