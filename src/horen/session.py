@@ -53,6 +53,8 @@ class Session:
         self.known: KnownValues | None = None
         self._adapter = Adapter(model, self.reader, config)
         self._adapter.wording = self.wording
+        if calibration is not None:
+            calibration.check_encoder(None if self.encoder is None else self.encoder.module)
 
     @property
     def adapter(self) -> Adapter:

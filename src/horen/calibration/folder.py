@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 import horen.data
@@ -74,6 +74,7 @@ class Calibration:
         report: generalization, top-1 and what was tried, as JSON takes it.
         made_for: fingerprint of the model.
         source: where the model came from, or None.
+        encoder: fingerprint of the text encoder that reads; None where activations are read, or it was not noted.
     """
 
     settings: Mapping[str, Any]
@@ -83,6 +84,7 @@ class Calibration:
     made_for: dict[str, Any]
     source: str | None = None
     report: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, Any] | None = None
 
     def applied(self, config: HorenConfig) -> HorenConfig:
         """``config`` with the calibrated settings in the place of its own."""
@@ -121,6 +123,14 @@ class Calibration:
                 "'horen calibrate' for this one."
             )
 
+    def check_encoder(self, module: nn.Module | None) -> None:
+        """Raise MismatchError unless it was made with this text encoder."""
+        differs = None if self.encoder is None or module is None else difference(self.encoder, fingerprint(module))
+        if differs:
+            raise MismatchError(
+                f"The calibration was made with another text encoder ({differs}): run 'horen calibrate' anew."
+            )
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it into a folder, new or of an earlier calibration, as a whole or not at all.
 
@@ -141,6 +151,7 @@ class Calibration:
             "horen": __version__,
             "model": {"source": self.source, "fingerprint": self.made_for},
             "settings": dict(self.settings),
+            "encoder": self.encoder,
             "guarantees": [asdict(item) for item in self.guarantees],
             "report": self.report,
             "tensors": {"sha256": digest},
@@ -195,12 +206,13 @@ class Calibration:
         space = tensors["key_space.map"].float() if "key_space.map" in tensors else None
         return cls(
             settings=settings,
-            space=KeySpace(tensors["key_space.mean"].float(), space, config.feature_power),
+            space=KeySpace(tensors["key_space.mean"].float(), space, config.feature_power if config.whitens else 1.0),
             token_weights=None if weights is None else weights.to(torch.float32),
             guarantees=tuple(Guarantee(**item) for item in document["guarantees"]),
             made_for=document["model"]["fingerprint"],
             source=document["model"]["source"],
             report=document["report"],
+            encoder=document.get("encoder"),
         )
 
 

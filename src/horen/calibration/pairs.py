@@ -24,6 +24,15 @@ class _Line:
     negatives: tuple[tuple[str, str], ...]
 
 
+def read_trial(path: Path, bank: PromptBank) -> Trial:
+    """All of such a file as one trial, for a gate that nothing is fitted or chosen for; see :func:`read_pairs`.
+
+    Raises:
+        DataError: when the file cannot be read, a line is unusable, or there are too few lines.
+    """
+    return _trial(_enough(path), bank.unrelated(_BACKGROUND))
+
+
 def read_pairs(path: Path, bank: PromptBank) -> Material:
     """The material of a file whose lines have ``prompt`` and ``rephrases``, and may have negatives.
 
@@ -34,9 +43,7 @@ def read_pairs(path: Path, bank: PromptBank) -> Material:
     Raises:
         DataError: when the file cannot be read, a line is unusable, or there are too few lines.
     """
-    lines = list(_lines(path))
-    if len(lines) < _FEWEST:
-        raise DataError(f"{path} holds {len(lines)} facts with rephrases: give at least {_FEWEST}, better thousands.")
+    lines = _enough(path)
     rng = random.Random(SEED)  # noqa: S311 - an order, not a secret
     rng.shuffle(lines)
     to_fit, to_choose, to_certify = split(lines)
@@ -54,6 +61,13 @@ def _trial(lines: Sequence[_Line], far: list[str]) -> Trial:
     negatives = [*(negative for line in lines for negative in line.negatives), *((UNRELATED, text) for text in far)]
     kept = dict.fromkeys(negative for negative in negatives if negative[1] not in edited)
     return Trial(tuple(line.fact for line in lines), tuple(kept))
+
+
+def _enough(path: Path) -> list[_Line]:
+    lines = list(_lines(path))
+    if len(lines) < _FEWEST:
+        raise DataError(f"{path} holds {len(lines)} facts with rephrases: give at least {_FEWEST}, better thousands.")
+    return lines
 
 
 def _lines(path: Path) -> Iterator[_Line]:

@@ -14,7 +14,7 @@ from horen.calibration.choice import Choice, Chooser
 from horen.calibration.features import Features, Progress
 from horen.calibration.folder import SETTINGS, Calibration, Guarantee
 from horen.calibration.guarantee import certified_threshold, negatives_needed, upper_bound
-from horen.calibration.material import KINDS, NEIGHBOUR, SAME_SUBJECT, UNRELATED, Material
+from horen.calibration.material import KINDS, NEIGHBOUR, SAME_SUBJECT, UNRELATED, Material, Trial
 from horen.calibration.trials import Outcome
 from horen.config import HorenConfig
 from horen.errors import ConfigError
@@ -80,7 +80,7 @@ def calibrate(
         ModelError: when the model is wrapped already.
         StoreError: when the cache cannot be written.
     """
-    _check_sizes(material, wanted)
+    check_sizes(material.certify, wanted)
     began = time.monotonic()
     session = Session(model, tokenizer, wanted.base.replace(read_sites=wanted.sites))
     session.wrap()  # refuses a model that edits are on
@@ -97,20 +97,21 @@ def calibrate(
         weights = session.rare_weights if choice.space.weight == "rare" else None
     finally:
         session.unwrap()
-    threshold = max(_certified(kind, rate, seen, wanted) for kind, rate in wanted.rates.items())
+    threshold = max(certified(kind, rate, seen, wanted) for kind, rate in wanted.rates.items())
     return Calibration(
         settings=_settings(wanted.base, choice, threshold),
         space=space,
         token_weights=weights,
-        guarantees=tuple(_guarantee(kind, seen, threshold, wanted) for kind in KINDS if kind in seen.negatives),
+        guarantees=tuple(guarantee(kind, seen, threshold, wanted) for kind in KINDS if kind in seen.negatives),
         made_for=features.made_for,
         source=source,
         report=_report(material, choice, seen, threshold, time.monotonic() - began),
     )
 
 
-def _check_sizes(material: Material, wanted: Wanted) -> None:
-    counts = {kind: sum(other == kind for other, _ in material.certify.negatives) for kind in KINDS}
+def check_sizes(trial: Trial, wanted: Wanted) -> None:
+    """Raise ConfigError where a trial has too few negatives for a rate that shall be held."""
+    counts = {kind: sum(other == kind for other, _ in trial.negatives) for kind in KINDS}
     for kind, rate in wanted.rates.items():
         needed = negatives_needed(rate, wanted.confidence)
         if counts[kind] < needed:
@@ -133,22 +134,24 @@ def _settings(base: HorenConfig, choice: Choice, threshold: float) -> dict[str, 
     return {name: chosen.get(name, getattr(base, name)) for name in SETTINGS}
 
 
-def _certified(kind: str, rate: float, seen: Outcome, wanted: Wanted) -> float:
+def certified(kind: str, rate: float, seen: Outcome, wanted: Wanted) -> float:
+    """The lowest threshold at which a kind of negatives holds its rate."""
     return certified_threshold(seen.negatives[kind].tolist(), rate=rate, confidence=wanted.confidence).threshold
 
 
-def _guarantee(kind: str, seen: Outcome, threshold: float, wanted: Wanted) -> Guarantee:
+def guarantee(kind: str, seen: Outcome, threshold: float, wanted: Wanted) -> Guarantee:
+    """What is known of one kind of negatives at a threshold."""
     rate, asked = wanted.rates.get(kind, _COMPARED[kind]), len(seen.negatives[kind])
     provable = asked >= negatives_needed(rate, wanted.confidence)
-    certified = _certified(kind, rate, seen, wanted) if provable else None
+    least = certified(kind, rate, seen, wanted) if provable else None
     fired = seen.fires(kind, threshold)
     return Guarantee(
         kind=kind,
         rate=rate,
         confidence=wanted.confidence,
         negatives=asked,
-        certified=certified,
-        certified_generalization=None if certified is None else seen.generalization(certified),
+        certified=least,
+        certified_generalization=None if least is None else seen.generalization(least),
         empirical_generalization=seen.at(kind, rate),
         fires=fired / asked,
         bound=upper_bound(fired, asked, wanted.confidence),

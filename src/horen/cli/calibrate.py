@@ -11,6 +11,7 @@ import typer
 from horen.cli.opening import make_ready
 from horen.cli.options import AsJson, Device, Dtype, WeightType, model_option
 from horen.cli.terminal import NUMBER, Phases, emit, interrupted, say, show, show_table, table
+from horen.config import ENCODER, HorenConfig
 from horen.model.embedded import full_name
 
 if TYPE_CHECKING:
@@ -45,46 +46,67 @@ def calibrate(
     ] = None,
     confidence: Annotated[float, typer.Option("--confidence", metavar="P", help="Of what is promised.")] = 0.95,
     sites: Annotated[
-        str | None, typer.Option("--sites", metavar="SITES", help="Read sites to compare, as in read_sites.")
+        str | None,
+        typer.Option(
+            "--sites",
+            metavar="SITES",
+            help='Calibrate a gate that goes by a cosine: of "activations", of "text", or read sites to compare.',
+        ),
     ] = None,
+    encoder: Annotated[
+        str, typer.Option("--encoder", metavar="DIR", help='A scope of your own, as "horen scope" writes it.')
+    ] = ENCODER,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose how a model's prompts are read and when an edit fires.
+    """Settle when an edit fires, with a stated rate of false fires.
 
-    Read sites, weights, key space, retrieval and threshold are chosen on paraphrases, near misses and unrelated
-    prompts: those of FILE, or of a bank that comes with horen. The threshold is certified on a part that nothing was
-    chosen by: with the stated confidence no more than RATE of prompts drawn alike wake an edit. What is not given is
-    reported, not held. Use the folder with "horen edit --calibration DIR". After Ctrl-C the same command goes on.
+    The gate of the preset default asks who and what, and only its threshold is settled, on FILE or on prompts that
+    come with horen. With --sites it is a gate that goes by a cosine: read sites, weights, key space and retrieval are
+    chosen too, on paraphrases and near misses of FILE or of a bank that comes with horen. The threshold is certified on
+    prompts that nothing was chosen by: with the stated confidence no more than RATE of prompts drawn alike wake an
+    edit. What is not given is reported, not held. Use the folder with "horen edit --calibration DIR". After Ctrl-C the
+    same command goes on, or with the preset's gate begins anew.
 
     A line of FILE has "prompt" and "rephrases", and may have the lists "neighbours", "same_subject" and "unrelated" of
     prompts that must not fire.
 
     \b
     Example:
-      horen calibrate --model smollm2-135m-instruct --out calibration
+      horen calibrate --model smollm2-135m-instruct --same-subject-fire 0.05
     """
     from horen.calibration.features import discard  # noqa: PLC0415
+    from horen.calibration.judged import certify, held_back  # noqa: PLC0415
     from horen.calibration.material import KINDS, Material  # noqa: PLC0415
-    from horen.calibration.pairs import read_pairs  # noqa: PLC0415
+    from horen.calibration.pairs import read_pairs, read_trial  # noqa: PLC0415
     from horen.calibration.run import CANDIDATES, Wanted  # noqa: PLC0415
     from horen.calibration.run import calibrate as run  # noqa: PLC0415
     from horen.data import load_bank  # noqa: PLC0415
     from horen.model.loading import load_model  # noqa: PLC0415
 
     given = zip(KINDS, (false_fire, neighbour_fire, same_subject_fire), strict=True)
-    wanted = Wanted({kind: rate for kind, rate in given if rate is not None}, confidence, sites or CANDIDATES)
-    material = Material.of_bank(load_bank()) if pairs is None else read_pairs(pairs, load_bank())
+    rates, bank = {kind: rate for kind, rate in given if rate is not None}, load_bank()
+    if sites is None:
+        wanted = Wanted(rates, confidence, base=HorenConfig(encoder=encoder))
+        asked = held_back() if pairs is None else read_trial(pairs, bank)
+    else:
+        wanted = Wanted(rates, confidence, CANDIDATES if sites == "activations" else sites)
+        material = Material.of_bank(bank) if pairs is None else read_pairs(pairs, bank)
     make_ready(model)
     cache = into / "reading"
     try:
         with Phases() as phases:
             phases.at(f"Loading {model}", 0, 0)
             loaded, tokenizer = load_model(full_name(model), dtype=dtype.value, device=device)
-            found = run(loaded, tokenizer, material, wanted, cache=cache, source=full_name(model), progress=phases.at)
+            told: Any = {"source": full_name(model), "progress": phases.at}
+            if sites is None:
+                found = certify(loaded, tokenizer, asked, wanted, **told)
+            else:
+                found = run(loaded, tokenizer, material, wanted, cache=cache, **told)
     except KeyboardInterrupt:
-        raise interrupted(f"Interrupted: what was read is kept in {cache}. The same command goes on.") from None
+        kept = f"what was read is kept in {cache}. The same command goes on." if sites else "nothing was written."
+        raise interrupted(f"Interrupted: {kept}") from None
     found.save(into)
     discard(cache)
     if as_json:
@@ -109,11 +131,14 @@ def _show(found: Calibration, into: Path) -> None:
         *((name, NUMBER) for name in ("Asked", "Fire", "At most", "Rate", "Needs threshold", "Finds", "Unproven")),
     ]
     show_table(table(headers, [_row(item) for item in found.guarantees]))
-    gate = ", ".join(f"{name} {settings[name]:g}" for name in ("contrast", "neighbours", "alpha", "beta", "steps"))
-    show(
-        f"Reads {settings['read_sites']}; words count {settings['read_weight']}; power {settings['feature_power']:g}; "
-        f"{settings['key_dimension']} dimensions; {gate}."
-    )
+    if settings["key_space"] == "auto":
+        show("Asks who and what (docs/scope.md); the threshold alone was settled.")
+    else:
+        gate = ", ".join(f"{name} {settings[name]:g}" for name in ("contrast", "neighbours", "alpha", "beta", "steps"))
+        show(
+            f"Reads {settings['read_sites']}; words count {settings['read_weight']}; "
+            f"power {settings['feature_power']:g}; {settings['key_dimension']} dimensions; {gate}."
+        )
     show(
         f"Threshold {settings['threshold']:.3f}: {report['generalization']:.3f} of {report['rephrases']:,} rephrases "
         f"of {report['edits']:,} edits wake their own edit; {report['top_1']:.3f} come nearest to it."

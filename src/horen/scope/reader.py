@@ -23,7 +23,7 @@ from horen.scope.networks import RELATION, SUBJECT, Heads, PairCheck, encoded
 from horen.scope.wording import Words
 
 DOCUMENT, TENSORS = "scope.json", "scope.safetensors"
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 32
 # What the subject weighs in a joined key; the relation has the rest.
 _SUBJECT_SHARE = 0.5
@@ -108,13 +108,13 @@ class Scope:
         return [Judged(*pair) for pair in zip(scores.tolist(), subjects.tolist(), strict=True)]
 
     def checked(self, stored: Sequence[str], asked: Sequence[str]) -> Tensor:
-        """[n, 2] what the pair check says: log-odds of own against about, and of own against other."""
+        """[n, 2] what the pair check says: chance of own where it is own or about, and where it is own or other."""
         found = torch.zeros(len(stored), 2)
         for batch in _alike([f"{one} {two}" for one, two in zip(stored, asked, strict=True)]):
             inputs = encoded(self._tokenizer, [stored[i] for i in batch], [asked[i] for i in batch])
             with torch.inference_mode():
                 logits = self.check(**{name: rows.to(self.device) for name, rows in inputs.items()}).float().cpu()
-            found[batch] = logits[:, :1] - logits[:, 1:]
+            found[batch] = (logits[:, :1] - logits[:, 1:]).sigmoid()
         return found
 
     def save(self, folder: Path, base: Any, report: dict[str, Any]) -> None:
@@ -164,7 +164,10 @@ class Scope:
             document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
             content = (folder / TENSORS).read_bytes()
             if document["format"] != _FORMAT:
-                raise ModelError(f"{folder} holds a scope of format {document['format']}: update horen.")
+                raise ModelError(
+                    f"{folder} holds a scope of format {document['format']}, this version reads {_FORMAT}: train it "
+                    "again with `horen scope`, or use the version of horen that wrote it."
+                )
             if hashlib.sha256(content).hexdigest() != document["tensors"]["sha256"]:
                 raise ModelError(f"{folder / TENSORS} is truncated or was altered: install the package again.")
             stored = load(content)
@@ -180,6 +183,8 @@ class Scope:
             )
             judge = Judge(first, whole, subject, told["unlikely"])
             return cls(tokenizer, heads, check, Words(document["words"]), judge)
+        except ModelError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ModelError(f"{folder} holds no usable scope ({error}): give a folder that training wrote.") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from horen import ConfigError, Edit, Editor, HorenConfig, MismatchError, StoreEr
 from horen.calibration import features as reading
 from horen.calibration.folder import SETTINGS, Calibration, shipped
 from horen.calibration.guarantee import upper_bound
+from horen.calibration.judged import certify, held_back
 from horen.calibration.material import Fact, Material, Trial
 from horen.calibration.run import Wanted, calibrate
 from horen.model.embedded import EMBEDDED
+from support.scopes import save_scope
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
@@ -216,3 +219,66 @@ def test_rates_that_cannot_be(material: Material, tmp_path: Path):
             Wanted(rates)
     with pytest.raises(ConfigError, match="confidence"):
         Wanted(confidence=1.0)
+
+
+@pytest.fixture(scope="module")
+def scope(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_scope(tmp_path_factory.mktemp("scope"))
+
+
+@pytest.fixture(scope="module")
+def judged(scope: Path) -> Calibration:
+    wanted = Wanted({"unrelated": 0.05}, base=HorenConfig(encoder=str(scope)))
+    return certify(tiny_model(), tiny_tokenizer(), trial(400, "Who is"), wanted)
+
+
+def test_a_judge_has_its_threshold_certified_and_nothing_else_changed(judged: Calibration, scope: Path):
+    far, near = judged.guarantees
+    assert (far.kind, far.held, near.kind, near.held) == ("unrelated", True, "neighbour", False)
+    assert far.bound <= far.rate
+    assert judged.settings["threshold"] == far.certified
+    assert judged.report["edits"] == len(trial(400, "Who is").facts)
+    assert judged.report["generalization"] > 0  # this judge goes by words in common
+    own = HorenConfig(encoder=str(scope))
+    assert {name: v for name, v in judged.settings.items() if name != "threshold"} == {
+        name: getattr(own, name) for name in SETTINGS if name != "threshold"
+    }
+
+
+def test_an_editor_uses_a_certified_judge(judged: Calibration, scope: Path, tmp_path: Path):
+    judged.save(tmp_path / "calibration")
+    read = Calibration.load(tmp_path / "calibration")
+    assert read.encoder == judged.encoder is not None
+    edits = [Edit("Who is Mira Sand 7?", "Rome")]
+    one = Editor(tiny_model(), tiny_tokenizer(), HorenConfig(max_steps=1), calibration=read)
+    two = Editor(tiny_model(), tiny_tokenizer(), HorenConfig(max_steps=1, encoder=str(scope)))
+    for editor in (one, two):
+        editor.edit(edits)
+    asked = "Mira Sand 7 is who?"
+    assert one.explain(asked).score == pytest.approx(two.explain(asked).score)
+    assert one.config.threshold == judged.settings["threshold"]
+
+
+def test_a_calibration_with_another_encoder_is_refused(judged: Calibration, tmp_path: Path):
+    other = save_scope(tmp_path / "other", seed=3)
+    moved = dataclasses.replace(judged, settings={**judged.settings, "encoder": str(other)})
+    with pytest.raises(MismatchError, match="with another text encoder"):
+        Editor(tiny_model(), tiny_tokenizer(), HorenConfig(), calibration=moved)
+
+
+def test_what_cannot_be_certified_of_a_judge(scope: Path):
+    asked = trial(400, "Who is")
+    with pytest.raises(ConfigError, match="neighbour prompts cannot certify"):
+        certify(
+            tiny_model(), tiny_tokenizer(), asked, Wanted({"neighbour": 0.01}, base=HorenConfig(encoder=str(scope)))
+        )
+    with pytest.raises(ConfigError, match="not those of a gate that asks who and what"):
+        certify(tiny_model(), tiny_tokenizer(), asked, Wanted())
+
+
+def test_what_comes_with_the_package_has_every_kind_of_negative():
+    asked = held_back()
+    assert {kind for kind, _ in asked.negatives} == {"unrelated", "neighbour", "same_subject"}
+    assert len(asked.facts) > 100
+    assert all(fact.rephrases for fact in asked.facts)
+    assert asked == held_back()

@@ -11,6 +11,8 @@ import torch
 from cli_support import EDITS, Ok, Run, write_jsonl
 from safetensors.torch import load_file
 
+from support.scopes import save_scope
+
 SITES = "layer_output@0.3"
 
 
@@ -104,10 +106,26 @@ def test_what_cannot_be_promised(
     options: tuple[str, str], message: str, pairs: Path, tiny: Path, tmp_path: Path, run: Run
 ):
     into = tmp_path / "calibration"
-    result = run("calibrate", "--model", tiny, "--pairs", pairs, "--out", into, *options)
+    sites = () if "--sites" in options else ("--sites", "activations")
+    result = run("calibrate", "--model", tiny, "--pairs", pairs, "--out", into, *options, *sites)
     assert result.exit_code == 1
     assert message in result.stderr.replace("\n", " ")
     assert not into.exists()
+
+
+def test_the_default_gate_has_its_threshold_settled(
+    pairs: Path, tiny: Path, tmp_path: Path, ok: Ok, run: Run, tmp_path_factory: pytest.TempPathFactory
+):
+    scope, into = save_scope(tmp_path_factory.mktemp("scope")), tmp_path / "calibration"
+    result = run("calibrate", "--model", tiny, "--pairs", pairs, "--encoder", scope, "--out", into)
+    assert result.exit_code == 0, result.stderr
+    assert "Asks who and what" in result.stdout
+    assert "of 60 rephrases of 60 edits" in result.stdout.replace("\n", " ")
+    assert sorted(place.suffix for place in into.iterdir()) == [".json", ".safetensors"]
+    edits, book = write_jsonl(tmp_path / "edits.jsonl"), tmp_path / "book"
+    ok("edit", edits, "--into", book, "--model", tiny, "--calibration", into)
+    assert settings(book)["threshold"] == json.loads((into / "calibration.json").read_text())["settings"]["threshold"]
+    assert settings(book)["key_space"] == "auto"
 
 
 def test_a_calibration_of_nothing(tiny: Path, tmp_path: Path, run: Run):

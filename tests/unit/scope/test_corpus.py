@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from horen import DataError
-from horen.scope.learning.corpus import CHOOSE, FIT, Corpus, always, bank_corpus, packaged, parse, public
+from horen.data import demo_facts
+from horen.scope.learning.corpus import CERTIFY, CHOOSE, FIT, Corpus, always, bank_corpus, packaged, parse, public
 from horen.scope.learning.draws import ABOUT, OTHER, OWN, Draws
 from horen.scope.learning.joining import trial
 from horen.scope.learning.speech import mistyped, renamed, spoken
@@ -32,17 +33,19 @@ def corpus() -> Corpus:
     return parse("made", [json.dumps(line) for line in (KIND, MAYOR, RIVER)])
 
 
-@pytest.mark.parametrize("name", [*FIT, *CHOOSE])
+@pytest.mark.parametrize("name", [*FIT, *CHOOSE, *CERTIFY])
 def test_every_packaged_file_is_whole(name: str):
     found = packaged([name])
     assert len(found.relations) >= 20
     for relation in found.relations:
-        assert len(relation.ask) >= 8
+        single = bool(found.kinds[relation.kind].universe)
+        assert len(relation.ask) >= (5 if single else 8)
+        assert len(set(relation.ask)) >= (5 if single else 8)
         for text in (*relation.ask, *relation.traps):
             assert text.count("{x}") == 1
             assert ("{q}" in text) == bool(relation.qualifiers)
     for kind in found.kinds.values():
-        assert len(kind.alike) >= 10
+        assert len(kind.alike) >= (1 if kind.universe else 10)
         assert all(one != two for one, two in (*kind.alike, *kind.aliases))
 
 
@@ -51,6 +54,48 @@ def test_what_is_chosen_by_is_in_no_file_that_is_fitted_on():
     chosen = {text for relation in packaged(CHOOSE).relations for text in relation.ask}
     assert len(chosen & fitted) < len(chosen) / 10  # a plain question is the same in anybody's words
     assert not set(FIT) & set(CHOOSE)
+
+
+def test_no_subject_of_the_benchmarks_is_learned_from():
+    folder = Path(__file__).parents[3] / "benchmarks" / "data"
+    asked = [fact.prompt for fact in demo_facts()]
+    for name in ("everyday", "natural", "traps"):
+        for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            asked += [fact["prompt"] for fact in record.get("facts", ())] or [record["prompt"]]
+    found = packaged([*FIT, *CHOOSE, *CERTIFY])
+    for kind in found.kinds.values():
+        if kind.universe:
+            for name in {*kind.names, *(alias for pair in kind.aliases for alias in pair)}:
+                bare = re.compile(
+                    rf"\b{re.escape(re.sub('^(the|our|my) ', '', name, flags=re.IGNORECASE))}\b", re.IGNORECASE
+                )
+                assert not [text for text in asked if bare.search(text)], name
+
+
+def test_a_single_subject_is_a_kind_of_its_own():
+    record = {"subject": "Ulm", "alike": ["Ulmen"], "alias": ["Ulm on the Danube"]}
+    record["facts"] = [
+        {"ask": list(RIVER["ask"]), "not": ["Who fishes in {x}?"]},
+        {"ask": list(MAYOR["ask"]), "not": []},
+    ]
+    found = parse("made", [json.dumps(record)])
+    (kind,) = found.kinds.values()
+    assert (kind.names, kind.alike, kind.aliases) == (("Ulm",), (("Ulm", "Ulmen"),), (("Ulm", "Ulm on the Danube"),))
+    draws = Draws(found, 0, strength=0.0)
+    labels = set()
+    for step in range(200):
+        stored, asked, label = draws.at(step).pair()
+        labels.add(label)
+        assert stored != asked
+        assert all(item.universe == kind.universe != "" for item in draws.block(5, 3))
+        if label == OWN:
+            assert "Ulm" in stored
+            assert ("mayor" in stored or "governs" in stored) == ("mayor" in asked or "governs" in asked)
+    assert labels == {OWN, ABOUT, OTHER}
+    stored, probes = trial(found, [], random.Random(0))  # noqa: S311
+    assert stored
+    assert any(probe.own is not None for probe in probes)
 
 
 def test_the_bank_is_a_corpus_too():
@@ -114,6 +159,14 @@ def test_typing_keeps_most_of_a_text():
         assert found[0] == "W"
     assert spoken(text, chance, strength=0.0) == text
     assert {spoken(text, chance) for _ in range(60)} >= {text, text.rstrip("?")}
+
+
+def test_half_of_a_long_name_may_change():
+    chance = random.Random(1)  # noqa: S311
+    found = {renamed("Brightwater Council", ["Hale"], chance) for _ in range(200)}
+    halves = {name for name in found if name.startswith("Brigh") and "water" not in name}
+    assert len(halves) > 5
+    assert all(name.endswith(" Council") for name in halves)
 
 
 def test_another_name_is_another():

@@ -96,5 +96,11 @@ def test_a_scope_of_another_format(tmp_path: Path):
     folder = save_scope(tmp_path / "scope")
     document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
     (folder / DOCUMENT).write_text(json.dumps(document | {"format": 99}), encoding="utf-8")
-    with pytest.raises(ModelError, match="format 99: update horen"):
+    with pytest.raises(ModelError, match="^[^(]*holds a scope of format 99, this version reads 2: train it again"):
         load_scope(str(folder))
+
+
+def test_what_the_check_says_is_a_pair_of_chances(folder: Path):
+    found = load_scope(str(folder)).scope.checked(TEXTS, TEXTS[::-1])
+    assert found.shape == (len(TEXTS), 2)
+    assert bool(((found >= 0) & (found <= 1)).all())

@@ -18,9 +18,12 @@ from horen.errors import DataError
 
 #: Files of the package, by what they may be used for: training the networks, joining their evidence, and saying what
 #: came of it.
-FIT = ("atlas", "counter", "culture", "desk", "errands", "ledger", "places", "products")
-CHOOSE = ("town", "village", "work")
-CERTIFY = ("people",)
+FIT = (
+    *("atlas", "counter", "culture", "desk", "errands", "ledger", "places", "products", "village", "work"),
+    *("devices", "earth", "homes", "lives", "offices", "stories"),
+)
+CHOOSE = ("town", "trips")
+CERTIFY = ("people", "events")
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,13 @@ class Kind:
         names: of different subjects.
         alike: pairs of names that are different subjects and look alike.
         aliases: pairs of names of one subject.
+        universe: relations of one universe can be told apart; "" is that of kinds of many subjects.
     """
 
     names: tuple[str, ...]
     alike: tuple[tuple[str, str], ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    universe: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def packaged(names: Sequence[str]) -> Corpus:
 
 
 def parse(name: str, lines: Sequence[str]) -> Corpus:
-    """The templates of a file: lines of kinds, each before the relations that name it.
+    """The templates of a file: lines of kinds, each before the relations that name it, and lines of single subjects.
 
     Raises:
         DataError: naming the line that is not as it should be.
@@ -115,21 +120,21 @@ def parse(name: str, lines: Sequence[str]) -> Corpus:
             continue
         try:
             record: dict[str, Any] = json.loads(line)
+            if "subject" in record:
+                kind = f"{name}/{number}"
+                kinds[kind] = _single(kind, record)
+                relations += [
+                    Relation(str(place), kind, tuple(fact["ask"]), tuple(fact["not"]))
+                    for place, fact in enumerate(record["facts"])
+                ]
+                continue
             kind = f"{name}/{record['type']}"
             if "names" in record:
                 kinds[kind] = Kind(
                     tuple(record["names"]), _pairs(record.get("alike", [])), _pairs(record.get("aliases", []))
                 )
             else:
-                relations.append(
-                    Relation(
-                        record["relation"],
-                        kind,
-                        tuple(record["ask"]),
-                        tuple(record.get("not", [])),
-                        tuple(record.get("q", [])),
-                    )
-                )
+                relations.append(_relation(kind, record))
                 kinds[kind]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{name}, line {number}: no kind or relation ({error!r}); fix the line.") from error
@@ -138,6 +143,19 @@ def parse(name: str, lines: Sequence[str]) -> Corpus:
     return Corpus(
         kinds,
         tuple(replace(r, traps=tuple(text for text in r.traps if (r.kind, text) not in said)) for r in relations),
+    )
+
+
+def _relation(kind: str, record: Mapping[str, Any]) -> Relation:
+    traps, qualifiers = tuple(record.get("not", ())), tuple(record.get("q", ()))
+    return Relation(record["relation"], kind, tuple(record["ask"]), traps, qualifiers)
+
+
+def _single(kind: str, record: Mapping[str, Any]) -> Kind:
+    """A kind of one subject, whose relations may be those of any other kind."""
+    name = record["subject"]
+    return Kind(
+        (name,), tuple((name, other) for other in record["alike"]), tuple((name, o) for o in record["alias"]), kind
     )
 
 

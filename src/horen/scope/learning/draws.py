@@ -15,6 +15,13 @@ T = TypeVar("T")
 #: What an asked prompt is to a stored one.
 OWN, ABOUT, OTHER = 0, 1, 2
 
+# A relation of many subjects is drawn so many times as often as one of a single subject.
+_MANY = 3
+# Share of the pairs that are of running text, where there is any.
+_RUNNING = 0.25
+# Names of any subjects that lend a word to one whose kind has no other.
+_DONORS = 8
+
 
 @dataclass(frozen=True)
 class Item:
@@ -24,7 +31,7 @@ class Item:
         text: the prompt.
         subject: texts with one subject have equal ones.
         relation: texts that ask alike have equal ones; only within a universe.
-        universe: whose relations can be told apart; "" for those of templates.
+        universe: whose relations can be told apart; "" for those of kinds of many subjects.
     """
 
     text: str
@@ -48,7 +55,10 @@ class Draws:
         self._corpus = corpus
         self._by_kind = corpus.by_kind()
         self._kinds = list(self._by_kind)
-        self._weights = [len(self._by_kind[kind]) for kind in self._kinds]
+        self._weights = [
+            len(self._by_kind[kind]) * (1 if corpus.kinds[kind].universe else _MANY) for kind in self._kinds
+        ]
+        self._donors = [name for kind in corpus.kinds.values() for name in kind.names]
         several = [subject for subject in corpus.subjects if len(subject.facts) > 1]
         self._subjects: list[Subject] = list(corpus.subjects)
         self._several = several
@@ -86,7 +96,7 @@ class Draws:
             if rng.random() < 0.25:
                 place = rng.randrange(len(always()["about"]))
                 text = filled(always()["about"][place], name, "")
-                items.append(Item(self.say(text), f"{near[0][0].kind}/{name}", f"always#{place}"))
+                items.append(Item(self.say(text), f"{near[0][0].kind}/{name}", f"always#{place}", kind.universe))
             relation, qualifier = rng.choice(near)
             if relation.traps:
                 trap = rng.randrange(len(relation.traps))
@@ -109,20 +119,21 @@ class Draws:
 
     def pair(self) -> tuple[str, str, int]:
         """A stored prompt, an asked one, and what that is to it."""
-        if self.has_subjects and self._rng.random() < 0.3:
+        if self.has_subjects and self._rng.random() < _RUNNING:
             return self._running_pair()
         rng, (kind, found) = self._rng, self._kind()
         name = self._name(kind)
         relation = rng.choice(found)
         qualifier = rng.choice(relation.qualifiers) if relation.qualifiers else ""
-        stored = filled(rng.choice(relation.ask), name, qualifier)
+        one, two = rng.sample(relation.ask, 2)
+        stored = filled(one, name, qualifier)
         chance = rng.random()
         if chance < 0.02:
             return stored, self.say(rng.choice(always()["follow"])), OTHER
         if chance < 0.05:
             return stored, self.say(filled(rng.choice(always()["about"]), name, "")), ABOUT
         if chance < 0.42:
-            return stored, self.say(filled(rng.choice(relation.ask), self._same_name(kind, name), qualifier)), OWN
+            return stored, self.say(filled(two, self._same_name(kind, name), qualifier)), OWN
         if chance < (0.55 if relation.qualifiers else 0.70) and relation.traps:
             return stored, self.say(filled(rng.choice(relation.traps), name, qualifier)), ABOUT
         if chance < 0.78:
@@ -182,16 +193,22 @@ class Draws:
         if kind.alike:
             names.extend(rng.choice(kind.alike))
         names.append(rng.choice(kind.names))
-        names.append(renamed(names[-1], list(kind.names), rng))
+        names.append(self._renamed(kind, names[-1]))
         if kind.aliases:
             names.append(rng.choice(kind.aliases)[0])
-        while len(set(names)) < count:
+        while len(set(names)) < min(count, len(kind.names)):
             names.append(rng.choice(kind.names))
         return list(dict.fromkeys(names))[:count]
 
+    def _renamed(self, kind: Kind, name: str) -> str:
+        """Another name that looks like this one, with a word of a like subject's or, where there is none, of any."""
+        donors = kind.names if len(kind.names) > 1 else self._rng.sample(self._donors, min(_DONORS, len(self._donors)))
+        return renamed(name, list(donors), self._rng)
+
     def _item(self, text: str, shown: str, name: str, relation: Relation, qualifier: str, asks: str) -> Item:
         said = self.say(filled(text, shown, qualifier))
-        return Item(said, f"{relation.kind}/{name}", f"{relation.kind}/{asks}/{qualifier}")
+        universe = self._corpus.kinds[relation.kind].universe
+        return Item(said, f"{relation.kind}/{name}", f"{relation.kind}/{asks}/{qualifier}", universe)
 
     def _asks(self, relation: Relation, name: str) -> str:
         qualifier = self._rng.choice(relation.qualifiers) if relation.qualifiers else ""
@@ -217,8 +234,8 @@ class Draws:
         alike = [two if one == name else one for one, two in kind.alike if name in (one, two)]
         if alike and rng.random() < 0.6:
             return rng.choice(alike)
-        if rng.random() < 0.6:
-            return renamed(name, list(kind.names), rng)
+        if rng.random() < 0.6 or len(kind.names) == 1:
+            return self._renamed(kind, name)
         return rng.choice([other for other in kind.names if other != name])
 
 

@@ -43,6 +43,9 @@ _AFTER = (
     " pls",
 )
 _ENDS = ".?! "
+# Second halves of names, and how long a word is whose own may be exchanged.
+_HALVES = ("bury", "combe", "dorf", "er", "haven", "ine", "inger", "lund", "mere", "mont", "more", "ova", "port", "sen")
+_COMPOUND = 7
 _WORD = re.compile(r"[A-Za-z]{4,}")
 
 
@@ -98,9 +101,9 @@ def _wrapped(text: str, rng: random.Random) -> str:
 
 
 def renamed(name: str, others: list[str], rng: random.Random) -> str:
-    """Another name that looks like this one: a number changed, or a word taken from one of ``others``.
+    """Another name that looks like this one: a number changed, a word taken from one of ``others``, or half a word.
 
-    Typing mistakes keep a name, so what changes here is a whole word or number.
+    Typing mistakes keep a name, so what changes here is a whole word, its second half, or a number.
     """
     numbers = list(re.finditer(r"\d+", name))
     if numbers and rng.random() < 0.7:
@@ -110,6 +113,13 @@ def renamed(name: str, others: list[str], rng: random.Random) -> str:
         if other != value:
             return name[: number.start()] + str(other) + name[number.end() :]
     words = name.split()
+    long = [
+        place for place, word in enumerate(words) if len(word) >= _COMPOUND and word.isalpha() and word[0].isupper()
+    ]
+    if long and rng.random() < 0.3:
+        place = rng.choice(long)
+        words[place] = words[place][: len(words[place]) // 2] + rng.choice(_HALVES)
+        return " ".join(words)
     donor = rng.choice(others).split() if others else []
     if len(words) > 1 and donor:
         place = rng.choice((0, -1)) if rng.random() < 0.8 else rng.randrange(len(words))

@@ -43,7 +43,7 @@ class Settings:
 
     steps: int
     batch: int
-    rate: float = 1e-4
+    rate: float = 2e-4
     frozen: int = 2
     seed: int = 0
     rough: bool = True
