@@ -55,6 +55,8 @@ STREAMS = {
     "wikibigedit": Stream("wikibigedit", 1_000, sample=500),
     # What benchmarks/mixed_stream.py makes of ZsRE, CounterFact and EntityQuestions.
     "mixed-50000": Stream("jsonl", 50_000, sample=500),
+    # What benchmarks/subjects_stream.py makes: other questions about the subject of every edit.
+    "subjects": Stream("jsonl", 100, intermediate=False),
     # Paragraphs take long to train and to answer with: here the model runs in the type it was published in.
     "unke": Stream("unke", 200, dtype="bfloat16"),
     # In float32, for processors that have no instructions for bfloat16.

@@ -46,6 +46,7 @@ class ScopedGate:
                     [number for number, row in enumerate(rows) for _ in row],
                     [place for row in rows for place, _, _ in row],
                 ],
+                of=[number for number, row in enumerate(rows) for _ in row],
             )
         )
         matches: list[Match | None] = []

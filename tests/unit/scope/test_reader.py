@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,27 @@ def test_pairs_are_judged_alike_alone_and_together(folder: Path):
         (alone,) = scope.judged([TEXTS[i]], [TEXTS[-1 - i]], halves[:1])
         assert judged.score == pytest.approx(alone.score, abs=1e-5)
     assert scope.judged([], [], halves[:0]) == []
+
+
+def test_of_the_candidates_of_a_prompt_the_three_likeliest_are_checked(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    scope = load_scope(str(folder)).scope
+    scope.judge = replace(scope.judge, first=scope.judge.first, unlikely=0.0)
+    checked, pairs = scope.checked, []
+
+    def count(stored: Sequence[str], asked: Sequence[str]) -> torch.Tensor:
+        pairs.extend(zip(stored, asked, strict=True))
+        return checked(stored, asked)
+
+    monkeypatch.setattr(scope, "checked", count)
+    stored = ["Seven boats", "Who wrote it?", "Who wrote Hamlet then?", "Who ever wrote Hamlet?", "boats"]
+    halves = torch.zeros(10, 2)
+    together = scope.judged(stored * 2, ["Who wrote Hamlet?"] * 10, halves, of=[0] * 5 + [1] * 5)
+    assert pairs == [(text, "Who wrote Hamlet?") for text in stored[1:4]] * 2
+    assert together[:5] == pytest.approx(scope.judged(stored, ["Who wrote Hamlet?"] * 5, halves[:5], of=[7] * 5))
+    assert together[0].score == 0
+    pairs.clear()
+    scope.judged(stored, ["Who wrote Hamlet?"] * 5, halves[:5])
+    assert len(pairs) == 5
 
 
 def test_a_text_asks_what_it_asks(folder: Path):
@@ -96,7 +118,7 @@ def test_a_scope_of_another_format(tmp_path: Path):
     folder = save_scope(tmp_path / "scope")
     document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
     (folder / DOCUMENT).write_text(json.dumps(document | {"format": 99}), encoding="utf-8")
-    with pytest.raises(ModelError, match="^[^(]*holds a scope of format 99, this version reads 2: train it again"):
+    with pytest.raises(ModelError, match=r"^[^(]*holds a scope of format 99, this version reads 2: train it again"):
         load_scope(str(folder))
 
 
