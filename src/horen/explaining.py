@@ -12,7 +12,7 @@ from torch import Tensor
 from horen.asking import encode
 from horen.edits import Explanation, Near
 from horen.errors import EditError
-from horen.memory import Surroundings
+from horen.memory import STEPPED, Surroundings
 from horen.model.prompts import Placed
 from horen.model.routed import Routed
 from horen.model.scoped import CANDIDATES, ScopedGate
@@ -84,9 +84,11 @@ def entries_of(session: Session, nearest: int) -> int:
 
 def surroundings(session: Session, seen: Seen, count: int) -> Surroundings:
     """The ``count`` entries nearest to a query, as the settings have it."""
+    judges = session.config.judges
     # A judge may take one that is not the nearest: all that it looked at are there.
-    count = max(count, CANDIDATES) if session.config.judges else count
-    return session.codebook().surroundings(seen.query, count, session.config.retrieval())
+    count = max(count, CANDIDATES) if judges else count
+    among = STEPPED if judges else None
+    return session.codebook().surroundings(seen.query, count, session.config.retrieval(), among=among)
 
 
 def explanation(

@@ -4,11 +4,12 @@ from horen.memory.codebook import Codebook, Surroundings
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import Retrieval, energy, hopfield_step, retrieve, trajectory
 from horen.memory.keyspace import KeySpace
-from horen.memory.matching import Candidates, Match
+from horen.memory.matching import STEPPED, Candidates, Match
 from horen.memory.projection import azimuthal
 from horen.memory.values import Packed, Storage
 
 __all__ = [
+    "STEPPED",
     "Candidates",
     "Codebook",
     "Gate",

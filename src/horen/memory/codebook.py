@@ -235,10 +235,11 @@ class Codebook:
         found = surely(stand, queries, 1, (None, index)).similarity[:, 0]
         return float((found >= sure).float().mean())
 
-    def surroundings(self, query: Tensor, count: int, scoring: Scoring) -> Surroundings:
+    def surroundings(self, query: Tensor, count: int, scoring: Scoring, *, among: int | None = None) -> Surroundings:
         """The ``count`` awake entries that a unit query [d_k] ends nearest to, and how it gets there.
 
-        The scores are those of :meth:`match`; fewer entries are given where fewer are awake.
+        The scores are those of :meth:`match`; fewer entries are given where fewer are awake. Steps weigh all keys, or
+        the nearest ``among`` alone, as those of :meth:`candidates` do.
 
         Raises:
             ValueError: when no entry is awake.
@@ -246,14 +247,18 @@ class Codebook:
         stand = self._stand
         if not stand.count:
             raise ValueError("The codebook is empty: there is nothing around a query.")
+        keys, awake = stand.keys, stand.awake
+        if among is not None:
+            nearest = surely(stand, query[None], min(among, stand.count), stand.aids()).index[0]
+            keys, awake = stand.keys[nearest[: min(among, stand.count)]], None
         path = trajectory(
             query[None],
-            stand.keys,
+            keys,
             alpha=scoring.alpha,
             beta=scoring.beta,
             steps=scoring.steps,
             epsilon=scoring.epsilon,
-            awake=stand.awake,
+            awake=awake,
         ).squeeze(1)
         size, count = min(scoring.neighbours, len(stand.keys)), min(count, stand.count)
         sketch, index = stand.aids()

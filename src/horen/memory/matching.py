@@ -17,7 +17,7 @@ from horen.memory.search import Ranking, first_try, next_try, ranking
 from horen.memory.sketch import FROM, Sketch, SketchedKeys, fits
 
 # Keys that a Hopfield step weighs where only candidates are looked for.
-_STEPPED = 32
+STEPPED = 32
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def candidates(stand: Stand, queries: Tensor, scoring: Scoring, count: int) -> C
     """
     if not stand.count:
         raise ValueError("The codebook is empty: there is nothing near a query.")
-    near = min(max(count, _STEPPED), stand.count)
+    near = min(max(count, STEPPED), stand.count)
     found = surely(stand, queries, near, stand.aids())
     entries, raw = found.index[:, :near], found.similarity[:, :near]
     keys = stand.keys[entries]

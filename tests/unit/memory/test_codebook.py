@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory import Codebook, Gate, Match, Packed, Scoring
+from horen.memory import STEPPED, Codebook, Gate, Match, Packed, Scoring
 
 KEY, VALUE = 6, 4
 OPTIONS = {"threshold": 0.5, "alpha": 0.2, "beta": 12.0, "steps": 2, "epsilon": 1e-5}
@@ -289,6 +289,24 @@ def test_surroundings_tell_what_match_decides(seed: int, contrast: float, neighb
         assert float(around.similarities[-1, 0]) == pytest.approx(match.similarity, abs=1e-6)
         assert float(around.scores[0]) == pytest.approx(match.score, abs=1e-6)
         torch.testing.assert_close(around.path @ codebook.keys[around.entries].T, around.similarities)
+
+
+@given(st.integers(0, 50), st.sets(st.integers(0, 59), max_size=20))
+def test_surroundings_of_the_nearest_are_what_candidates_are_taken_by(seed: int, asleep: set[int]):
+    codebook, queries = filled([1] * 60, seed), unit(3, seed + 99)
+    codebook.set_awake(asleep, False)
+    gate = Scoring(alpha=0.6, beta=2.0, steps=2, epsilon=0.0)
+    found = codebook.candidates(queries, gate, 5)
+    assert found is not None
+    differs = False
+    for row, query in enumerate(queries):
+        around = codebook.surroundings(query, 60, gate, among=STEPPED)
+        places = [around.entries.tolist().index(entry) for entry in found[0].entries[row].tolist()]
+        torch.testing.assert_close(around.similarities[-1, places], found[0].similarity[row], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(around.similarities[0, places], found[0].raw_similarity[row], atol=1e-5, rtol=1e-5)
+        every = codebook.surroundings(query, 60, gate)
+        differs |= not torch.allclose(every.path, around.path, atol=1e-4)
+    assert differs
 
 
 def test_surroundings_score_every_entry_against_its_own_crowd():
