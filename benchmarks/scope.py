@@ -74,6 +74,9 @@ def everyday() -> Trial:
     facts = _lines("everyday.jsonl")
     kinds = ("own", "same_subject", "like_name", "other_famous", "traps")
     asked = [Asked(text, kind, i) for i, fact in enumerate(facts) for kind in kinds for text in fact[kind]]
+    # Of subjects with two facts stored some questions about the one ask for the other.
+    place = {fact["prompt"]: i for i, fact in enumerate(facts)}
+    asked += [Asked(text, "own", place[other]) for f in facts for text, other in f.get("second_fact", {}).items()]
     return Trial([(fact["prompt"], fact["target"]) for fact in facts], asked)
 
 

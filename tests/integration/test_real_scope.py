@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
 
+from horen import Edit, Editor, HorenConfig
 from horen.model.encoder import ScopeEncoder, load_scope
 
 pytestmark = pytest.mark.real
@@ -43,6 +44,81 @@ def scores(encoder: ScopeEncoder, stored: str, asked: Sequence[str]) -> list[flo
 def test_the_same_question_in_other_words_is_likelier_than_any_other_question(encoder: ScopeEncoder) -> None:
     assert min(scores(encoder, STORED, SAME)) > max(scores(encoder, STORED, OTHERS))
     assert min(scores(encoder, STORED, SAME)) > 0.5 > max(scores(encoder, STORED, OTHERS))
+
+
+STORED_TOGETHER = [
+    "Who is the chief executive of Fennick Robotics?",
+    "In which town is the head office of Fennick Robotics?",
+    "What number do I call for repairs at Brandt Optics?",
+    "What number do I call for repairs at Brandt Optical Services?",
+    "What is the capital of the island of Quenda?",
+]
+PARAGRAPH = "The ferry leaves at seven in the morning and comes back before noon. Dogs need a ticket of their own. "
+
+
+@pytest.fixture(scope="module")
+def together() -> Iterator[Editor]:
+    """SmolLM2 with facts two of which share a subject and two of which have like names; their values do not matter."""
+    editor = Editor.from_pretrained("smollm2-135m-instruct", HorenConfig(max_steps=1))
+    editor.edit([Edit(prompt, f"answer {number}") for number, prompt in enumerate(STORED_TOGETHER, 1)])
+    yield editor
+    editor.unwrap()
+
+
+@pytest.mark.parametrize(
+    ("asked", "edit"),
+    [
+        ("who is the cheif executive of Fennick Robotics", 1),
+        ("WHO IS THE CHIEF EXECUTIVE OF FENNICK ROBOTICS?", 1),
+        ("Hello! Could you please tell me who the chief executive of Fennick Robotics is? Thank you.", 1),
+        (PARAGRAPH + "Who is the chief executive of Fennick Robotics?", 1),
+        ("In which town does Fennick Robotics have its head office?", 2),
+        ("What number do I call for repairs at Brandt Optics, please?", 3),
+        ("What number should I call for repairs at Brandt Optical Services?", 4),
+        ("capital of the island of Quenda", 5),
+    ],
+)
+def test_among_facts_that_are_alike_the_right_one_is_woken(together: Editor, asked: str, edit: int) -> None:
+    found = together.explain(asked)
+    assert (found.fired, found.edit_id) == (True, edit), found
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "And since when?",
+        "Who is not the chief executive of Fennick Robotics?",
+        "Is Ada Morrow the chief executive of Fennick Robotics?",
+        "How many people work at Fennick Robotics?",
+        "Write a poem about Fennick Robotics.",
+        "What number do I call for repairs at Brand Opticians?",
+        "Who is the chief executive of Fennick Ceramics?",
+        "What is the capital of Australia?",
+        "How large is the island of Quenda?",
+    ],
+)
+def test_what_asks_for_none_of_them_wakes_none(together: Editor, asked: str) -> None:
+    assert not together.explain(asked).fired
+
+
+def test_the_second_turn_of_a_conversation_is_what_is_asked(together: Editor) -> None:
+    tokenizer = together.tokenizer
+    first = {"role": "user", "content": "What is the capital of France?"}
+
+    def fires(question: str) -> bool:
+        turns = [first, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": question}]
+        ids = tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        ).to(together.model.device)
+        with torch.inference_mode():
+            own = together.model(**ids).logits
+            with together.disabled():
+                return not torch.equal(own, together.model(**ids).logits)
+
+    assert fires(STORED_TOGETHER[0])
+    assert fires("Could you tell me who the chief executive of Fennick Robotics is?")
+    assert not fires("And since when?")
+    assert not fires("How many people work at Fennick Robotics?")
 
 
 def test_a_prompt_asks_for_itself(encoder: ScopeEncoder) -> None:

@@ -18,15 +18,15 @@ def train_scope(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 0,
     head_steps: Annotated[int, typer.Option("--head-steps", min=1, help="Steps of the two heads.")] = 1500,
-    check_steps: Annotated[int, typer.Option("--check-steps", min=1, help="Steps of the pair check.")] = 2000,
+    check_steps: Annotated[int, typer.Option("--check-steps", min=1, help="Steps of the pair check.")] = 3500,
     as_json: AsJson = False,
 ) -> None:
     """Train what tells who and what a prompt asks.
 
-    That is a scope: two heads and a pair check on a text encoder. The package brings one, and the templates of 633
-    relations that it was trained on. It is trained on those, and on what lies in --extra (docs/scope.md names the
-    files); its score is joined on relations that it was not trained on. Training is saved now and then: after Ctrl-C
-    the same command goes on, and ends with the very same scope. Then: horen edit … --set encoder=DIR.
+    That is a scope: two heads and a pair check on a text encoder. The package brings one, and the prompts about
+    thousands of facts that it was trained on. It is trained on those, and on what lies in --extra (docs/scope.md names
+    the files); its score is joined on relations that it was not trained on. Training is saved now and then: after
+    Ctrl-C the same command goes on, and ends with the very same scope. Then: horen edit … --set encoder=DIR.
 
     \b
     Example:

@@ -155,7 +155,7 @@ def test_typing_keeps_most_of_a_text():
     text = "Who is the chief executive of Fennick Robotics?"
     for _ in range(200):
         found = mistyped(text, chance)
-        assert abs(len(found) - len(text)) <= 2
+        assert abs(len(found) - len(text)) <= 5
         assert found[0] == "W"
     assert spoken(text, chance, strength=0.0) == text
     assert {spoken(text, chance) for _ in range(60)} >= {text, text.rstrip("?")}

@@ -10,6 +10,7 @@ import torch
 from horen.model.encoder import encoder_parts
 from horen.scope.learning import training
 from horen.scope.learning.corpus import Corpus, parse
+from horen.scope.learning.draws import Item
 from horen.scope.learning.training import Settings, contrast, train_heads, train_pair_check
 from horen.scope.networks import Heads, PairCheck
 from support.encoders import save_encoder
@@ -108,3 +109,21 @@ def test_contrast_is_what_its_formula_says():
     assert float(contrast(logits, like, unknown)) == 0  # nothing is known to be unlike
     alone = torch.eye(3, dtype=torch.bool)
     assert float(contrast(logits, alone, everything)) == 0  # nothing is like
+
+
+def test_of_a_trap_only_what_it_does_not_ask_is_known():
+    items = [
+        Item("Who leads Ulm?", "Ulm", "mayor", "u"),
+        Item("Who led Ulm?", "Ulm", "mayor#0", "u", "mayor"),
+        Item("What flows past Ulm?", "Ulm", "river", "u"),
+        Item("mayor of Ulm", "Ulm", "mayor", "u"),
+        Item("Who led Bern?", "Bern", "mayor#0", "u", "mayor"),
+        Item("Who leads Rome?", "Rome", "mayor", "v"),
+    ]
+    subjects, relations, known = training._likeness(items)
+    assert subjects[0].tolist() == [True, True, True, True, False, False]
+    assert relations[1].tolist() == [False, True, False, False, True, False]
+    # Beside the trap: its own relation and the same trap, not the sister; of another universe nothing.
+    assert known[1].tolist() == [True, True, False, True, True, False]
+    assert known[2].tolist() == [True, False, True, True, False, False]
+    assert bool((known == known.T).all())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from horen.scope.learning.corpus import Corpus, Kind, Relation, Subject, always
-from horen.scope.learning.speech import renamed, spoken
+from horen.scope.learning.speech import lightly, renamed, spoken
 
 T = TypeVar("T")
 
@@ -18,7 +18,9 @@ OWN, ABOUT, OTHER = 0, 1, 2
 # A relation of many subjects is drawn so many times as often as one of a single subject.
 _MANY = 3
 # Share of the pairs that are of running text, where there is any.
-_RUNNING = 0.25
+_RUNNING = 0.15
+# Share of the prompts asking for a fact that have the stored one's words, and of all that are changed a little.
+_AGAIN, _LIGHTLY = 0.3, 0.5
 # Names of any subjects that lend a word to one whose kind has no other.
 _DONORS = 8
 
@@ -32,12 +34,14 @@ class Item:
         subject: texts with one subject have equal ones.
         relation: texts that ask alike have equal ones; only within a universe.
         universe: whose relations can be told apart; "" for those of kinds of many subjects.
+        beside: of a trap the relation that it does not ask for, which is all that is known of it; "" of other texts.
     """
 
     text: str
     subject: str
     relation: str
     universe: str = ""
+    beside: str = ""
 
 
 class Draws:
@@ -100,9 +104,8 @@ class Draws:
             relation, qualifier = rng.choice(near)
             if relation.traps:
                 trap = rng.randrange(len(relation.traps))
-                items.append(
-                    self._item(relation.traps[trap], name, name, relation, qualifier, f"{relation.name}#{trap}")
-                )
+                item = self._item(relation.traps[trap], name, name, relation, qualifier, f"{relation.name}#{trap}")
+                items.append(replace(item, beside=f"{relation.kind}/{relation.name}/{qualifier}"))
         return items
 
     def running(self, count: int) -> list[Item]:
@@ -133,9 +136,11 @@ class Draws:
         if chance < 0.05:
             return stored, self.say(filled(rng.choice(always()["about"]), name, "")), ABOUT
         if chance < 0.42:
-            return stored, self.say(filled(two, self._same_name(kind, name), qualifier)), OWN
+            # Much the same words may well ask the same: not every small change is a trap.
+            again = one if rng.random() < _AGAIN else two
+            return stored, self.say(self._light(filled(again, self._same_name(kind, name), qualifier))), OWN
         if chance < (0.55 if relation.qualifiers else 0.70) and relation.traps:
-            return stored, self.say(filled(rng.choice(relation.traps), name, qualifier)), ABOUT
+            return stored, self.say(self._light(filled(rng.choice(relation.traps), name, qualifier))), ABOUT
         if chance < 0.78:
             if relation.qualifiers:
                 other = rng.choice([q for q in relation.qualifiers if q != qualifier])
@@ -171,6 +176,9 @@ class Draws:
             return stored, self.say(rng.choice(next(iter(rng.choice(self._several).facts.values())))), OTHER
         name = renamed(subject.name, donors, rng) if rng.random() < 0.6 or not donors else rng.choice(donors)
         return stored, self.say(asked.replace(subject.name, name)), OTHER
+
+    def _light(self, text: str) -> str:
+        return lightly(text, self._rng) if self._rng.random() < _LIGHTLY else text
 
     def _kind(self) -> tuple[Kind, list[Relation]]:
         name = self._rng.choices(self._kinds, self._weights)[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 from horen.scope.judging import FIRST, WHOLE, Judge, Logistic, fitted
 from horen.scope.learning.corpus import Corpus, Relation
 from horen.scope.learning.draws import filled
-from horen.scope.learning.speech import renamed, spoken
+from horen.scope.learning.speech import lightly, renamed, spoken
 from horen.scope.reader import Scope
 
 # Candidates of each asked prompt that are learned from.
@@ -20,7 +20,7 @@ _NEAREST = 3
 # Names of each kind that are asked about.
 _NAMES = 12
 # A first score below that of all but so many of the right candidates is not worth a check.
-_LOST = 0.002
+_LOST = 0.01
 # What a false fire weighs in units of a rephrase that wakes nothing.
 _SPOILT = 2
 # Evidence for a match raises the score, and what is missing or added lowers it.
@@ -64,6 +64,7 @@ def trial(corpus: Corpus, far: Sequence[str], rng: random.Random) -> tuple[list[
                 stored.append(filled(first, name, qualifier))
                 shown = dict(there.aliases).get(name, name) if rng.random() < 0.3 else name
                 probes += [Probe(_said(text, shown, qualifier, rng), own, mine) for text in others]
+                probes.append(Probe(lightly(filled(first, name, qualifier), rng), own, mine))
                 probes += _beside(relation, name, qualifier, renamed(name, names, rng), mine, rng)
             probes += [_asked(relation, name, qualifier, rng, mine) for relation, qualifier in drawn[3:]]
     return stored, probes + [Probe(text, None, ()) for text in far]

@@ -46,7 +46,66 @@ _ENDS = ".?! "
 # Second halves of names, and how long a word is whose own may be exchanged.
 _HALVES = ("bury", "combe", "dorf", "er", "haven", "ine", "inger", "lund", "mere", "mont", "more", "ova", "port", "sen")
 _COMPOUND = 7
+# How often so many letters are mistyped, from one on.
+_SLIPS = (5, 4, 1, 1, 1)
 _WORD = re.compile(r"[A-Za-z]{4,}")
+
+
+# Small changes that leave a question what it is: what is looked for, and what may stand in its place.
+_LIGHT = tuple(
+    (re.compile(pattern), others)
+    for pattern, others in (
+        (r"^What is\b", ("What's", "What exactly is", "What would be")),
+        (r"^What's\b", ("What is", "What exactly is")),
+        (r"^Who is\b", ("Who's", "Who exactly is", "Who would be")),
+        (r"^Where is\b", ("Where's", "Where exactly is", "Where can I find")),
+        (r"^When is\b", ("When's", "When exactly is")),
+        (r"^How (much|many|long|far|old|big|high|often)\b", (r"Just how \1", r"Exactly how \1")),
+        (r"^In which (\w+)\b", (r"In what \1",)),
+        (r"^On which (\w+)\b", (r"On what \1",)),
+        (r"^Which (\w+)\b", (r"What \1",)),
+        (r"^What (\w+) (is|was|does|do|did)\b", (r"Which \1 \2",)),
+        (r"^(?:What|Which) is (the [^?]+)\?$", (r"\1 is",)),
+        (r"^What was (the [^?]+)\?$", (r"\1 was",)),
+        (r"^(?:The|the) ([^?.]+) (is|was)$", (r"What \2 the \1?", r"So the \1 \2", r"the \1 \2:")),
+        (r"\bdo I\b", ("should I", "can I", "do we", "must I")),
+        (r"\bshould I\b", ("do I", "must I")),
+        (r"\bcan I\b", ("may I", "could I", "can we")),
+        (r"\bmay I\b", ("can I",)),
+        (r"\bcalled\b", ("named",)),
+        (r"\bnamed\b(?! after)", ("called",)),
+        (r"\bbegin\b", ("start",)),
+        (r"\bstart\b", ("begin",)),
+        (r"\bbig\b", ("large",)),
+        (r"\bbuy\b", ("get", "purchase")),
+        (r"\b(tele)?phone number\b", ("number to call", "telephone number", "phone no.")),
+        (r"\be-?mail address\b", ("e-mail", "mail address", "email address")),
+        (r"\bdoes (.+) have (?:its|their) ([^?]+)\?$", (r"is the \2 of \1?",)),
+        (r"^(Where|In which \w+) is the ([^?]+) of ([^?]+)\?$", (r"\1 does \3 have its \2?",)),
+        (r"^How much is ([^?]+)\?$", (r"What does \1 cost?", r"What is the price of \1?")),
+        (r"^What does ([^?]+) cost\?$", (r"How much is \1?", r"How much does \1 cost?")),
+        (r"^When does\b", ("At what time does", "What time does", "When exactly does")),
+        (r"^Who (painted|directed|founded|designed|built|composed|invented) ([^?]+)\?$", (r"By whom was \2 \1?",)),
+        (r"^Who (wrote|made|runs|owns|leads|heads|plays|teaches)\b", (r"Who is it that \1", r"Which person \1")),
+        (r"\bchief executive\b", ("CEO",)),
+        (r"\bCEO\b", ("chief executive", "chief executive officer")),
+        (r"\bin charge of\b", ("responsible for",)),
+        (r"\bresponsible for\b", ("in charge of",)),
+        (r"\?$", (", please?", "? Please.", "??", " ?")),
+        (r"^(?=[A-Z][a-z]+ [^?]*\?$)", ("So: ", "Okay. ", "Well then: ", "Tell me: ")),
+    )
+)
+
+
+def lightly(text: str, rng: random.Random) -> str:
+    """The text with a small change or two that leave it what it is; as it was where none fits."""
+    for _ in range(rng.choice((1, 1, 2))):
+        fitting = [(pattern, others) for pattern, others in _LIGHT if pattern.search(text)]
+        if fitting:
+            pattern, others = rng.choice(fitting)
+            text = pattern.sub(rng.choice(others), text, count=1)
+            text = text[:1].upper() + text[1:]
+    return text
 
 
 def spoken(text: str, rng: random.Random, *, strength: float = 1.0) -> str:
@@ -72,8 +131,8 @@ def spoken(text: str, rng: random.Random, *, strength: float = 1.0) -> str:
 
 
 def mistyped(text: str, rng: random.Random) -> str:
-    """The text with one or two letters left out, doubled, exchanged or wrong."""
-    for _ in range(rng.randint(1, 2)):
+    """The text with one letter to five left out, doubled, exchanged or wrong."""
+    for _ in range(rng.choices(range(1, len(_SLIPS) + 1), _SLIPS)[0]):
         words = list(_WORD.finditer(text))
         if not words:
             return text

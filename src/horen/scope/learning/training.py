@@ -43,7 +43,7 @@ class Settings:
 
     steps: int
     batch: int
-    rate: float = 2e-4
+    rate: float = 3e-4
     frozen: int = 2
     seed: int = 0
     rough: bool = True
@@ -138,16 +138,21 @@ def _both(heads: Heads, tokenizer: Any, texts: list[str]) -> tuple[Tensor, Tenso
 
 def _likeness(items: list[Item]) -> tuple[Tensor, Tensor, Tensor]:
     """Whether two texts have one subject and one relation, and whether their relations can be compared; [B, B] each."""
+    numbers: dict[str, int] = {}
 
-    def equal(values: Iterable[str]) -> Tensor:
-        numbers: dict[str, int] = {}
-        codes = torch.tensor([numbers.setdefault(value, len(numbers)) for value in values])
-        return codes[:, None] == codes[None]
+    def codes(values: Iterable[str]) -> Tensor:
+        return torch.tensor([numbers.setdefault(value, len(numbers)) for value in values])
 
-    subjects, relations = equal(i.subject for i in items), equal(f"{i.universe}|{i.relation}" for i in items)
+    subjects, universes = codes(i.subject for i in items), codes(i.universe for i in items)
+    relations = codes(f"{i.universe}|{i.relation}" for i in items)
+    beside = codes(f"{i.universe}|{i.beside or i.relation}" for i in items)
+    like_s, like_r = subjects[:, None] == subjects, relations[:, None] == relations
     # Relations of different universes may be the same; of one subject they are told apart everywhere.
-    known = equal(i.universe for i in items) | subjects
-    return subjects, relations, known
+    known = (universes[:, None] == universes) | like_s
+    # A trap is not what it stands beside, but it may well ask what another relation does.
+    trap = relations != beside
+    apart = ~trap[:, None] | (beside[:, None] == relations) | like_r
+    return like_s, like_r, known & apart & apart.T
 
 
 def _optimise(
