@@ -12,7 +12,7 @@ from horen.data import demo_facts
 from horen.scope.learning.corpus import CERTIFY, CHOOSE, FIT, Corpus, always, bank_corpus, packaged, parse, public
 from horen.scope.learning.draws import ABOUT, OTHER, OWN, Draws
 from horen.scope.learning.joining import trial
-from horen.scope.learning.speech import mistyped, renamed, spoken
+from horen.scope.learning.speech import lightly, mistyped, renamed, spoken
 
 KIND = {"type": "town", "names": ["Ulm", "Bern", "Oslo"], "alike": [["Ulm", "Ulmen"]], "aliases": [["Bern", "Berne"]]}
 MAYOR = {
@@ -52,7 +52,7 @@ def test_every_packaged_file_is_whole(name: str):
 def test_what_is_chosen_by_is_in_no_file_that_is_fitted_on():
     fitted = {text for relation in packaged(FIT).relations for text in relation.ask}
     chosen = {text for relation in packaged(CHOOSE).relations for text in relation.ask}
-    assert len(chosen & fitted) < len(chosen) / 10  # a plain question is the same in anybody's words
+    assert len(chosen & fitted) < len(chosen) / 6  # a plain question is the same in anybody's words
     assert not set(FIT) & set(CHOOSE)
 
 
@@ -87,7 +87,6 @@ def test_a_single_subject_is_a_kind_of_its_own():
     for step in range(200):
         stored, asked, label = draws.at(step).pair()
         labels.add(label)
-        assert stored != asked
         assert all(item.universe == kind.universe != "" for item in draws.block(5, 3))
         if label == OWN:
             assert "Ulm" in stored
@@ -214,3 +213,29 @@ def test_public_files_are_read_where_they_are(tmp_path: Path):
     }
     assert one.aliases == {"The mayor of {x} is": ("The mayor of Ulm on the Danube is",)}
     assert two.facts == {"P6": ("who is mayor of ulm",), "P47": ("what borders ulm",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "possible"),
+    [
+        (
+            "What is the price of Ulm?",
+            {"What's the price of Ulm?", "The price of Ulm is", "What is the price of Ulm??"},
+        ),
+        ("The mayor of Ulm is", {"What is the mayor of Ulm?", "So the mayor of Ulm is", "The mayor of Ulm is:"}),
+        ("How much is a room at Ulm?", {"What does a room at Ulm cost?", "Just how much is a room at Ulm?"}),
+        ("ulm mayor", {"ulm mayor", "Ulm mayor"}),
+    ],
+)
+def test_a_small_change_leaves_a_question_what_it_is(text: str, possible: set[str]):
+    chance = random.Random(0)  # noqa: S311
+    found = {lightly(text, chance) for _ in range(300)}
+    assert found & possible
+    assert all("ulm" in changed.lower() for changed in found)
+    assert all(len(changed) <= len(text) + 40 for changed in found)
+
+
+def test_prompts_with_the_stored_words_are_among_those_that_ask_the_same():
+    draws = Draws(corpus(), 0, strength=0.0)
+    own = [pair for pair in (draws.at(step).pair() for step in range(600)) if pair[2] == OWN]
+    assert 0.05 < sum(stored == asked for stored, asked, _ in own) / len(own) < 0.4

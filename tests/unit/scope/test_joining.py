@@ -65,10 +65,10 @@ def test_a_joined_score_tells_apart_what_it_was_fitted_on(scope: Scope):
     assert len(judge.first.weights) == len(FIRST)
 
 
-def test_what_is_found_and_what_fires_part_where_their_difference_is_greatest():
-    scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.4, 0.3])
-    asked = torch.tensor([True, True, False, True, False, False])
-    found = parting(scores, asked, asked, ~asked)
-    assert 0.7 <= 1 / (1 + math.exp(-found)) <= 0.8
-    perfect = parting(scores, scores > 0.5, scores > 0.5, scores < 0.5)
-    assert 0.4 < 1 / (1 + math.exp(-perfect)) < 0.6
+def test_above_the_zero_the_stated_share_of_what_must_not_fire_does():
+    scores = torch.linspace(0.99, 0.01, 99)
+    beside = torch.arange(99) < 50
+    zero = 1 / (1 + math.exp(-parting(scores, beside)))
+    assert int((scores[beside] > zero + 1e-6).sum()) == 5
+    assert zero == pytest.approx(float(scores[5]))
+    assert 1 / (1 + math.exp(-parting(torch.ones(3), torch.ones(3, dtype=torch.bool)))) == pytest.approx(1.0)

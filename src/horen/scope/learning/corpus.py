@@ -20,7 +20,8 @@ from horen.errors import DataError
 #: came of it.
 FIT = (
     *("atlas", "counter", "culture", "desk", "errands", "ledger", "places", "products", "village", "work"),
-    *("devices", "earth", "homes", "lives", "offices", "stories"),
+    *("agenda", "contacts", "devices", "earth", "homes", "lives", "makers", "notables", "offices", "ours", "prices"),
+    *("rules", "stories", "wonders"),
 )
 CHOOSE = ("town", "trips")
 CERTIFY = ("people", "events")

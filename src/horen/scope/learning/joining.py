@@ -21,8 +21,8 @@ _NEAREST = 3
 _NAMES = 12
 # A first score below that of all but so many of the right candidates is not worth a check.
 _LOST = 0.01
-# What a false fire weighs in units of a rephrase that wakes nothing.
-_SPOILT = 2
+# Share of the held-back questions about a stored subject, most of them sisters and traps, that may fire.
+_FIRE = 0.1
 # Evidence for a match raises the score, and what is missing or added lowers it.
 _SIGNS = {name: -1 if name.startswith(("missing", "extra")) else 1 for name in WHOLE}
 
@@ -87,10 +87,10 @@ def _asked(relation: Relation, name: str, qualifier: str, rng: random.Random, ab
 
 
 def join(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> Judge:
-    """The judge whose scores fit a trial best, moved so that 0.5 is where rephrases and other questions part best.
+    """The judge whose scores fit a trial best, moved so that 0.5 has a stated rate of false fires in it.
 
-    That is where the share of rephrases that wake their own edit exceeds most twice the share of other questions about
-    a stored subject that fire: an answer that is spoilt weighs two that stay as they were.
+    Above it a tenth of the trial's questions that ask something else about a stored subject fire. Most of those are
+    traps and sister relations; of what people ask about a subject far fewer do.
 
     Args:
         scope: whose evidence is joined; its own judge does not matter.
@@ -101,37 +101,26 @@ def join(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> Judge:
     first = evidence[:, : len(FIRST)]
     signs = [_SIGNS[name] for name in WHOLE]
     quick, whole = (fitted(seen, own, signs=signs[: seen.shape[1]]) for seen in (first, evidence))
-    scores = whole(evidence).view(len(probes), -1)
-    best, place = scores.max(-1)
-    right = own.view(scores.shape).gather(1, place[:, None])[:, 0]
-    asked = torch.tensor([probe.own is not None for probe in probes])
+    best = whole(evidence).view(len(probes), -1).amax(-1)
     beside = torch.tensor([probe.own is None and bool(probe.about) for probe in probes])
     likely = quick(first[own]).sort().values
     return Judge(
         quick,
-        Logistic(whole.weights, round(whole.bias - parting(best, asked & right, asked, beside), 6)),
+        Logistic(whole.weights, round(whole.bias - parting(best, beside), 6)),
         fitted(first, about, signs=signs[: len(FIRST)]),
         round(min(float(likely[int(_LOST * len(likely))]), 0.2), 4),
     )
 
 
-def parting(scores: Tensor, right: Tensor, asked: Tensor, beside: Tensor) -> float:
-    """The log-odds of the score above which most is found of what should be, less twice what fires and should not.
+def parting(scores: Tensor, beside: Tensor) -> float:
+    """The log-odds of the score above which the stated share of what must not fire does.
 
     Args:
         scores: [n] of prompts.
-        right: [n] bool, which come to the edit that they ask for.
-        asked: [n] bool, which ask for one.
-        beside: [n] bool, which must not fire.
+        beside: [n] bool, which ask something else about a stored subject.
     """
-    grid = torch.linspace(0.05, 0.95, 181, dtype=scores.dtype)
-    above = scores[:, None] > grid
-    found = (above & right[:, None]).sum(0) / asked.sum().clamp_min(1)
-    fires = (above & beside[:, None]).sum(0) / beside.sum().clamp_min(1)
-    best = found - _SPOILT * fires
-    # Of equals the middle one.
-    places = (best == best.max()).nonzero()[:, 0]
-    return float(grid[places[len(places) // 2]].logit())
+    others = scores[beside].sort(descending=True).values
+    return float(others[int(_FIRE * len(others))].clamp(1e-6, 1 - 1e-6).logit())
 
 
 @dataclass(frozen=True)
