@@ -18,7 +18,7 @@ FACTS = [
     Edit("What is the mascot of Varley College?", "a blue heron"),
 ]
 ASKED_ANOTHER_WAY = [
-    "Who works as the head gardener at Mallow Hall?",
+    "Who is head gardener at Mallow Hall?",
     "Which city is the Kestrel Tram Museum in?",
     "The Lantern Theatre's ticket hotline is",
     "Which mascot does Varley College have?",

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 
 STORED = "Who is the head gardener of Mallow Hall?"
 SAME = [
-    "Who works as the head gardener at Mallow Hall?",
+    "Who is head gardener at Mallow Hall?",
     "mallow hall head gardener",
     "The head gardener of Mallow Hall is",
 ]
