@@ -59,10 +59,10 @@ def test_training_lowers_the_loss_and_leaves_what_is_frozen(
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
     state = torch.get_rng_state()
     losses: list[float] = []
-    settings = Settings(60, batch, rate=2e-3, frozen=1, rough=False)
+    settings = Settings(240, batch, rate=2e-3, frozen=1, rough=False)
     train(made, tokenizer, corpus, settings, tmp_path / "mark", lambda _s, _n, loss: losses.append(loss))
     assert torch.equal(torch.get_rng_state(), state)
-    assert len(losses) == 60
+    assert len(losses) == settings.steps
     assert losses[-1] < 0.95 * losses[0]
     after = made.state_dict()
     assert all(

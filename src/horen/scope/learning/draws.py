@@ -18,7 +18,7 @@ OWN, ABOUT, OTHER = 0, 1, 2
 # A relation of many subjects is drawn so many times as often as one of a single subject.
 _MANY = 3
 # Share of the pairs that are of running text, where there is any.
-_RUNNING = 0.15
+_RUNNING = 0.25
 # Share of the prompts asking for a fact that have the stored one's words, and of all that are changed a little.
 _AGAIN, _LIGHTLY = 0.3, 0.5
 # Names of any subjects that lend a word to one whose kind has no other.
@@ -204,6 +204,8 @@ class Draws:
         names.append(self._renamed(kind, names[-1]))
         if kind.aliases:
             names.append(rng.choice(kind.aliases)[0])
+        if len(kind.names) == 1:
+            names.append(rng.choice(self._donors))
         while len(set(names)) < min(count, len(kind.names)):
             names.append(rng.choice(kind.names))
         return list(dict.fromkeys(names))[:count]
@@ -242,9 +244,11 @@ class Draws:
         alike = [two if one == name else one for one, two in kind.alike if name in (one, two)]
         if alike and rng.random() < 0.6:
             return rng.choice(alike)
-        if rng.random() < 0.6 or len(kind.names) == 1:
+        if rng.random() < 0.6:
             return self._renamed(kind, name)
-        return rng.choice([other for other in kind.names if other != name])
+        # Of a single subject's kind nobody knows a like one: any other will do.
+        others = kind.names if len(kind.names) > 1 else rng.sample(self._donors, min(_DONORS, len(self._donors)))
+        return rng.choice([other for other in others if other != name] or [self._renamed(kind, name)])
 
 
 def filled(text: str, name: str, qualifier: str) -> str:
