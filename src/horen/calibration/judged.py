@@ -25,15 +25,18 @@ from horen.session import Session
 _BATCH = 32
 # Plain prompts of the bank before this were used to join the score.
 _JOINED = 150
+_UNRELATED = 1024
 
 
 def held_back() -> Trial:
     """The trial for whoever has no prompts of their own: templates by other writers than those that were learned from.
 
     Questions about the subject of a stored prompt are of the kind ``same_subject``, those about another subject of its
-    kind, often of a like name, ``neighbour``, and the bank's plain prompts ``unrelated``.
+    kind, often of a like name, ``neighbour``, and the bank's prompts ``unrelated``.
     """
-    far = load_bank().plain[_JOINED:]
+    bank = load_bank()
+    joined = set(bank.plain[:_JOINED])
+    far = [text for text in bank.unrelated(_UNRELATED) if text not in joined]
     stored, probes = trial(packaged(CERTIFY), far, random.Random(SEED))  # noqa: S311 - the same trial each time
     asked: dict[int, list[str]] = {number: [] for number in range(len(stored))}
     negatives: dict[tuple[str, str], None] = {}

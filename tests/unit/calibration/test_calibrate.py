@@ -16,7 +16,7 @@ from horen.calibration.folder import SETTINGS, Calibration, shipped
 from horen.calibration.guarantee import upper_bound
 from horen.calibration.judged import certify, held_back
 from horen.calibration.material import Fact, Material, Trial
-from horen.calibration.run import Wanted, calibrate
+from horen.calibration.run import Wanted, calibrate, check_sizes
 from horen.model.embedded import EMBEDDED
 from support.scopes import save_scope
 from support.tiny_models import tiny_model
@@ -280,5 +280,6 @@ def test_what_comes_with_the_package_has_every_kind_of_negative():
     asked = held_back()
     assert {kind for kind, _ in asked.negatives} == {"unrelated", "neighbour", "same_subject"}
     assert len(asked.facts) > 100
+    check_sizes(asked, Wanted())  # what the command holds where nothing else is said
     assert all(fact.rephrases for fact in asked.facts)
     assert asked == held_back()
