@@ -46,6 +46,11 @@ def test_the_same_question_in_other_words_is_likelier_than_any_other_question(en
     assert min(scores(encoder, STORED, SAME)) > 0.5 > max(scores(encoder, STORED, OTHERS))
 
 
+@pytest.mark.xfail(strict=True, reason="sisters work under a head gardener: 'works as' is taken for one of them")
+def test_a_word_that_sisters_use_as_well(encoder: ScopeEncoder) -> None:
+    assert scores(encoder, STORED, ["Who works as the head gardener at Mallow Hall?"])[0] > 0.5
+
+
 STORED_TOGETHER = [
     "Who is the chief executive of Fennick Robotics?",
     "In which town is the head office of Fennick Robotics?",

@@ -52,7 +52,7 @@ def test_every_packaged_file_is_whole(name: str):
 def test_what_is_chosen_by_is_in_no_file_that_is_fitted_on():
     fitted = {text for relation in packaged(FIT).relations for text in relation.ask}
     chosen = {text for relation in packaged(CHOOSE).relations for text in relation.ask}
-    assert len(chosen & fitted) < len(chosen) / 6  # a plain question is the same in anybody's words
+    assert len(chosen & fitted) < len(chosen) / 10  # a plain question is the same in anybody's words
     assert not set(FIT) & set(CHOOSE)
 
 
@@ -152,10 +152,10 @@ def test_texts_of_a_block_share_subject_and_relation_as_their_labels_say():
 def test_typing_keeps_most_of_a_text():
     chance = random.Random(0)  # noqa: S311
     text = "Who is the chief executive of Fennick Robotics?"
-    for _ in range(200):
-        found = mistyped(text, chance)
-        assert abs(len(found) - len(text)) <= 5
-        assert found[0] == "W"
+    changed = [mistyped(text, chance) for _ in range(200)]
+    assert all(abs(len(found) - len(text)) <= 5 for found in changed)
+    assert sum(abs(len(found) - len(text)) <= 2 for found in changed) > 180
+    assert all(found[0] == "W" for found in changed)
     assert spoken(text, chance, strength=0.0) == text
     assert {spoken(text, chance) for _ in range(60)} >= {text, text.rstrip("?")}
 
