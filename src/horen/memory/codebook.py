@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from horen.memory.gate import Gate, Scoring
-from horen.memory.hopfield import crowd, trajectory
+from horen.memory.hopfield import crowd
 from horen.memory.index import Index
 from horen.memory.matching import Candidates, Match, Stand, candidates, match, surely, waking
 from horen.memory.recall import about
@@ -249,17 +249,9 @@ class Codebook:
             raise ValueError("The codebook is empty: there is nothing around a query.")
         keys, awake = stand.keys, stand.awake
         if among is not None:
-            nearest = surely(stand, query[None], min(among, stand.count), stand.aids()).index[0]
-            keys, awake = stand.keys[nearest[: min(among, stand.count)]], None
-        path = trajectory(
-            query[None],
-            keys,
-            alpha=scoring.alpha,
-            beta=scoring.beta,
-            steps=scoring.steps,
-            epsilon=scoring.epsilon,
-            awake=awake,
-        ).squeeze(1)
+            near = min(among, stand.count)
+            keys, awake = stand.keys[surely(stand, query[None], near, stand.aids()).index[0, :near]], None
+        path = scoring.way(query[None], keys, awake=awake).squeeze(1)
         size, count = min(scoring.neighbours, len(stand.keys)), min(count, stand.count)
         sketch, index = stand.aids()
         wanted = first_try(count + size, sketch, index)

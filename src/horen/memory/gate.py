@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from horen.memory.hopfield import Retrieval, retrieve
+from horen.memory.hopfield import Retrieval, retrieve, trajectory
 from horen.memory.index import IndexedKeys
 from horen.memory.sketch import SketchedKeys
 
@@ -68,6 +68,18 @@ class Scoring:
             index=index,
         )
         return found, self.score(found.similarity, found.crowd)
+
+    def way(self, queries: Tensor, keys: Tensor, *, awake: Tensor | None = None) -> Tensor:
+        """[steps + 1, B, d]: where Hopfield steps among [N, d] keys take [B, d] queries."""
+        return trajectory(
+            queries,
+            keys,
+            alpha=self.alpha,
+            beta=self.beta,
+            steps=self.steps,
+            epsilon=self.epsilon,
+            awake=awake,
+        )
 
     def score(self, similarity: Tensor, crowd: Tensor) -> Tensor:
         """Scores of similarities and their crowds', all of one shape."""

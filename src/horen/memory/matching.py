@@ -10,7 +10,7 @@ from torch import Tensor
 from horen.memory.blocks import FEW
 from horen.memory.foresight import foresee, look_around
 from horen.memory.gate import Gate, Scoring
-from horen.memory.hopfield import Retrieval, trajectory
+from horen.memory.hopfield import Retrieval
 from horen.memory.index import FROM as INDEX_FROM
 from horen.memory.index import Index, IndexedKeys
 from horen.memory.search import Ranking, first_try, next_try, ranking
@@ -162,18 +162,7 @@ def candidates(stand: Stand, queries: Tensor, scoring: Scoring, count: int) -> C
     found = surely(stand, queries, near, stand.aids())
     entries, raw = found.index[:, :near], found.similarity[:, :near]
     keys = stand.keys[entries]
-    ways = [
-        trajectory(
-            query[None],
-            own,
-            alpha=scoring.alpha,
-            beta=scoring.beta,
-            steps=scoring.steps,
-            epsilon=scoring.epsilon,
-        )
-        for query, own in zip(queries, keys, strict=True)
-    ]
-    refined = torch.cat([way[-1] for way in ways])
+    refined = torch.cat([scoring.way(query[None], own)[-1] for query, own in zip(queries, keys, strict=True)])
     similarity = torch.einsum("bd,bnd->bn", refined, keys).clamp(max=1)
     order = similarity.sort(dim=-1, descending=True, stable=True).indices[:, :count]
     products = (queries[:, None] * keys).gather(1, order[..., None].expand(-1, -1, keys.shape[-1]))
