@@ -33,7 +33,7 @@ def test_evidence_of_every_pair_that_is_near(scope: Scope):
     assert evidence.shape == (len(PROBES) * 3, len(WHOLE))
     assert own.sum() == 3
     assert about.sum() == 4
-    assert [sorted(row) for row in near(scope, STORED, PROBES)] == [[0, 1, 2]] * len(PROBES)
+    assert [sorted(row) for row in near(scope, STORED, PROBES).rows] == [[0, 1, 2]] * len(PROBES)
 
 
 def test_rates_count_what_fires(scope: Scope):

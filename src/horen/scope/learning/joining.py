@@ -149,7 +149,7 @@ def rates(scope: Scope, stored: Sequence[str], probes: Sequence[Probe], threshol
     scores = judged.view(len(probes), -1)
     best, place = scores.max(-1)
     fired = (best > threshold).tolist()
-    woken = [row[at] for row, at in zip(nearest, place.tolist(), strict=True)]
+    woken = [row[at] for row, at in zip(nearest.rows, place.tolist(), strict=True)]
     own = [f and w == p.own for p, f, w in zip(probes, fired, woken, strict=True) if p.own is not None]
     about = [f for p, f in zip(probes, fired, strict=True) if p.own is None and p.about]
     other = [f for p, f in zip(probes, fired, strict=True) if p.own is None and not p.about]
@@ -160,30 +160,42 @@ def _share(hits: Sequence[bool]) -> float:
     return round(sum(hits) / max(len(hits), 1), 4)
 
 
-def near(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> list[list[int]]:
-    """Numbers of the stored prompts whose keys are nearest to each probe's, as many for each."""
+@dataclass(frozen=True)
+class _Near:
+    """The stored prompts whose keys are nearest to each of n probes.
+
+    Attributes:
+        rows: their numbers, as many for each.
+        halves: [n · k, 2] cosines of the subject and the relation keys, in the order of the rows.
+    """
+
+    rows: list[list[int]]
+    halves: Tensor
+
+
+def near(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> _Near:
+    """The stored prompts whose keys are nearest to each probe's."""
     keys, queries = scope.keys(stored), scope.keys([probe.text for probe in probes])
-    found: list[list[int]] = (queries @ keys.T).topk(min(_NEAREST, len(stored)), dim=-1).indices.tolist()
-    return found
+    found = (queries @ keys.T).topk(min(_NEAREST, len(stored)), dim=-1).indices
+    products = (queries[:, None] * keys[found]).flatten(0, 1)
+    halves = 2 * torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
+    return _Near(found.tolist(), halves)
 
 
 def gathered(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> tuple[Tensor, Tensor, Tensor]:
     """Evidence [n, e] of probes beside stored prompts near to them; whether each asks it, and is about its subject."""
     nearest = near(scope, stored, probes)
-    pairs = [(probe, j) for probe, row in zip(probes, nearest, strict=True) for j in row]
+    pairs = [(probe, j) for probe, row in zip(probes, nearest.rows, strict=True) for j in row]
     own = torch.tensor([probe.own == j for probe, j in pairs])
     about = torch.tensor([j in probe.about for probe, j in pairs])
     return _evidence(scope, stored, probes, nearest), own, about
 
 
-def _evidence(scope: Scope, stored: Sequence[str], probes: Sequence[Probe], nearest: Sequence[Sequence[int]]) -> Tensor:
-    keys, queries = scope.keys(stored), scope.keys([probe.text for probe in probes])
-    pairs = [(i, j) for i, row in enumerate(nearest) for j in row]
-    products = torch.stack([queries[i] * keys[j] for i, j in pairs])
-    halves = 2 * torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
-    there, here = [stored[j] for _, j in pairs], [probes[i].text for i, _ in pairs]
-    wordings = torch.tensor([scope.words.evidence(one, two) for one, two in zip(there, here, strict=True)])
-    return torch.cat([halves, wordings, scope.checked(there, here)], dim=-1)
+def _evidence(scope: Scope, stored: Sequence[str], probes: Sequence[Probe], nearest: _Near) -> Tensor:
+    pairs = [(stored[j], probe.text) for probe, row in zip(probes, nearest.rows, strict=True) for j in row]
+    there, here = [one for one, _ in pairs], [two for _, two in pairs]
+    wordings = torch.tensor([scope.words.evidence(*pair) for pair in pairs])
+    return torch.cat([nearest.halves, wordings, scope.checked(there, here)], dim=-1)
 
 
 def unjoined() -> Judge:
