@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +17,8 @@ from transformers import PreTrainedModel
 from horen.config import HorenConfig
 from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace, Match
+from horen.model import turns
+from horen.model.calls import Boundary, Call, Feeding, State, key_of
 from horen.model.frozen import frozen
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.padding import extents, first_label, plain_mask
@@ -28,40 +29,6 @@ from horen.model.scoped import ScopedGate, Wording
 from horen.model.sources import FeatureSource, Span, feature_source
 
 _MARK = "_horen_adapter"
-
-
-@dataclass
-class _Call:
-    """What one forward call of the model still has to do.
-
-    A prompt that is fed in chunks is routed in the last: until then activations are gathered, and ``before`` columns
-    of the places were in earlier chunks. ``seen`` holds the parts of the features' source so far.
-    """
-
-    places: list[Placed]
-    shape: tuple[int, int]
-    before: int = 0
-    gathers: bool = False
-    seen: list[Tensor] = field(default_factory=list)
-    routed: list[Routed] = field(default_factory=list)
-
-
-@dataclass
-class _Boundary:
-    """A caller's word that the prompt is the first ``width`` columns of all that is fed, cached tokens included."""
-
-    width: int
-    mask: Tensor | None = None
-    ids: list[Tensor] = field(default_factory=list)
-    states: list[list[Tensor]] = field(default_factory=list)
-    revision: int = -1
-    memo: dict[tuple[int, tuple[int, ...]], Routed | None] = field(default_factory=dict)
-
-
-class _State(threading.local):
-    call: _Call | None = None
-    boundary: _Boundary | None = None
-    disabled: int = 0
 
 
 class Adapter:
@@ -87,7 +54,7 @@ class Adapter:
         self.codebook: Codebook | None = None
         self.key_space: KeySpace | None = None
         self.wording: Wording = lambda _entry: None
-        self._state = _State()
+        self._state = State()
         self._signature = inspect.signature(model.forward)
         self._handles: list[RemovableHandle] = []
 
@@ -140,11 +107,11 @@ class Adapter:
     @contextmanager
     def boundary(self, width: int) -> Iterator[None]:
         """Say that the first ``width`` columns of what the model is fed within the block are the prompt."""
-        with self._bounded(_Boundary(width)):
+        with self._bounded(Boundary(width)):
             yield
 
     @contextmanager
-    def _bounded(self, boundary: _Boundary) -> Iterator[None]:
+    def _bounded(self, boundary: Boundary) -> Iterator[None]:
         before, self._state.boundary = self._state.boundary, boundary
         try:
             yield
@@ -234,14 +201,16 @@ class Adapter:
             given = [args[0] if args else None, *(kwargs.get(k) for k in ("inputs_embeds", "inputs", "input_ids"))]
             width = next((int(value.shape[1]) for value in given if isinstance(value, Tensor)), 1)
             mask = kwargs.get("attention_mask")
-            with self._bounded(_Boundary(width, mask if isinstance(mask, Tensor) and mask.ndim == 2 else None)):
+            plain = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
+            ids = next((v for v in given if isinstance(v, Tensor) and not v.is_floating_point()), None)
+            with self._bounded(Boundary(width, plain, ids)):
                 return self._generate(*args, **kwargs)
 
         return generate
 
     def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         state = self._state
-        state.call = None
+        state.call = state.feeding = None
         if state.disabled or not self.awake:
             return
         given = self._given(args, kwargs)
@@ -253,6 +222,7 @@ class Adapter:
         shape = (int(source.shape[0]), int(source.shape[1]))
         past = past_of(given)
         cached = int(past.get_seq_length()) if past is not None else 0
+        state.feeding = Feeding(ids, past, cached)
         boundary = state.boundary
         end = shape[1] if boundary is None else boundary.width - cached
         if end <= 0 or (boundary is None and cached and shape[1] == 1):
@@ -260,7 +230,7 @@ class Adapter:
         if boundary is not None and end > shape[1]:
             if ids is not None:
                 boundary.ids.append(ids)
-                self._begin(_Call([], shape, gathers=True))
+                self._begin(Call([], shape, gathers=True))
             return
         earlier = boundary.ids if boundary is not None and ids is not None else []
         before = sum(chunk.shape[1] for chunk in earlier)
@@ -268,10 +238,12 @@ class Adapter:
             ids = torch.cat([*earlier, ids], dim=1)
         usual = None if boundary is None else boundary.mask
         mask = plain_mask(given.get("attention_mask"), usual, shape[0], cached + shape[1])
+        if ids is not None and cached and turns.is_written(past) and any(map(self.reader.opens_turn, ids.tolist())):
+            turns.clean(self.model, past, None if boundary is None else boundary.given, mask)
         real = extents(mask, (shape[0], shape[1] + before))
         places = self._places(None if ids is None else ids.tolist(), real, end + before, given.get("labels"))
         if places:
-            self._begin(_Call(places, shape, before))
+            self._begin(Call(places, shape, before))
 
     def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call of the model by name."""
@@ -279,7 +251,7 @@ class Adapter:
         given.update(given.pop("kwargs", {}))
         return given
 
-    def _begin(self, call: _Call) -> None:
+    def _begin(self, call: Call) -> None:
         self._state.call = call
         if not self.reads.parts:
             self._route(call)
@@ -296,12 +268,19 @@ class Adapter:
                 found = [Prompt(last - start - 1, ((0, last - start),))] if last > start else []
             else:
                 tokens = tuple(rows[row][start:stop])
-                found = self.reader.read(tokens, last - start if known else None)
+                # Earlier turns were answered: what is asked now is answered by the model as it finds them.
+                found = self.reader.read(tokens, last - start if known else None)[-1:]
             places.extend(Placed(row, start, tokens, prompt) for prompt in found)
         return places
 
-    def _after(self, *_: Any) -> None:
-        self._state.call = None
+    def _after(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        state = self._state
+        feeding, call = state.feeding, state.call
+        state.call = state.feeding = None
+        if feeding is not None and output is not None:
+            made = past_of(output) if isinstance(output, Mapping) else None
+            cache = feeding.cache if made is None else made
+            turns.note(cache, feeding.ids, feeding.cached, wrote=call is not None and call.wrote)
 
     def _gather(self, activation: Tensor) -> None:
         call = self._state.call
@@ -314,7 +293,7 @@ class Adapter:
         if len(call.seen) == self.reads.parts:
             self._route(call)
 
-    def _route(self, call: _Call) -> None:
+    def _route(self, call: Call) -> None:
         boundary, states = self._state.boundary, call.seen
         call.seen = []
         if boundary is not None and (call.gathers or boundary.ids or boundary.states):
@@ -330,15 +309,15 @@ class Adapter:
         fresh = []
         for place in call.places:
             # Without a cache the same prompt comes by at every step: its route is settled at the first.
-            key = _key(place)
+            key = key_of(place)
             if key not in memo or place.ids[0] < 0:
                 fresh.append(place)
             elif (known := memo[key]) is not None:
                 call.routed.append(replace(known, place=place))
         if fresh:
             found = self.route(fresh, self.reads.of_call(fresh, states))
-            memo.update(dict.fromkeys(map(_key, fresh)))
-            memo.update({_key(r.place): r for r in found})
+            memo.update(dict.fromkeys(map(key_of, fresh)))
+            memo.update({key_of(r.place): r for r in found})
             call.routed.extend(found)
 
     def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -350,6 +329,7 @@ class Adapter:
         )
         if call is None or not fired:
             return None
+        call.wrote = True
         hidden = first_tensor(output)
         edited = hidden.reshape(*call.shape, -1).clone()
         rows = torch.tensor([r.place.row for r in fired], device=hidden.device)
@@ -357,11 +337,6 @@ class Adapter:
         values = self.values_of(fired).to(hidden.device)
         edited[rows, columns] = self.applied(values, edited[rows, columns].float()).to(edited.dtype)
         return with_first_tensor(output, edited.reshape(hidden.shape))
-
-
-def _key(place: Placed) -> tuple[int, tuple[int, ...]]:
-    """What a prompt's route depends on."""
-    return place.prompt.at, place.ids[: place.prompt.at + 1]
 
 
 @contextmanager

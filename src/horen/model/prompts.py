@@ -90,6 +90,13 @@ class PromptReader:
             prompts[-1] = Prompt(stop - 1, prompts[-1].spans)
         return prompts
 
+    def opens_turn(self, ids: Sequence[int]) -> bool:
+        """Whether what comes behind kept tokens is another prompt, not the step of an answer.
+
+        That is a user's turn or, where the tokenizer has no chat template, any text of several tokens.
+        """
+        return len(ids) > 1 if self._scaffold is None else self._turns(list(ids)) is not None
+
     def text(self, ids: Sequence[int], span: tuple[int, int]) -> str:
         """The words of a span."""
         return str(self._tokenizer.decode(list(ids[span[0] : span[1]]), skip_special_tokens=True)).strip()

@@ -1,0 +1,71 @@
+"""What an adapter knows of the forward call that is running, and of the prompt that a caller has said the end of."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from horen.model.prompts import Placed
+from horen.model.routed import Routed
+
+
+@dataclass
+class Call:
+    """What one forward call of the model still has to do.
+
+    A prompt that is fed in chunks is routed in the last: until then activations are gathered, and ``before`` columns
+    of the places were in earlier chunks. ``seen`` holds the parts of the features' source so far.
+    """
+
+    places: list[Placed]
+    shape: tuple[int, int]
+    before: int = 0
+    gathers: bool = False
+    seen: list[Tensor] = field(default_factory=list)
+    routed: list[Routed] = field(default_factory=list)
+    wrote: bool = False
+
+
+@dataclass
+class Boundary:
+    """A caller's word that the prompt is the first ``width`` columns of all that is fed, cached tokens included.
+
+    Attributes:
+        width: those columns.
+        mask: [B, width] of generate, None where there is none.
+        given: [B, width] token ids of generate, those in a kept cache included; None where they are not known.
+    """
+
+    width: int
+    mask: Tensor | None = None
+    given: Tensor | None = None
+    ids: list[Tensor] = field(default_factory=list)
+    states: list[list[Tensor]] = field(default_factory=list)
+    revision: int = -1
+    memo: dict[tuple[int, tuple[int, ...]], Routed | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """What a forward call is given: its ids [B, S], the cache, and how many columns that holds already."""
+
+    ids: Tensor | None
+    cache: Any
+    cached: int
+
+
+class State(threading.local):
+    """What is going on in a thread."""
+
+    call: Call | None = None
+    boundary: Boundary | None = None
+    feeding: Feeding | None = None
+    disabled: int = 0
+
+
+def key_of(place: Placed) -> tuple[int, tuple[int, ...]]:
+    """What a prompt's route depends on."""
+    return place.prompt.at, place.ids[: place.prompt.at + 1]

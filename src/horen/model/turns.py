@@ -1,0 +1,103 @@
+"""Taking what an edit left in a kept cache out of it before the next turn of a conversation is answered.
+
+A value that was written stays in a cache: in what its own token keeps and in what every later token, which has seen it,
+keeps. A later turn would be answered by a model that is still under its influence, and not as the untouched model
+answers the same transcript. So the transcript is read once more, without the value, when another turn comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from horen.model.past import past_argument
+
+# On a cache: what is known of it.
+_TRACE = "_horen_trace"
+
+
+@dataclass
+class _Trace:
+    """What a cache was fed.
+
+    Attributes:
+        parts: token ids, each [B, s], of its first ``width`` columns.
+        width: how many columns that are.
+        written: whether it holds what a value left.
+    """
+
+    parts: list[Tensor] = field(default_factory=list)
+    width: int = 0
+    written: bool = False
+
+    def add(self, ids: Tensor | None, before: int) -> None:
+        """Take up [B, S] ids that were fed behind ``before`` columns; what was fed elsewhere leaves a gap for good."""
+        if ids is None or before > self.width:
+            return
+        if before < self.width:  # a cache that was cropped, as speculation does
+            self.parts, self.width = [torch.cat(self.parts, dim=1)[:, :before]], before
+        self.parts.append(ids)
+        self.width += ids.shape[1]
+
+
+def note(cache: Any, ids: Tensor | None, before: int, *, wrote: bool) -> None:
+    """Remember what a cache was fed.
+
+    Args:
+        cache: of the call that has just ended; nothing is noted where there is none.
+        ids: [B, S] that it was fed, None for embeddings.
+        before: columns that it held before them.
+        wrote: whether a value was written.
+    """
+    if not hasattr(cache, "get_seq_length"):
+        return
+    trace: _Trace | None = getattr(cache, _TRACE, None)
+    if trace is None:
+        trace = _Trace()
+        setattr(cache, _TRACE, trace)
+    trace.add(ids, before)
+    trace.written |= wrote
+
+
+def is_written(cache: Any) -> bool:
+    """Whether a cache holds what an edit's value left."""
+    trace: _Trace | None = getattr(cache, _TRACE, None)
+    return trace is not None and trace.written
+
+
+def clean(model: PreTrainedModel, cache: Any, given: Tensor | None, mask: Tensor | None) -> None:
+    """Make a cache what it would be without any value, where its tokens are known; else leave it as it is.
+
+    Args:
+        model: that it belongs to; no edit may be applied meanwhile.
+        cache: that was noted; emptied and filled again, in place.
+        given: [b, S] token ids of the conversation, the cache's columns first; None to go by what was noted.
+        mask: [B, S] of real tokens; None where all are.
+    """
+    trace: _Trace = getattr(cache, _TRACE)
+    length = int(cache.get_seq_length())
+    if given is not None and given.shape[1] >= length:
+        ids = given[:, :length]
+    elif trace.width >= length:
+        ids = torch.cat(trace.parts, dim=1)[:, :length]
+    else:
+        return
+    real = torch.ones_like(ids) if mask is None else mask[:, :length].to(ids)
+    rows = max(len(real), len(ids))
+    ids, real = (part.repeat_interleave(rows // len(part), dim=0) for part in (ids, real))
+    _empty(model, cache)
+    inner = model.base_model
+    arguments = {"input_ids": ids, "attention_mask": real, "position_ids": (real.cumsum(-1) - 1).clamp_min(0)}
+    with torch.no_grad():
+        inner(**arguments, **{past_argument(inner): cache}, use_cache=True)
+    setattr(cache, _TRACE, _Trace([ids], length))
+
+
+def _empty(model: PreTrainedModel, cache: Any) -> None:
+    cache.reset()
+    if int(cache.get_seq_length()):  # earlier releases zero what grows, and keep its length
+        cache.layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
