@@ -98,6 +98,7 @@ def clean(model: PreTrainedModel, cache: Any, given: Tensor | None, mask: Tensor
 
 
 def _empty(model: PreTrainedModel, cache: Any) -> None:
-    cache.reset()
-    if int(cache.get_seq_length()):  # earlier releases zero what grows, and keep its length
+    if isinstance(cache, DynamicCache):  # earlier releases zero what has grown instead of dropping it
         cache.layers = DynamicCache(config=model.config.get_text_config(decoder=True)).layers
+    else:
+        cache.reset()
