@@ -181,6 +181,9 @@ class HorenConfig(TrainingSettings):
         "where a value starts: zero, or uniform U(0, 1) as published (cold start)",
         choices=("zero", "uniform"),
     )
+    value_tokens: int = _value(
+        24, "most target tokens that one value carries; a longer target takes several; 0: one carries any", low=0
+    )
     contexts: str = _value(
         "several",
         "several: train in plain text, in chat, after unrelated text and on the rephrases; prompt: the prompt alone",
@@ -209,6 +212,7 @@ class HorenConfig(TrainingSettings):
                 "learning_rate_unit": "absolute",
                 "stop_probability": 1.0,
                 "contexts": "prompt",
+                "value_tokens": 0,
                 "train_end": False,
                 "precision": "model",
             },

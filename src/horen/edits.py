@@ -126,6 +126,8 @@ class EditRecord:
         reused: see :class:`Receipt`.
         created: time of the edit, ISO 8601 in UTC.
         replaces: ids of the edits that this one superseded.
+        left: of a target that takes several values, for each further one how many tokens of it are to come where that
+            is written; their numbers follow ``value``.
     """
 
     id: int
@@ -140,6 +142,12 @@ class EditRecord:
     reused: bool
     created: str
     replaces: tuple[int, ...] = ()
+    left: tuple[int, ...] = ()
+
+    @property
+    def values(self) -> range:
+        """Numbers of all its values."""
+        return range(self.value, self.value + 1 + len(self.left))
 
 
 #: What a judge says of a text beside a stored prompt, in words.

@@ -56,14 +56,14 @@ class KnownValues:
         for saved in reversed(parts):
             self._take(saved, keys=keys and _same_space(saved, session))
 
-    def find(self, edit: Edit) -> Trained | None:
-        """The value of the very same edit, or None."""
+    def find(self, edit: Edit, left: tuple[int, ...]) -> list[Trained] | None:
+        """The values of the very same edit, or None; ``left`` is :attr:`horen.edits.EditRecord.left`."""
         found = self._values.get(_key(edit.prompt, edit.target, edit.rephrases))
-        if found is None:
+        if found is None or found[1].left != left:
             return None
         values, record = found
-        value = values[[record.value]].floats()[0].to(device_of(self._session.model))
-        return Trained(value, record.loss, record.steps, record.converged)
+        rows = values[list(record.values)].floats().to(device_of(self._session.model))
+        return [Trained(value, record.loss, record.steps, record.converged) for value in rows]
 
     def keys(self, edit: Edit, count: int) -> Tensor | None:
         """The keys [count, d_k] of the very same wordings, or None."""
@@ -76,7 +76,7 @@ class KnownValues:
         tensors = saved.folder.tensors
         records = [record for operation in saved.history.operations for record in operation.added]
         rows = max((entry for record in records for entry in record.entries), default=-1)
-        values = max((record.value for record in records), default=-1)
+        values = max((record.values[-1] for record in records), default=-1)
         if not ("keys" in tensors and "values" in tensors):
             raise StoreError(f"{saved.path} lacks keys or values: restore the folder from a copy.")
         stored = saved.values(tensors)

@@ -15,6 +15,21 @@ from horen.training import Trained
 
 
 @dataclass
+class Part:
+    """One value to train.
+
+    Attributes:
+        samples: its training contexts.
+        seed: a text that says where it starts.
+        trained: the result.
+    """
+
+    samples: list[Sample]
+    seed: str
+    trained: Trained | None = None
+
+
+@dataclass
 class Plan:
     """What is to be done with one edit of a list.
 
@@ -23,10 +38,10 @@ class Plan:
         action: what will happen to it.
         stored: ids of the stored edits that it meets, if any: replaced, kept or unchanged.
         rows: token ids of its wordings.
-        samples: its training contexts.
+        parts: what trains each of its values.
+        left: see :class:`horen.edits.EditRecord`.
         keys: [wordings, d_k] keys of its wordings.
         source: where a value that may serve this edit too comes from: a stored value, or an earlier plan.
-        trained: the result.
         reused: whether the value of ``source`` passed.
         resembles: id of the stored edit that the gate took it for, if any.
     """
@@ -35,12 +50,17 @@ class Plan:
     action: Action = "added"
     stored: tuple[int, ...] = ()
     rows: list[list[int]] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    left: tuple[int, ...] = ()
     keys: Tensor | None = None
     source: int | Plan | None = None
-    trained: Trained | None = None
     reused: bool = False
     resembles: int | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether all its values are known."""
+        return all(part.trained is not None for part in self.parts)
 
     @property
     def written(self) -> bool:

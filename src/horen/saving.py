@@ -156,9 +156,11 @@ class Saved:
         return values
 
     def _check_sizes(self, session: Session, space: KeySpace, codebook: Codebook, weights: Tensor | None) -> None:
-        rows = [entry for operation in self.history.operations for r in operation.added for entry in r.entries]
+        added = [record for operation in self.history.operations for record in operation.added]
+        rows, values = [entry for record in added for entry in record.entries], [r.values[-1] for r in added]
         fits = {
             "the history names entries that are not there": max(rows, default=-1) < codebook.entries,
+            "the history names values that are not there": max(values, default=-1) < len(codebook.values),
             "keys are not as long as the key space says": codebook.keys.shape[1] == space.dimension,
             "values are not of the size of the model's": codebook.values.shape[1] == session.value_size,
             "features are not of the size of the model's": len(space.mean) == session.feature_size,
@@ -182,7 +184,7 @@ class Saved:
             keys, values = self.folder.tensors["keys"], self.values(self.folder.tensors)
         except KeyError as error:
             raise StoreError(f"{self.path} lacks {error}: restore the folder from a copy.") from error
-        value = 0 if record.reused else values.nbytes // len(values)
+        value = 0 if record.reused else len(record.values) * values.nbytes // len(values)
         return {"keys": len(record.entries) * keys.shape[1] * keys.element_size(), "value": value}
 
     def change(self, action: Callable[[History], Any]) -> None:

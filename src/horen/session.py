@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.data import load_bank
-from horen.edits import EditRecord
+from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, ModelError
 from horen.indexing import check_index, give_index
 from horen.known import KnownValues
@@ -24,6 +24,7 @@ from horen.model.encoder import TextEncoder
 from horen.model.fitting import fit_key_space, pooled
 from horen.model.pooling import rare_weights
 from horen.model.prompts import PromptReader
+from horen.model.sequels import Sequel
 from horen.store.history import History
 
 
@@ -51,8 +52,9 @@ class Session:
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()
         self.known: KnownValues | None = None
+        self._sequels: dict[EditRecord, Sequel] = {}
         self._adapter = Adapter(model, self.reader, config)
-        self._adapter.wording = self.wording
+        self._adapter.wording, self._adapter.sequel = self.wording, self.sequel
         if calibration is not None:
             calibration.check_encoder(None if self.encoder is None else self.encoder.module)
 
@@ -140,6 +142,16 @@ class Session:
         """The prompt or rephrase that an entry was made of; None where no active edit has it."""
         record = self.history.owner(entry)
         return None if record is None else wording(record, entry)
+
+    def sequel(self, entry: int) -> Sequel | None:
+        """The text and the further values of the edit that an entry belongs to; None where no active edit has it."""
+        record = self.history.owner(entry)
+        if record is None:
+            return None
+        if record not in self._sequels:
+            targets = self.contexts.renderings(Edit(record.prompt, record.target))
+            self._sequels[record] = Sequel(tuple(record.values[1:]), record.left, targets)
+        return self._sequels[record]
 
     @property
     def token_weights(self) -> Tensor | None:

@@ -62,6 +62,8 @@ def _source(item: Plan, near: Sequence[tuple[float, EditRecord | Plan]], thresho
     similarity, found = max(near, key=lambda pair: pair[0]) if near else (threshold, None)
     if found is None or similarity <= threshold:
         return None
+    if item.left or found.left:  # several values are trained for where they stand
+        return None
     target = found.edit.target if isinstance(found, Plan) else found.target
     if same_text(target) != same_text(item.edit.target):
         return None

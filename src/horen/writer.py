@@ -20,7 +20,8 @@ from horen.model.adapter import quiet
 from horen.model.precision import trains_roughly
 from horen.model.prefix import Prefixes
 from horen.model.tail import Tail
-from horen.plans import Plan
+from horen.model.windows import cut
+from horen.plans import Part, Plan
 from horen.session import Session
 from horen.sharing import find_sources
 from horen.store.history import now
@@ -70,6 +71,8 @@ class _Trainer:
     def __init__(self, session: Session) -> None:
         self._session, self._adapter, self._config = session, session.adapter, session.config
         self._prefixes: Prefixes | None = None
+        self._plans: Sequence[Plan] = ()
+        self._progress: Progress | None = None
         self._rough = trains_roughly(session.model, session.config)
 
     def encode(self, plans: Sequence[Plan]) -> None:
@@ -80,7 +83,10 @@ class _Trainer:
         """
         for item in plans:
             item.rows = self._session.contexts.wordings(item.edit)
-            item.samples = self._session.contexts.samples(item.edit, self._config)
+            samples = self._session.contexts.samples(item.edit, self._config)
+            windows, item.left = cut(samples, self._config.value_tokens, self._session.contexts.ends.all)
+            # A value starts at a place of its own, which its neighbours in a list have no part in.
+            item.parts = [Part(found, f"{item.edit.prompt}{chr(0) * k}") for k, found in enumerate(windows)]
 
     def make_keys(self, plans: Sequence[Plan]) -> None:
         """Read every wording of every plan whose keys are not known."""
@@ -97,57 +103,57 @@ class _Trainer:
             item.keys = torch.stack([next(keys) for _ in item.rows])
 
     def train(self, plans: Sequence[Plan], codebook: Codebook, progress: Progress | None) -> None:
-        """Give every plan a value: that of its source where it holds, else one of its own."""
-        fresh = [item for item in plans if item.source is None]
+        """Give every plan its values: that of its source where it holds, else some of its own."""
+        self._plans, self._progress = plans, progress
         waiting = [item for item in plans if item.source is not None]
-        unknown = self._unknown(fresh)
-        prompts = [sample.prompt[:-1] for item in plans if item.trained is None for sample in item.samples]
+        unknown = self._unknown([item for item in plans if item.source is None])
+        untrained = [part for item in plans if not item.trained for part in item.parts]
+        prompts = [sample.prompt[:-1] for part in untrained for sample in part.samples]
         self._prefixes = Prefixes(self._session.model, prompts, rough=self._rough) if prompts else None
-        done = self._optimise(unknown, len(fresh) - len(unknown), len(plans), progress)
+        self._optimise(unknown)
         while waiting:
-            ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained is not None]
-            for batch in self._batches(ready):
-                starts = torch.stack([_source_value(item, codebook) for item in batch])
-                for item, trained in zip(batch, self._run(batch, starts, measure=True), strict=True):
+            ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained]
+            owners = {id(item.parts[0]): item for item in ready}
+            for batch in self._batches([item.parts[0] for item in ready]):
+                found = [owners[id(part)] for part in batch]
+                starts = torch.stack([_source_value(item, codebook) for item in found])
+                for item, trained in zip(found, self._run(batch, starts, measure=True), strict=True):
                     # Without early stopping (the published recipe) the nearest entry is taken at its word.
                     if trained.converged or self._config.stop_probability == 1:
-                        item.trained, item.reused = trained, True
-            failed = [item for item in ready if not item.reused]
-            done += len(ready) - len(failed)
-            if progress is not None and len(failed) < len(ready):
-                progress(done, len(plans))
-            unknown = self._unknown(failed)
-            done = self._optimise(unknown, done + len(failed) - len(unknown), len(plans), progress)
-            waiting = [item for item in waiting if item.trained is None]
+                        item.parts[0].trained, item.reused = trained, True
+                self._tell()
+            self._optimise(self._unknown([item for item in ready if not item.reused]))
+            waiting = [item for item in waiting if not item.trained]
 
-    def _unknown(self, plans: list[Plan]) -> list[Plan]:
-        """Give values to plans whose edits have one elsewhere; the others, which must be trained."""
+    def _unknown(self, plans: list[Plan]) -> list[Part]:
+        """Give values to plans whose edits have them elsewhere; the parts of the others, which must be trained."""
         known = self._session.known
         if known is not None:
             for item in plans:
-                item.trained = known.find(item.edit)
-        return [item for item in plans if item.trained is None]
+                for part, trained in zip(item.parts, known.find(item.edit, item.left) or [], strict=False):
+                    part.trained = trained
+        return [part for item in plans if not item.trained for part in item.parts]
 
-    def _optimise(self, plans: list[Plan], done: int, total: int, progress: Progress | None) -> int:
-        for batch in self._batches(plans):
-            for item, trained in zip(batch, self._run(batch, self._starts(batch)), strict=True):
-                item.trained = trained
-            done += len(batch)
-            if progress is not None:
-                progress(done, total)
-        return done
+    def _optimise(self, parts: list[Part]) -> None:
+        for batch in self._batches(parts):
+            starts = torch.stack([_start(part.seed, self._adapter.layout.hidden_size, self._config) for part in batch])
+            for part, trained in zip(batch, self._run(batch, starts), strict=True):
+                part.trained = trained
+            self._tell()
 
-    def _batches(self, plans: list[Plan]) -> Iterator[list[Plan]]:
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(sum(item.trained for item in self._plans), len(self._plans))
+
+    def _batches(self, parts: list[Part]) -> Iterator[list[Part]]:
         vocabulary = int(self._session.model.config.get_text_config(decoder=True).vocab_size)
-        lengths = [[len(sample.target) for sample in item.samples] for item in plans]
+        lengths = [[len(sample.target) for sample in part.samples] for part in parts]
         for batch in packed(lengths, self._config.batch_tokens, vocabulary):
-            yield [plans[i] for i in batch]
+            yield [parts[i] for i in batch]
 
-    def _run(self, plans: list[Plan], starts: Tensor, *, measure: bool = False) -> list[Trained]:
-        if not plans:
-            return []
-        samples = [sample for item in plans for sample in item.samples]
-        owner = [number for number, item in enumerate(plans) for _ in item.samples]
+    def _run(self, parts: list[Part], starts: Tensor, *, measure: bool = False) -> list[Trained]:
+        samples = [sample for part in parts for sample in part.samples]
+        owner = [number for number, part in enumerate(parts) for _ in part.samples]
         adapter = self._adapter
         tail = Tail(adapter.model, adapter.layout, adapter.write, samples, self._prefixes)
         exact = self._stored(tail)
@@ -163,11 +169,6 @@ class _Trainer:
         storage = self._config.storage()
         return objective if storage.exact else Stored(objective, storage.rounded)
 
-    def _starts(self, plans: list[Plan]) -> Tensor:
-        size = self._adapter.layout.hidden_size
-        rows = [_start(item.edit.prompt, size, self._config) for item in plans]
-        return torch.stack(rows)
-
 
 def _commit(session: Session, name: str, plans: list[Plan], codebook: Codebook) -> Sequence[EditRecord]:
     history = session.history
@@ -178,12 +179,14 @@ def _commit(session: Session, name: str, plans: list[Plan], codebook: Codebook) 
     added = []
     try:
         for offset, item in enumerate(plans):
-            if item.trained is None or item.keys is None:
+            if not item.trained or item.keys is None:
                 raise RuntimeError(f"The edit of {item.edit.prompt!r} was not trained.")
             if item.reused:
                 value = numbers[id(item.source)] if isinstance(item.source, Plan) else int(item.source or 0)
             else:
-                value = codebook.add_value(item.trained.value)
+                value = len(codebook.values)
+                for part in _results(item):
+                    codebook.add_value(part.value)
             numbers[id(item)] = value
             rows = codebook.add_entries(item.keys, value)
             added.append(_record(history.next_id + offset, item, value, rows))
@@ -197,8 +200,8 @@ def _commit(session: Session, name: str, plans: list[Plan], codebook: Codebook) 
 
 
 def _record(number: int, item: Plan, value: int, rows: range) -> EditRecord:
-    trained = item.trained
-    assert trained is not None  # noqa: S101
+    results = _results(item)
+    tokens = [sum(len(sample.target) for sample in part.samples) for part in item.parts]
     return EditRecord(
         id=number,
         prompt=item.edit.prompt,
@@ -206,12 +209,13 @@ def _record(number: int, item: Plan, value: int, rows: range) -> EditRecord:
         rephrases=tuple(item.edit.rephrases),
         entries=tuple(rows),
         value=value,
-        loss=trained.loss,
-        steps=trained.steps,
-        converged=trained.converged,
+        loss=sum(one.loss * count for one, count in zip(results, tokens, strict=True)) / sum(tokens),
+        steps=max(one.steps for one in results),
+        converged=all(one.converged for one in results),
         reused=item.reused,
         created=now(),
         replaces=item.stored,
+        left=item.left,
     )
 
 
@@ -222,8 +226,8 @@ def _receipt(record: EditRecord, item: Plan) -> Receipt:
     )
 
 
-def _start(prompt: str, size: int, config: HorenConfig) -> Tensor:
-    generator = seeded(prompt)
+def _start(seed: str, size: int, config: HorenConfig) -> Tensor:
+    generator = seeded(seed)
     if config.value == "lora":
         # A random and B zero, as low-rank adapters start: the map is nothing yet, and its gradient is not.
         start = torch.zeros(config.lora_rank, 2, size)
@@ -234,6 +238,10 @@ def _start(prompt: str, size: int, config: HorenConfig) -> Tensor:
 
 def _source_value(item: Plan, codebook: Codebook) -> Tensor:
     if isinstance(item.source, Plan):
-        assert item.source.trained is not None  # noqa: S101
-        return item.source.trained.value
+        return _results(item.source)[0].value
     return codebook.read_values([item.source or 0])[0]
+
+
+def _results(item: Plan) -> list[Trained]:
+    """What became of each value of a plan; all are trained."""
+    return [part.trained for part in item.parts if part.trained is not None]

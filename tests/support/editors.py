@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from horen import Edit, Editor, HorenConfig
-from horen.model.adapter import delta
+from horen.memory import delta
 from horen.model.layout import Layout, first_tensor, with_first_tensor
 from support.tiny_models import taught_model, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer

@@ -6,7 +6,7 @@ from horen.memory.hopfield import Retrieval, energy, hopfield_step, retrieve, tr
 from horen.memory.keyspace import KeySpace
 from horen.memory.matching import STEPPED, Candidates, Match
 from horen.memory.projection import azimuthal
-from horen.memory.values import Packed, Storage
+from horen.memory.values import Packed, Storage, delta
 
 __all__ = [
     "STEPPED",
@@ -21,6 +21,7 @@ __all__ = [
     "Storage",
     "Surroundings",
     "azimuthal",
+    "delta",
     "energy",
     "hopfield_step",
     "retrieve",

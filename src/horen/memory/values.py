@@ -167,3 +167,18 @@ class Values:
     def _publish(self) -> None:
         # Together, so that no reader takes one value's numbers and another's scale.
         self.rows = Packed(self._numbers.rows, self._scales.rows)
+
+
+def delta(values: Tensor, hidden: Tensor) -> Tensor:
+    """What values add to hidden states: v itself, or B A h for a low-rank map.
+
+    Args:
+        values: [B, d_v] vectors, or [B, 2·r·d_v] low-rank maps laid out as [B, r, 2, d_v] with A first.
+        hidden: [B, d_v] outputs of the write site at the prompts' last tokens.
+    """
+    size = hidden.shape[-1]
+    if values.shape[-1] == size:
+        return values
+    maps = values.reshape(len(values), -1, 2, size)
+    inner = torch.einsum("brd,bd->br", maps[:, :, 0], hidden)
+    return torch.einsum("brd,br->bd", maps[:, :, 1], inner)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from horen.config import HorenConfig
 from horen.errors import ModelError
-from horen.memory import Codebook, KeySpace, Match
+from horen.memory import Codebook, KeySpace, Match, delta
 from horen.model import turns
 from horen.model.calls import Boundary, Call, Feeding, State, key_of
 from horen.model.frozen import frozen
@@ -26,6 +26,7 @@ from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
 from horen.model.routed import Routed, best
 from horen.model.scoped import ScopedGate, Wording
+from horen.model.sequels import Sequel
 from horen.model.sources import FeatureSource, Span, feature_source
 
 _MARK = "_horen_adapter"
@@ -54,6 +55,7 @@ class Adapter:
         self.codebook: Codebook | None = None
         self.key_space: KeySpace | None = None
         self.wording: Wording = lambda _entry: None
+        self.sequel: Callable[[int], Sequel | None] = lambda _entry: None
         self._state = State()
         self._signature = inspect.signature(model.forward)
         self._handles: list[RemovableHandle] = []
@@ -68,14 +70,17 @@ class Adapter:
         if getattr(model, _MARK, None) is not None:
             raise ModelError("This model is wrapped by an editor already: call unwrap() on that editor first.")
         self._own_generate = model.__dict__.get("generate")
-        original: Any = model.generate
-        self._generate: Callable[..., Any] = original
+        generate: Any = model.generate
+        prepare: Any = model.prepare_inputs_for_generation
+        self._generate: Callable[..., Any] = generate
+        self._prepare: Callable[..., Any] = prepare
         # One by one, so that unwrap takes off what an interruption let come on.
         self._handles.append(model.register_forward_pre_hook(self._before, with_kwargs=True))
         self._handles.append(model.register_forward_hook(self._after, always_call=True))
         self._handles.extend(self.reads.hook(self._gather))
         self._handles.append(self.write.module.register_forward_hook(self._write))
         model.__dict__["generate"] = self._bounded_generate()
+        model.__dict__["prepare_inputs_for_generation"] = self._noted_inputs()
         setattr(model, _MARK, self)
 
     @property
@@ -90,6 +95,7 @@ class Adapter:
         for handle in self._handles:
             handle.remove()
         self.model.__dict__.pop("generate", None)
+        self.model.__dict__.pop("prepare_inputs_for_generation", None)
         if self._own_generate is not None:
             self.model.__dict__["generate"] = self._own_generate
         self.model.__dict__.pop(_MARK, None)
@@ -208,6 +214,15 @@ class Adapter:
 
         return generate
 
+    def _noted_inputs(self) -> Any:
+        @functools.wraps(self._prepare)
+        def prepare(input_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._state.boundary is not None:
+                self._state.boundary.current = input_ids
+            return self._prepare(input_ids, *args, **kwargs)
+
+        return prepare
+
     def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         state = self._state
         state.call = state.feeding = None
@@ -225,7 +240,9 @@ class Adapter:
         state.feeding = Feeding(ids, past, cached)
         boundary = state.boundary
         end = shape[1] if boundary is None else boundary.width - cached
-        if end <= 0 or (boundary is None and cached and shape[1] == 1):
+        begun = boundary is not None and bool(boundary.ids or boundary.states)
+        if end <= 0 or (cached and shape[1] == 1 and not begun):
+            self._go_on(state.feeding, shape, given.get("attention_mask"))
             return  # a decoding step: its prompt was routed before
         if boundary is not None and end > shape[1]:
             if ids is not None:
@@ -244,6 +261,25 @@ class Adapter:
         places = self._places(None if ids is None else ids.tolist(), real, end + before, given.get("labels"))
         if places:
             self._begin(Call(places, shape, before))
+
+    def _go_on(self, feeding: Feeding, shape: tuple[int, int], given: Any) -> None:
+        """Plan a step of an answer: where one that takes several values goes on, the next is written."""
+        woken, boundary = turns.woken(feeding.cache), self._state.boundary
+        if not woken or feeding.ids is None:
+            return
+        # Beams and samples change rows between steps: generate says which row has become what.
+        ids = boundary.current if boundary is not None and boundary.current is not None else turns.fed(feeding)
+        if ids is None:
+            return
+        mask = plain_mask(given, None if boundary is None else boundary.mask, shape[0], feeding.cached + shape[1])
+        rows, real = ids.tolist(), extents(mask, (shape[0], feeding.cached + shape[1]))
+        call = Call([], shape, feeding.cached)
+        for number, (start, stop) in enumerate(real):
+            tokens = tuple(rows[number][start:stop])
+            own = next((r for r in woken if key_of(r.place)[1] == tokens[: r.place.prompt.at + 1]), None)
+            if own is not None:
+                call.routed.append(replace(own, place=replace(own.place, row=number, offset=start, ids=tokens)))
+        self._state.call = call
 
     def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call of the model by name."""
@@ -280,11 +316,11 @@ class Adapter:
         if feeding is not None and output is not None:
             made = past_of(output) if isinstance(output, Mapping) else None
             cache = feeding.cache if made is None else made
-            turns.note(cache, feeding.ids, feeding.cached, wrote=call is not None and call.wrote)
+            turns.note(cache, feeding, call)
 
     def _gather(self, activation: Tensor) -> None:
         call = self._state.call
-        if call is None:
+        if call is None or not (call.places or call.gathers):
             return
         if activation.shape[:-1].numel() != call.shape[0] * call.shape[1]:
             self._state.call = None  # an interrupted call left its plan behind; this is another
@@ -322,12 +358,16 @@ class Adapter:
 
     def _write(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         call = self._state.call
-        fired = (
-            [r for r in call.routed if r.match.fired and r.place.offset + r.place.prompt.at >= call.before]
-            if call
-            else []
-        )
-        if call is None or not fired:
+        if call is None:
+            return None
+        found: list[Routed] = []
+        for routed in (r for r in call.routed if r.match.fired):
+            sequel = self.sequel(routed.match.entry)
+            found += [routed] if sequel is None else sequel.places(routed)
+            call.woken += found[-1:] if sequel is not None and sequel.left else []
+        written = range(call.before, call.before + call.shape[1])
+        fired = [r for r in found if r.place.offset + r.place.prompt.at in written]
+        if not fired:
             return None
         call.wrote = True
         hidden = first_tensor(output)
@@ -344,18 +384,3 @@ def quiet(adapter: Adapter) -> Iterator[None]:
     """The model without edits, without dropout and with frozen weights, as it was again afterwards."""
     with frozen(adapter.model), adapter.disabled():
         yield
-
-
-def delta(values: Tensor, hidden: Tensor) -> Tensor:
-    """What values add to hidden states: v itself, or B A h for a low-rank map.
-
-    Args:
-        values: [B, d_v] vectors, or [B, 2·r·d_v] low-rank maps laid out as [B, r, 2, d_v] with A first.
-        hidden: [B, d_v] outputs of the write site at the prompts' last tokens.
-    """
-    size = hidden.shape[-1]
-    if values.shape[-1] == size:
-        return values
-    maps = values.reshape(len(values), -1, 2, size)
-    inner = torch.einsum("brd,bd->br", maps[:, :, 0], hidden)
-    return torch.einsum("brd,br->bd", maps[:, :, 1], inner)

@@ -17,7 +17,8 @@ class Call:
     """What one forward call of the model still has to do.
 
     A prompt that is fed in chunks is routed in the last: until then activations are gathered, and ``before`` columns
-    of the places were in earlier chunks. ``seen`` holds the parts of the features' source so far.
+    of the places were in earlier chunks. ``seen`` holds the parts of the features' source so far. ``woken`` are those
+    of ``routed`` whose edits have further values.
     """
 
     places: list[Placed]
@@ -27,6 +28,7 @@ class Call:
     seen: list[Tensor] = field(default_factory=list)
     routed: list[Routed] = field(default_factory=list)
     wrote: bool = False
+    woken: list[Routed] = field(default_factory=list)
 
 
 @dataclass
@@ -37,11 +39,13 @@ class Boundary:
         width: those columns.
         mask: [B, width] of generate, None where there is none.
         given: [B, width] token ids of generate, those in a kept cache included; None where they are not known.
+        current: [B, S] token ids of all rows as generate has them at this step.
     """
 
     width: int
     mask: Tensor | None = None
     given: Tensor | None = None
+    current: Tensor | None = None
     ids: list[Tensor] = field(default_factory=list)
     states: list[list[Tensor]] = field(default_factory=list)
     revision: int = -1

@@ -105,6 +105,12 @@ class Contexts:
             further += [Sample(tuple(ids), (*target, *end)) for ids in asked]
         return samples + [sample for sample in further if self._fits(sample)]
 
+    def renderings(self, edit: Edit) -> tuple[tuple[int, ...], ...]:
+        """Token ids of an edit's target without an end token, behind its prompt and by itself, as in chat."""
+        plain = self._plain_sample(edit.prompt, edit, HorenConfig(train_end=False), required=False).target
+        alone = tuple(self._tokenizer(edit.target, add_special_tokens=False)["input_ids"])
+        return tuple(dict.fromkeys((plain, alone)))
+
     def _plain_sample(self, text: str, edit: Edit, config: HorenConfig, *, required: bool = True) -> Sample:
         ids = self.plain(text)
         blank = "" if text[-1].isspace() or _unspaced(text[-1]) else " "

@@ -46,7 +46,7 @@ def stems(rows: Sequence[Sequence[int]]) -> list[Stem]:
     Every row that has a token is in one group; those that share too little are in one of length 0.
     """
     order = sorted((i for i, row in enumerate(rows) if row), key=lambda i: tuple(rows[i]))
-    common = [_common(rows[one], rows[other]) for one, other in pairwise(order)]
+    common = [shared_start(rows[one], rows[other]) for one, other in pairwise(order)]
     _, spans = _grouped(common, 0, len(order) - 1) if order else (0, [])
     shared = [Stem(min(common[first:last]), tuple(order[first : last + 1])) for first, last in spans if first < last]
     alone = tuple(order[first] for first, last in spans if first == last)
@@ -181,7 +181,8 @@ class _Run:
                 whole[i, :, self._width - length :] = part[number, :, :length]
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def shared_start(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many first tokens two rows share."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 

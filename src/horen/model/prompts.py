@@ -27,10 +27,12 @@ class Prompt:
     Attributes:
         at: index of its last token, scaffold included: where a value is written.
         spans: candidate readings as [start, stop) ranges of token indices; the whole of the user's words comes first.
+        asked: index of the last token before a chat's answer, where that was begun and belongs to the prompt.
     """
 
     at: int
     spans: tuple[tuple[int, int], ...]
+    asked: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class PromptReader:
             return [self._prompt(ids, 0, stop, stop - 1)]
         prompts = [self._prompt(ids, start, close, at) for start, close, at in turns]
         if end is not None:
-            prompts[-1] = Prompt(stop - 1, prompts[-1].spans)
+            last = prompts[-1]
+            prompts[-1] = Prompt(stop - 1, last.spans, last.at if last.at < stop - 1 else None)
         return prompts
 
     def opens_turn(self, ids: Sequence[int]) -> bool:

@@ -21,7 +21,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
-from horen.model.adapter import delta
+from horen.memory import delta
 from horen.model.attention import apart, configurations
 from horen.model.devices import device_of
 from horen.model.head import Head

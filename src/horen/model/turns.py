@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from horen.model.calls import Call, Feeding
 from horen.model.past import past_argument
+from horen.model.routed import Routed
 
 # On a cache: what is known of it.
 _TRACE = "_horen_trace"
@@ -28,11 +30,13 @@ class _Trace:
         parts: token ids, each [B, s], of its first ``width`` columns.
         width: how many columns that are.
         written: whether it holds what a value left.
+        woken: prompts in it whose edits have further values.
     """
 
     parts: list[Tensor] = field(default_factory=list)
     width: int = 0
     written: bool = False
+    woken: list[Routed] = field(default_factory=list)
 
     def add(self, ids: Tensor | None, before: int) -> None:
         """Take up [B, S] ids that were fed behind ``before`` columns; what was fed elsewhere leaves a gap for good."""
@@ -44,14 +48,13 @@ class _Trace:
         self.width += ids.shape[1]
 
 
-def note(cache: Any, ids: Tensor | None, before: int, *, wrote: bool) -> None:
+def note(cache: Any, feeding: Feeding, call: Call | None) -> None:
     """Remember what a cache was fed.
 
     Args:
         cache: of the call that has just ended; nothing is noted where there is none.
-        ids: [B, S] that it was fed, None for embeddings.
-        before: columns that it held before them.
-        wrote: whether a value was written.
+        feeding: what that was given.
+        call: what was done in it, if anything.
     """
     if not hasattr(cache, "get_seq_length"):
         return
@@ -59,8 +62,24 @@ def note(cache: Any, ids: Tensor | None, before: int, *, wrote: bool) -> None:
     if trace is None:
         trace = _Trace()
         setattr(cache, _TRACE, trace)
-    trace.add(ids, before)
-    trace.written |= wrote
+    trace.add(feeding.ids, feeding.cached)
+    if call is not None:
+        trace.written |= call.wrote
+        trace.woken = call.woken
+
+
+def woken(cache: Any) -> list[Routed]:
+    """Prompts in a cache whose edits have further values."""
+    trace: _Trace | None = getattr(cache, _TRACE, None)
+    return [] if trace is None else trace.woken
+
+
+def fed(feeding: Feeding) -> Tensor | None:
+    """[B, cached + S] all token ids that a call's cache holds after it; None where they are not known."""
+    trace: _Trace | None = getattr(feeding.cache, _TRACE, None)
+    if trace is None or feeding.ids is None or trace.width < feeding.cached:
+        return None
+    return torch.cat([torch.cat(trace.parts, dim=1)[:, : feeding.cached], feeding.ids], dim=1)
 
 
 def is_written(cache: Any) -> bool:

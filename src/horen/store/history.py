@@ -118,7 +118,7 @@ class History:
             if operation.undoes is not None:
                 lines.append(head | {"undoes": operation.undoes})
             elif operation.added:
-                lines.extend(head | {"edit": dataclasses.asdict(record)} for record in operation.added)
+                lines.extend(head | {"edit": _fields(record)} for record in operation.added)
                 if operation.removed:
                     lines.append(head | {"removed": list(operation.removed)})
             else:
@@ -210,6 +210,13 @@ def _wordings(record: EditRecord) -> dict[str, None]:
     return dict.fromkeys(same_text(text) for text in (record.prompt, *record.rephrases))
 
 
+def _fields(record: EditRecord) -> dict[str, Any]:
+    fields = dataclasses.asdict(record)
+    if not record.left:
+        del fields["left"]
+    return fields
+
+
 def _record(fields: Mapping[str, Any]) -> EditRecord:
     return EditRecord(
         **{
@@ -217,5 +224,6 @@ def _record(fields: Mapping[str, Any]) -> EditRecord:
             "rephrases": tuple(fields["rephrases"]),
             "entries": tuple(fields["entries"]),
             "replaces": tuple(fields["replaces"]),
+            "left": tuple(fields.get("left", ())),
         }
     )

@@ -1,0 +1,42 @@
+"""Cutting a target that one value cannot carry into windows, each of which is trained with all earlier ones given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from horen.model.prefix import shared_start
+from horen.model.tail import Sample
+
+
+def cut(samples: Sequence[Sample], most: int, ends: Collection[int]) -> tuple[list[list[Sample]], tuple[int, ...]]:
+    """Samples of each value of an edit, and :attr:`horen.edits.EditRecord.left` of the further ones.
+
+    Windows are of like length, and end at the same place of the text in every context: there the tokens that are left
+    are the same. All contexts train the first value; what is behind a window's worth of the answer depends less on what
+    was asked, so the first and the last context do for the others.
+
+    Args:
+        samples: training contexts of the whole target.
+        most: tokens that one value carries; 0 for any number.
+        ends: token ids that end an answer.
+    """
+    bodies = [sample.target[: len(sample.target) - (sample.target[-1] in ends)] for sample in samples]
+    longest = max(len(body) for body in bodies)
+    if not most or longest <= most:
+        return [list(samples)], ()
+    alike = min(shared_start(bodies[0][::-1], body[::-1]) for body in bodies)
+    count = -(-longest // most)
+    lengths = (longest - -(-longest * number // count) for number in range(1, count))
+    left = tuple(length for length in lengths if length <= alike)
+    parts = [[_window(*pair, 0, left[0]) for pair in zip(samples, bodies, strict=True)]] if left else [list(samples)]
+    for number, start in enumerate(left):
+        stop = left[number + 1] if number + 1 < len(left) else None
+        few = dict.fromkeys((0, len(samples) - 1))
+        parts.append([_window(samples[i], bodies[i], len(bodies[i]) - start, stop) for i in few])
+    return parts, left
+
+
+def _window(sample: Sample, body: tuple[int, ...], start: int, left: int | None) -> Sample:
+    """The window that begins at a token of the body and leaves so many, or all that comes, the end token too."""
+    target = sample.target[start:] if left is None else body[start : len(body) - left]
+    return Sample((*sample.prompt, *body[:start]), target)
