@@ -21,11 +21,13 @@ class Part:
     Attributes:
         samples: its training contexts.
         seed: a text that says where it starts.
+        earlier: those of the same edit whose values stand before it in the answer.
         trained: the result.
     """
 
     samples: list[Sample]
     seed: str
+    earlier: tuple[Part, ...] = ()
     trained: Trained | None = None
 
 

@@ -86,7 +86,8 @@ class _Trainer:
             samples = self._session.contexts.samples(item.edit, self._config)
             windows, item.left = cut(samples, self._config.value_tokens, self._session.contexts.ends.all)
             # A value starts at a place of its own, which its neighbours in a list have no part in.
-            item.parts = [Part(found, f"{item.edit.prompt}{chr(0) * k}") for k, found in enumerate(windows)]
+            for number, found in enumerate(windows):
+                item.parts.append(Part(found, item.edit.prompt + chr(0) * number, tuple(item.parts)))
 
     def make_keys(self, plans: Sequence[Plan]) -> None:
         """Read every wording of every plan whose keys are not known."""
@@ -107,9 +108,8 @@ class _Trainer:
         self._plans, self._progress = plans, progress
         waiting = [item for item in plans if item.source is not None]
         unknown = self._unknown([item for item in plans if item.source is None])
-        untrained = [part for item in plans if not item.trained for part in item.parts]
-        prompts = [sample.prompt[:-1] for part in untrained for sample in part.samples]
-        self._prefixes = Prefixes(self._session.model, prompts, rough=self._rough) if prompts else None
+        first = self._read([item.parts[0] for item in plans if not item.trained])
+        self._prefixes = first
         self._optimise(unknown)
         while waiting:
             ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained]
@@ -123,6 +123,7 @@ class _Trainer:
                         item.parts[0].trained, item.reused = trained, True
                 self._tell()
             self._optimise(self._unknown([item for item in ready if not item.reused]))
+            self._prefixes = first
             waiting = [item for item in waiting if not item.trained]
 
     def _unknown(self, plans: list[Plan]) -> list[Part]:
@@ -135,15 +136,33 @@ class _Trainer:
         return [part for item in plans if not item.trained for part in item.parts]
 
     def _optimise(self, parts: list[Part]) -> None:
-        for batch in self._batches(parts):
-            starts = torch.stack([_start(part.seed, self._adapter.layout.hidden_size, self._config) for part in batch])
-            for part, trained in zip(batch, self._run(batch, starts), strict=True):
-                part.trained = trained
-            self._tell()
+        """Train values, those that stand first in their answers first: later ones are trained behind them."""
+        size = self._adapter.layout.hidden_size
+        for place in sorted({len(part.earlier) for part in parts}):
+            here = [part for part in parts if len(part.earlier) == place]
+            if place:
+                self._prefixes = self._read(here)
+            for batch in self._batches(here):
+                starts = torch.stack([_start(part.seed, size, self._config) for part in batch])
+                for part, trained in zip(batch, self._run(batch, starts), strict=True):
+                    part.trained = trained
+                self._tell()
+
+    def _read(self, parts: list[Part]) -> Prefixes | None:
+        """What comes before the last token of the parts' prompts, with the values that stand there."""
+        written: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
+        for part in parts:
+            values = [earlier.trained.value for earlier in part.earlier if earlier.trained is not None]
+            for sample in part.samples:
+                written[sample.prompt[:-1]] = list(zip(sample.written, values, strict=True))
+        site = self._adapter.write.module
+        return Prefixes(self._session.model, written, site, written, rough=self._rough) if written else None
 
     def _tell(self) -> None:
         if self._progress is not None:
-            self._progress(sum(item.trained for item in self._plans), len(self._plans))
+            parts = [part for item in self._plans for part in item.parts]
+            done = sum(part.trained is not None for part in parts)
+            self._progress(len(self._plans) * done // len(parts), len(self._plans))
 
     def _batches(self, parts: list[Part]) -> Iterator[list[Part]]:
         vocabulary = int(self._session.model.config.get_text_config(decoder=True).vocab_size)

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import functools
 import importlib
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+from horen.model.cache import is_disk_full
 
 _ONE_AT_A_TIME = threading.Lock()  # the silence below is a state of the process: it must nest, not interleave
 
 
-def convert(gguf: Path, out: Path) -> None:
-    """Write the GGUF as a float32 model and tokenizer in transformers' format.
+BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "bfloat16": 2, "float16": 2})  # of each kind of weight
+
+
+def convert(gguf: Path, out: Path, dtype: str = "float32") -> None:
+    """Write the GGUF as a model and tokenizer in transformers' format.
+
+    What it takes of memory is the weights as they are written, once, and a few gigabytes for one of a billion.
+
+    Args:
+        gguf: the file. Its folder must hold nothing else that transformers reads.
+        out: an empty folder.
+        dtype: type of the weights, one of ``BYTES``.
 
     Raises:
         ValueError: the file lacks weights of the model.
@@ -27,7 +41,7 @@ def convert(gguf: Path, out: Path) -> None:
 
     place = str(gguf.parent)
     source = {"gguf_file": gguf.name, "local_files_only": True}
-    options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "output_loading_info": True}
     unpacked: dict[str, Any] = {}
     if hasattr(transformers, "GgufConfig"):  # newer versions can keep the weights packed: not wanted here
         unpacked["quantization_config"] = transformers.GgufConfig(dequantize=True)
@@ -47,6 +61,18 @@ def convert(gguf: Path, out: Path) -> None:
         plain.generation_config = loaded.generation_config
         plain.save_pretrained(str(out))
         tokenizer.save_pretrained(str(out))
+
+
+def reason(error: Exception) -> str:
+    """Return on one line why a conversion failed.
+
+    Raises:
+        OSError: because the disk is full, which is for the cache to say.
+    """
+    words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    if is_disk_full(error):
+        raise OSError(errno.ENOSPC, words) from error
+    return words
 
 
 @contextlib.contextmanager

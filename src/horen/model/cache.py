@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from filelock import FileLock, Timeout
@@ -25,7 +26,6 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from horen.errors import ModelError
 
 _MANIFEST = "horen-manifest.json"
-_IDENTITY = ("layout", "wheels")  # what a manifest must say for its folder to be the wanted one
 
 
 def cache_dir() -> Path:
@@ -41,6 +41,19 @@ def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "No space left on device" in str(error)  # safetensors reports it as text only
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what the manifest of a folder in the cache says.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: it is damaged.
+    """
+    manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict):
+        raise ValueError(f"the manifest of {folder} holds no facts")  # noqa: TRY004 - as any other damage to it
+    return manifest
 
 
 class Report:
@@ -87,12 +100,13 @@ class CachedFolder:
     Attributes:
         kind: the folder of the cache that it lies in.
         name: its own name, also in messages.
-        manifest: what its manifest says besides its files. A folder with another "layout" or with other "wheels"
-            is not the wanted one.
+        manifest: what its manifest says besides its files.
         notice: the terms of use, kept beside the files.
         required: files without which it is not whole.
         room: about how many bytes making it takes at its peak.
         treatment: what is done to it when it is made, as a message says it: "converted".
+        identity: which entries of its manifest tell it from one of the same name that is not the wanted one.
+        title: what messages call it where its name says little.
     """
 
     kind: str
@@ -102,6 +116,8 @@ class CachedFolder:
     required: Collection[str]
     room: int
     treatment: str
+    identity: Collection[str] = ("layout", "wheels")
+    title: str = ""
 
     @property
     def path(self) -> Path:
@@ -112,8 +128,8 @@ class CachedFolder:
         """Return whether it is there, finished and the wanted one, with every file at its full size."""
         folder = self.path
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-            if any(manifest[key] != self.manifest[key] for key in _IDENTITY):
+            manifest = read_manifest(folder)
+            if any(manifest[key] != self.manifest[key] for key in self.identity):
                 return False
             files = manifest["files"]
             return all(file in files for file in self.required) and all(
@@ -139,7 +155,7 @@ class CachedFolder:
             return folder
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with Report(progress) as report, _locked(folder, report):
+            with Report(progress) as report, _locked(folder, report, self._called):
                 if not self.is_whole():  # another process may have finished while this one waited
                     self._make(folder, build, report)
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
@@ -156,7 +172,7 @@ class CachedFolder:
         if not os.path.lexists(folder) and not any(_leftovers(folder)):
             return False
         try:
-            with Report(shown=False) as report, _locked(folder, report):
+            with Report(shown=False) as report, _locked(folder, report, self._called):
                 _sweep(folder)
                 if not os.path.lexists(folder):
                     return False
@@ -166,6 +182,10 @@ class CachedFolder:
         except (OSError, NotImplementedError) as error:
             raise self._refusal(error) from error
         return True
+
+    @property
+    def _called(self) -> str:
+        return self.title or self.name
 
     def _make(self, folder: Path, build: Callable[[Path, Path, Report], None], report: Report) -> None:
         _sweep(folder)
@@ -203,23 +223,23 @@ class CachedFolder:
         place = cache_dir()
         if is_disk_full(error):
             return ModelError(
-                f"The disk of the model cache {place} is full: {self.name!r} needs about {self.room / 1e9:.1f} GB "
+                f"The disk of the model cache {place} is full: {self._called!r} needs about {self.room / 1e9:.1f} GB "
                 f"while it is {self.treatment}; free some space or set HOREN_CACHE to a folder on a larger disk."
             )
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return ModelError(
-            f"The model cache {place} cannot be written ({reason}), so {self.name!r} cannot be changed there; "
+            f"The model cache {place} cannot be written ({reason}), so {self._called!r} cannot be changed there; "
             "set HOREN_CACHE to a folder that you can write to."
         )
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, report: Report) -> Iterator[None]:
+def _locked(folder: Path, report: Report, called: str) -> Iterator[None]:
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        report.phase(f"Waiting for another process that is fetching {folder.name}")
+        report.phase(f"Waiting for another process that is fetching {called}")
         lock.acquire()
     try:
         yield

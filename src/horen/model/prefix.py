@@ -7,22 +7,27 @@ nothing real can see the padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import DynamicCache, PreTrainedModel
 
 from horen.errors import ModelError
+from horen.memory import delta
 from horen.model.devices import device_of
+from horen.model.layout import first_tensor, with_first_tensor
 from horen.model.past import past_argument
 from horen.model.precision import bfloat16_matrices
 
 States = tuple[Tensor, Tensor]
+Written = Mapping[tuple[int, ...], Sequence[tuple[int, Tensor]]]
 _Item = TypeVar("_Item")
 
 # What a call of the model costs beyond its tokens, in tokens: a group that saves no more is not worth one.
@@ -75,17 +80,30 @@ class Prefixes:
     Args:
         model: in evaluation mode; hooks that it carries run. Nothing may change its weights meanwhile.
         rows: all rows of token ids that will be asked for.
+        site: the module to whose output values are added.
+        written: of rows with values among their tokens the tokens' indices and the values [P].
         rough: in bfloat16 arithmetic; what comes of it has the model's own dtype, as what is asked about it has.
     """
 
-    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]], *, rough: bool = False) -> None:
-        self._model, self._rough = model, rough
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        rows: Iterable[Sequence[int]],
+        site: nn.Module | None = None,
+        written: Written = MappingProxyType({}),
+        *,
+        rough: bool = False,
+    ) -> None:
+        self._model, self._rough, self._site, self._written = model, rough, site, written
         self._cast = bfloat16_matrices(model.base_model, [model.base_model]) if rough else {}
         self._stems: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._known: dict[tuple[int, ...], dict[int, States]] = {}
-        for stem in stems(rows):
-            beginning = tuple(rows[stem.rows[0]][: stem.length])
-            self._stems.update((tuple(rows[i]), beginning) for i in stem.rows)
+        given = [tuple(row) for row in rows]
+        self._stems.update((row, ()) for row in given if written.get(row))
+        plain = [row for row in given if not written.get(row)]
+        for stem in stems(plain):
+            beginning = plain[stem.rows[0]][: stem.length]
+            self._stems.update((plain[i], beginning) for i in stem.rows)
 
     def states(self, rows: Sequence[Sequence[int]]) -> dict[int, States]:
         """Keys and values of every layer for rows of token ids, without gradients.
@@ -100,6 +118,7 @@ class Prefixes:
             ModelError: when a layer keeps something else than keys and values.
         """
         run = _Run(self._model, rows, self._cast, rough=self._rough)
+        run.site, run.written = self._site, self._written
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, row in enumerate(rows):
             if row:
@@ -130,6 +149,8 @@ class _Run:
     ) -> None:
         self._model, self._rows, self._cast, self._rough = model, rows, cast, rough
         self._width = max(len(row) for row in rows)
+        self.site: nn.Module | None = None
+        self.written: Written = {}
         self.found: dict[int, States] = {}
 
     def add(self, stem: Stem, past: dict[int, States] | None) -> None:
@@ -157,7 +178,9 @@ class _Run:
         cache = DynamicCache()
         for number, (keys, values) in (past or {}).items():
             cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), number)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._rough):
+        added = [(number, *one) for number, row in enumerate(rows) for one in self.written.get(tuple(row), ())]
+        writing = _adding(self.site, added, len(rows))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._rough), writing:
             given = {
                 "input_ids": ids.to(device),
                 "attention_mask": mask.to(device),
@@ -179,6 +202,26 @@ class _Run:
                 self.found[layer] = keys, values
             for whole, part in zip(self.found[layer], given, strict=True):
                 whole[i, :, self._width - length :] = part[number, :, :length]
+
+
+@contextmanager
+def _adding(site: nn.Module | None, values: Sequence[tuple[int, int, Tensor]], rows: int) -> Iterator[None]:
+    """Add values [P] to what a module gives for (row, token) of a batch of so many rows, within the block."""
+
+    def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        hidden = first_tensor(output)
+        states = hidden.reshape(rows, -1, hidden.shape[-1]).clone()
+        for row, token, value in values:
+            here = states[row, token][None].float()
+            states[row, token] = (here + delta(value[None].to(here), here))[0].to(states.dtype)
+        return with_first_tensor(output, states.reshape(hidden.shape))
+
+    handle = site.register_forward_hook(add) if site is not None and values else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def shared_start(one: Sequence[int], other: Sequence[int]) -> int:

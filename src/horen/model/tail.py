@@ -38,11 +38,13 @@ class Sample:
     Attributes:
         lead: so many of the target's first tokens are read and not asked for: a prompt's rest, where a value is written
             before its end.
+        written: indices of the prompt's tokens at which the same edit's earlier values stand.
     """
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
     lead: int = 0
+    written: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,19 @@ def cut(samples: Sequence[Sample], most: int, ends: Collection[int]) -> tuple[li
     count = -(-longest // most)
     lengths = (longest - -(-longest * number // count) for number in range(1, count))
     left = tuple(length for length in lengths if length <= alike)
-    parts = [[_window(*pair, 0, left[0]) for pair in zip(samples, bodies, strict=True)]] if left else [list(samples)]
-    for number, start in enumerate(left):
-        stop = left[number + 1] if number + 1 < len(left) else None
-        few = dict.fromkeys((0, len(samples) - 1))
-        parts.append([_window(samples[i], bodies[i], len(bodies[i]) - start, stop) for i in few])
-    return parts, left
+    if not left:
+        return [list(samples)], ()
+    windows = [_windows(sample, body, left) for sample, body in zip(samples, bodies, strict=True)]
+    few = list(dict.fromkeys((0, len(samples) - 1)))
+    return [[own[0] for own in windows], *([windows[i][n] for i in few] for n in range(1, len(left) + 1))], left
 
 
-def _window(sample: Sample, body: tuple[int, ...], start: int, left: int | None) -> Sample:
-    """The window that begins at a token of the body and leaves so many, or all that comes, the end token too."""
-    target = sample.target[start:] if left is None else body[start : len(body) - left]
-    return Sample((*sample.prompt, *body[:start]), target)
+def _windows(sample: Sample, body: tuple[int, ...], left: tuple[int, ...]) -> list[Sample]:
+    """One context's windows; the last one ends as the sample does."""
+    starts = [0, *(len(body) - length for length in left)]
+    stops = [*starts[1:], len(sample.target)]
+    places = [len(sample.prompt) + start - 1 for start in starts]
+    return [
+        Sample((*sample.prompt, *body[:start]), sample.target[start:stop], written=tuple(places[:number]))
+        for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
+    ]
