@@ -182,7 +182,7 @@ class HorenConfig(TrainingSettings):
         choices=("zero", "uniform"),
     )
     value_tokens: int = _value(
-        24, "most target tokens that one value carries; a longer target takes several; 0: one carries any", low=0
+        16, "most target tokens that one value carries; a longer target takes several; 0: one carries any", low=0
     )
     contexts: str = _value(
         "several",

@@ -149,7 +149,7 @@ def run_demo(
     """Teach facts to a model and measure what that did.
 
     Args:
-        model: an embedded name, a folder or a hub id.
+        model: an embedded name, a folder, a GGUF file or a hub id.
         keep: a new folder in which the codebook stays; None for one that is deleted.
         facts: what to teach; None for the facts that ship with the package.
         config: the settings; None for the default preset.

@@ -104,14 +104,15 @@ class Editor(Wrapped):
         """Load a model and wrap it.
 
         Args:
-            name: an embedded name such as "smollm2-135m-instruct", a folder, or a hub id.
+            name: an embedded name such as "smollm2-135m-instruct", a folder, a GGUF file (converted on
+                first use), or a hub id.
             config: the settings; None for the default preset.
             method: the editor, one of ``horen.baselines.METHODS``. With another than "horen" what comes back is a
                 :class:`horen.baselines.MethodEditor`, and ``config`` is of that method's settings.
             calibration: see :class:`Editor`; HoReN's own.
-            dtype: of the weights; "auto" keeps the saved one.
+            dtype: of the weights; "auto" keeps the saved one, and takes bfloat16 for those of a GGUF file.
             device: where to put the model; None for the CPU.
-            progress: show the fetching of an embedded model on standard error.
+            progress: show the fetching of an embedded model, or the conversion of a file, on standard error.
 
         Raises:
             ModelError: when the model cannot be loaded or wrapped.

@@ -50,7 +50,7 @@ class MethodEditor:
         """Load a model and open a method on it.
 
         Args:
-            name: an embedded name such as "smollm2-135m-instruct", a folder, or a hub id.
+            name: an embedded name such as "smollm2-135m-instruct", a folder, a GGUF file, or a hub id.
             method: one of ``horen.baselines.METHODS``.
             config: the method's settings; None for its default preset.
             dtype: see :meth:`horen.Editor.from_pretrained`, as for what follows.

@@ -34,7 +34,7 @@ class Plan:
         dataset: name of the format.
         path: of the data set, as given.
         method: name of the editor.
-        model: an embedded name, a folder or a hub id.
+        model: an embedded name, a folder, a GGUF file or a hub id.
         preset: of the editor's settings.
         settings: changes to them.
         edits: length of the stream.

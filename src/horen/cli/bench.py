@@ -59,7 +59,7 @@ def run(
     edits: Annotated[int, typer.Option("--edits", min=1, help="Length of the stream.")] = 1000,
     skip: Annotated[int, typer.Option("--skip", min=0, help="Usable records left out at the file's beginning.")] = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Edits applied in one call.")] = 1,
-    model: Annotated[str, model_option("An embedded name, folder or hub id.")] = "smollm2-135m-instruct",
+    model: Annotated[str, model_option("An embedded name, folder, GGUF file or hub id.")] = "smollm2-135m-instruct",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Orders of the stream; the first is the file's.")] = 1,
     sample: Annotated[int, typer.Option("--sample", min=0, help="Most edits scored at a checkpoint; 0: all.")] = 0,
     budget: Annotated[
@@ -118,7 +118,7 @@ def run(
     )
     if found is not None and (shared := found.shared(plan)):
         say(f"Note: {shared} of these edits are among those that {tuned} was tuned on; leave them out with --skip.")
-    make_ready(model)
+    make_ready(model, dtype=dtype.value)
     try:
         with Phases() as phases:
             run_plan(plan, out, resume=resume, base=base, values=values, progress=phases.at)

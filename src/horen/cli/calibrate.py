@@ -25,7 +25,7 @@ _NAMES = {
 
 
 def calibrate(
-    model: Annotated[str, model_option('An embedded name ("horen models"), folder or hub id.')],
+    model: Annotated[str, model_option('An embedded name ("horen models"), folder, GGUF file or hub id.')],
     into: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the calibration.")] = Path(
         "calibration"
     ),
@@ -93,7 +93,7 @@ def calibrate(
     else:
         wanted = Wanted(rates, confidence, CANDIDATES if sites == "activations" else sites)
         material = Material.of_bank(bank) if pairs is None else read_pairs(pairs, bank)
-    make_ready(model)
+    make_ready(model, dtype=dtype.value)
     cache = into / "reading"
     try:
         with Phases() as phases:

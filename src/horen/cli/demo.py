@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def demo(
-    model: Annotated[str, model_option("An embedded name, a folder or a hub id.")] = "smollm2-135m-instruct",
+    model: Annotated[
+        str, model_option("An embedded name, a folder, a GGUF file or a hub id.")
+    ] = "smollm2-135m-instruct",
     keep: Annotated[
         Path | None, typer.Option("--keep", metavar="DIR", help="Keep the edited codebook in this new folder.")
     ] = None,

@@ -68,7 +68,7 @@ def edit(
         Path, typer.Option("--into", metavar="DIR", help="Folder of the codebook, new or old.", show_default=False)
     ],
     model: Annotated[
-        str | None, model_option('For a new DIR: an embedded name ("horen models"), folder or hub id.')
+        str | None, model_option('For a new DIR: an embedded name ("horen models"), folder, GGUF file or hub id.')
     ] = None,
     preset: Annotated[
         Preset | None, typer.Option("--preset", help="For a new DIR: the settings to start from.  [default: default]")

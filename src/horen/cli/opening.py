@@ -9,6 +9,7 @@ from horen.cli.terminal import status
 from horen.config import ENCODER, HorenConfig
 from horen.errors import ModelError
 from horen.model.embedded import EMBEDDED, fetch, full_name, is_cached
+from horen.model.local_gguf import WEIGHTS, convert, is_gguf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from horen.saving import Saved
 
 
-def make_ready(model: str, config: HorenConfig | None = None) -> None:
-    """Fetch an embedded model and text encoder that are not there yet, showing how far they are.
+def make_ready(model: str, config: HorenConfig | None = None, dtype: str = "auto") -> None:
+    """Fetch an embedded model and text encoder, or convert a GGUF file, where that is still to be done; show how far.
 
     Transformers is told to be quiet.
     """
     if model in EMBEDDED and not is_cached(model):
         fetch(model, progress=True)
+    elif is_gguf(model):
+        convert(model, WEIGHTS if dtype == "auto" else dtype, progress=True)
     if config is not None and config.reads_text and config.encoder == ENCODER:
         from horen.model.encoder import fetch_encoder  # noqa: PLC0415
 
@@ -40,7 +43,7 @@ def new_editor(
     model: str, config: HorenConfig, dtype: str, device: str | None, *, calibration: Calibration | None = None
 ) -> Editor:
     """Load a model for a new codebook, and measure its key space."""
-    make_ready(model, config)
+    make_ready(model, config, dtype)
     with status(f"Loading {model} …"):
         from horen.editor import Editor  # noqa: PLC0415
 
@@ -77,7 +80,7 @@ def open_editor(
 
     saved = saved or Saved.read(folder)
     name = model_of(saved, model)
-    make_ready(name, saved.config)
+    make_ready(name, saved.config, dtype)
     with status(f"Loading {name} …"):
         from horen.editor import Editor  # noqa: PLC0415
         from horen.model.loading import load_model  # noqa: PLC0415
@@ -93,7 +96,7 @@ def open_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model of a saved codebook for other settings; see :func:`open_editor`."""
     name = model_of(saved, model)
-    make_ready(name, config)
+    make_ready(name, config, dtype)
     with status(f"Loading {name} …"):
         from horen.model.loading import load_model  # noqa: PLC0415
 
@@ -102,7 +105,7 @@ def open_model(
 
 
 def model_of(saved: Saved, given: str | None) -> str:
-    """The model to load for a saved codebook: its own, or the folder to which the user says it has moved.
+    """The model to load for a saved codebook: its own, or the folder or file to which the user says it has moved.
 
     Raises:
         ModelError: when the user names another one, or none is known.
@@ -115,8 +118,8 @@ def model_of(saved: Saved, given: str | None) -> str:
     wanted = full_name(given)
     if source is not None and wanted in {source, full_name(source)}:
         return source
-    # Whether a folder holds the same weights is seen when it is loaded.
-    if source is None or Path(wanted).is_dir():
+    # Whether a folder or file holds the same weights is seen when it is loaded.
+    if source is None or Path(wanted).is_dir() or is_gguf(wanted):
         return wanted
     raise ModelError(
         f"{saved.path} was made for the model {source!r}, not {given!r}: leave --model out, or choose another folder "

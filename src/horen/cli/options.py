@@ -101,5 +101,7 @@ Device = Annotated[
 ]
 ModelPlace = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="Folder of the model, if it has moved since the codebook was made."),
+    typer.Option(
+        "--model", metavar="NAME", help="Folder or GGUF file of the model, if it has moved since the codebook was made."
+    ),
 ]

@@ -18,7 +18,7 @@ def train_scope(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 0,
     head_steps: Annotated[int, typer.Option("--head-steps", min=1, help="Steps of the two heads.")] = 1500,
-    check_steps: Annotated[int, typer.Option("--check-steps", min=1, help="Steps of the pair check.")] = 3500,
+    check_steps: Annotated[int, typer.Option("--check-steps", min=1, help="Steps of the pair check.")] = 5000,
     as_json: AsJson = False,
 ) -> None:
     """Train what tells who and what a prompt asks.

@@ -26,7 +26,7 @@ def train_mend(
     settings: Annotated[list[str] | None, set_option("Change a setting; may be repeated.")] = None,
     edits: Annotated[int, typer.Option("--edits", min=0, help="Most edits to train on; 0: all.")] = 0,
     skip: Annotated[int, typer.Option("--skip", min=0, help="Usable records left out at the file's beginning.")] = 0,
-    model: Annotated[str, model_option("An embedded name, folder or hub id.")] = "smollm2-135m-instruct",
+    model: Annotated[str, model_option("An embedded name, folder, GGUF file or hub id.")] = "smollm2-135m-instruct",
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -48,7 +48,7 @@ def train_mend(
     training = MendTraining.from_preset(preset.value, **parse_settings(settings or []))
     data = load(dataset, path, limit=skip + edits if edits else None)
     lessons = [_lesson(record) for record in data.records[skip:]]
-    make_ready(model)
+    make_ready(model, dtype=dtype.value)
     try:
         with Phases() as phases:
             phases.at(f"Loading {model}", 0, 0)

@@ -31,7 +31,7 @@ def tune(
     settings: Annotated[list[str] | None, set_option("Fix a setting in all trials; may be repeated.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the draw of settings.")] = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Edits applied in one call.")] = 1,
-    model: Annotated[str, model_option("An embedded name, folder or hub id.")] = "smollm2-135m-instruct",
+    model: Annotated[str, model_option("An embedded name, folder, GGUF file or hub id.")] = "smollm2-135m-instruct",
     sample: Annotated[int, typer.Option("--sample", min=0, help="Most edits scored at a checkpoint; 0: all.")] = 0,
     budget: Annotated[
         int,
@@ -76,7 +76,7 @@ def tune(
         dtype=dtype.value,
         device=device,
     )
-    make_ready(model)
+    make_ready(model, dtype=dtype.value)
     try:
         with Phases() as phases:
             found = search(plan, out, trials=trials, seed=seed, resume=resume, progress=phases.at)

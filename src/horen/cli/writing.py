@@ -121,7 +121,7 @@ def _into_new(order: Order, records: list[FileRecord]) -> Outcome:
     if order.model is None:
         raise ModelError(
             f"{order.folder} is a new codebook: say with --model which model it is for, an embedded one "
-            f"({', '.join(EMBEDDED)}), a folder or a hub id."
+            f"({', '.join(EMBEDDED)}), a folder, a GGUF file or a hub id."
         )
     editor = new_editor(order.model, order.config, order.dtype, order.device, calibration=order.calibrated)
     return _write(order, records, editor, Outcome(order.model, [], []))

@@ -19,13 +19,14 @@ from horen.model.cache import is_disk_full
 _ONE_AT_A_TIME = threading.Lock()  # the silence below is a state of the process: it must nest, not interleave
 
 
+_MOST = 300  # characters: transformers may list every model that it knows
 BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "bfloat16": 2, "float16": 2})  # of each kind of weight
 
 
 def convert(gguf: Path, out: Path, dtype: str = "float32") -> None:
     """Write the GGUF as a model and tokenizer in transformers' format.
 
-    What it takes of memory is the weights as they are written, once, and a few gigabytes for one of a billion.
+    At its peak it takes the memory of the weights as they are written and of the largest of them in float32.
 
     Args:
         gguf: the file. Its folder must hold nothing else that transformers reads.
@@ -72,7 +73,7 @@ def reason(error: Exception) -> str:
     words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if is_disk_full(error):
         raise OSError(errno.ENOSPC, words) from error
-    return words
+    return words if len(words) <= _MOST else f"{words[:_MOST]} …"
 
 
 @contextlib.contextmanager

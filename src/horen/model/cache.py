@@ -52,7 +52,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     if not isinstance(manifest, dict):
-        raise ValueError(f"the manifest of {folder} holds no facts")  # noqa: TRY004 - as any other damage to it
+        raise ValueError(f"the manifest of {folder} holds no facts")
     return manifest
 
 
@@ -99,14 +99,14 @@ class CachedFolder:
 
     Attributes:
         kind: the folder of the cache that it lies in.
-        name: its own name, also in messages.
+        name: its own name.
         manifest: what its manifest says besides its files.
         notice: the terms of use, kept beside the files.
         required: files without which it is not whole.
         room: about how many bytes making it takes at its peak.
         treatment: what is done to it when it is made, as a message says it: "converted".
         identity: which entries of its manifest tell it from one of the same name that is not the wanted one.
-        title: what messages call it where its name says little.
+        title: what messages call it; its name where this is empty.
     """
 
     kind: str

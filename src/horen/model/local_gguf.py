@@ -5,6 +5,7 @@ The file is never changed, and what lies beside it is never read.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -26,6 +27,15 @@ _DIGITS = 16  # of the hash, in a name; the manifest has all of it
 
 _Stamp = tuple[int, ...]
 _hashes: dict[tuple[Path, _Stamp], str] = {}  # for as long as the process lives: a file is often asked for twice
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file as it was when it was hashed."""
+
+    path: Path
+    stamp: _Stamp
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,11 @@ def convert(model: str, weights: str = WEIGHTS, *, progress: bool = False) -> Pa
             or the cache folder cannot be written or is full. Nothing half-made is left in place.
     """
     path = gguf_path(model)
+    if not path.is_file():
+        raise ModelError(f"The GGUF file {str(path)!r} does not exist; check the path.")
     try:
-        stamp, sha256 = _identified(path, progress)
-        folder = _folder(path, sha256, weights)
+        source = _identified(path, progress)
+        folder = _folder(path, source.sha256, weights)
         if folder.is_whole():
             return folder.path
         header = read_header(path)
@@ -87,8 +99,8 @@ def convert(model: str, weights: str = WEIGHTS, *, progress: bool = False) -> Pa
             "folder in transformers' format."
         ) from error
     _check(path, header)
-    folder = _folder(path, sha256, weights, header.parameters)
-    return folder.fetch(functools.partial(_build, path, stamp, weights, header), progress=progress)
+    folder = _folder(path, source.sha256, weights, header.parameters)
+    return folder.fetch(functools.partial(_build, source, weights, header.architecture), progress=progress)
 
 
 def stored() -> list[Converted]:
@@ -107,7 +119,8 @@ def stored() -> list[Converted]:
                 disk_bytes=sum(facts["size"] for facts in files.values()),
                 chat="chat_template.jinja" in files,
             )
-            if _folder(item.file, item.sha256, item.weights).is_whole():
+            folder = _folder(item.file, item.sha256, item.weights)
+            if folder.path == place and folder.is_whole():
                 found.append(item)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue  # damaged: it is made anew when its file is used
@@ -121,17 +134,17 @@ def remove(model: str) -> bool:
         model: path of the file, which need not be there any more; or the name of one of :func:`stored`.
 
     Raises:
-        ModelError: the file or the cache folder cannot be read or changed.
+        ModelError: the cache folder cannot be changed.
     """
     path = gguf_path(model)
     sha256 = None
     if is_gguf(model) and path.is_file():
-        try:
-            _, sha256 = _identified(path, progress=False)
-        except (OSError, ValueError):
-            sha256 = None  # whatever it is now: what was made of it when it was a GGUF is known by its path
+        # Whatever it is now: what was made of it while it was a GGUF is known by its path.
+        with contextlib.suppress(OSError, ValueError):
+            sha256 = _identified(path, progress=False).sha256
     wanted = [item for item in stored() if model == item.name or path == item.file or sha256 == item.sha256]
-    return any([_folder(item.file, item.sha256, item.weights).remove() for item in wanted])
+    removed = [_folder(item.file, item.sha256, item.weights).remove() for item in wanted]
+    return any(removed)
 
 
 def _folder(path: Path, sha256: str, weights: str, parameters: int = 0) -> CachedFolder:
@@ -147,8 +160,8 @@ def _folder(path: Path, sha256: str, weights: str, parameters: int = 0) -> Cache
         _KIND,
         f"{sha256[:_DIGITS]}-{weights}",
         manifest,
-        f"These files were converted by horen from {path.name} (sha256 {sha256}) to {weights} safetensors. The terms of "
-        "that file hold for them.\n",
+        f"These files were converted by horen from {path.name} (sha256 {sha256}) to {weights} safetensors. The terms "
+        "of that file hold for them.\n",
         required=("config.json",),  # very large weights are in several files, whose sizes the manifest tells
         room=_gguf.BYTES[weights] * parameters * 21 // 20,
         treatment="converted",
@@ -175,8 +188,8 @@ def _check(path: Path, header: Header) -> None:
         )
     if not header.has_tokenizer:
         raise ModelError(
-            f"The file {str(path)!r} holds no tokenizer, which a language model needs: give a GGUF file with one, or the "
-            "model's folder in transformers' format."
+            f"The file {str(path)!r} holds no tokenizer, which a language model needs: give a GGUF file with one, or "
+            "the model's folder in transformers' format."
         )
 
 
@@ -186,8 +199,8 @@ def _stamp(path: Path) -> _Stamp:
     return facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_dev
 
 
-def _identified(path: Path, progress: bool) -> tuple[_Stamp, str]:
-    """A file's stamp and hash.
+def _identified(path: Path, progress: bool) -> _Source:
+    """A file with its stamp and hash.
 
     Raises:
         ValueError: it does not begin like a GGUF.
@@ -196,14 +209,15 @@ def _identified(path: Path, progress: bool) -> tuple[_Stamp, str]:
     stamp = _stamp(path)
     known = _hashes.get((path, stamp))
     if known is None:
-        with path.open("rb") as stream, Report(progress) as report:
+        with path.open("rb") as stream:
             if stream.read(len(MAGIC)) != MAGIC:
                 raise ValueError("it does not begin like a GGUF file")
             stream.seek(0)
-            report.phase(f"Checking {path.name} ({stamp[0] / 1e6:.0f} MB)", stamp[0])
-            known = _digest(stream.read, report.at)
+            with Report(progress) as report:
+                report.phase(f"Checking {path.name} ({stamp[0] / 1e6:.0f} MB)", stamp[0])
+                known = _digest(stream.read, report.at)
         _hashes[path, stamp] = known
-    return stamp, known
+    return _Source(path, stamp, known)
 
 
 def _digest(read: Callable[[int], bytes], on_bytes: Callable[[int], None]) -> str:
@@ -215,19 +229,20 @@ def _digest(read: Callable[[int], bytes], on_bytes: Callable[[int], None]) -> st
     return digest.hexdigest()
 
 
-def _build(path: Path, stamp: _Stamp, weights: str, header: Header, work: Path, made: Path, report: Report) -> None:
+def _build(source: _Source, weights: str, architecture: str, work: Path, made: Path, report: Report) -> None:
+    path = source.path
     report.phase(f"Converting {path.name} to {weights} (once)")
     alone = work / "alone"  # transformers would also read a tokenizer, an adapter or code that lies beside a file
     alone.mkdir()
     _link(path, alone / "model.gguf")
     try:
         _gguf.convert(alone / "model.gguf", made, weights)
-        changed = _stamp(path) != stamp
+        changed = _stamp(path) != source.stamp
     except Exception as error:
         raise ModelError(
-            f"The GGUF file {str(path)!r} cannot be converted ({_gguf.reason(error)}): a whole decoder-only model of an "
-            f"architecture that transformers reads was expected, not {header.architecture!r}; give another file, give "
-            "the model's folder in transformers' format, or upgrade transformers."
+            f"The GGUF file {str(path)!r} (architecture {architecture!r}) cannot be converted "
+            f"({_gguf.reason(error)}): a whole decoder-only model of an architecture that transformers reads from GGUF "
+            "was expected; give another file, give the model's folder in transformers' format, or upgrade transformers."
         ) from error
     if changed:
         raise ModelError(f"The file {str(path)!r} was changed while it was converted; try again when it is finished.")

