@@ -14,6 +14,7 @@ from horen.cli.explain import show_decision
 from horen.cli.opening import open_editor
 from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, TokenBudget, WeightType
 from horen.cli.terminal import clean, emit, say, show, status
+from horen.edits import same_text
 from horen.errors import EditError, ModelError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def ask(
         return
     if len(questions) == 1 and not compare and not explain:
         show(clean(answers[0], lines=True))
+        _say_what_is_cut(editor, answers)
         return
     for i, question in enumerate(questions):
         if i:
@@ -72,6 +74,17 @@ def ask(
             show(f"  untouched  {_indented(untouched[i])}")
         if explanations is not None:
             show_decision(explanations[i], editor.config)
+    _say_what_is_cut(editor, answers)
+
+
+def _say_what_is_cut(editor: Editor, answers: list[str]) -> None:
+    """Say which answers are the beginning of what an edit says, and how many tokens all of it takes."""
+    long = [(record, same_text(record.target)) for record in editor.edits() if record.left]
+    for answer in dict.fromkeys(same_text(answer) for answer in answers):
+        cut = next((record for record, text in long if answer and text != answer and text.startswith(answer)), None)
+        if cut is not None:
+            tokens = len(editor.tokenizer(cut.target)["input_ids"]) + 1
+            say(f"Edit {cut.id} says more: --max-new-tokens {tokens} shows all of it.")
 
 
 def chat(

@@ -12,6 +12,7 @@ from cli_support import EDITS, Ok, Run, save_model, write_jsonl
 
 from horen.editor import Editor
 from horen.errors import EditError
+from horen.saving import Saved
 
 CAPITAL = EDITS[0]["prompt"]
 TOWN = "In which town is Dr Holloway?"
@@ -26,6 +27,20 @@ def test_one_question_prints_the_answer_alone(book: Path, run: Run):
 def test_answers_are_as_long_as_asked_for(book: Path, run: Run):
     assert run("ask", book, CAPITAL, "--max-new-tokens", 1).stdout == "Callen\n"
     assert run("ask", book, CAPITAL, "--max-new-tokens", 0).exit_code == 2
+
+
+def test_an_answer_that_was_cut_is_told(book: Path, run: Run, ok: Ok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target = "Callen in the hills of Oslo and Paris"
+    file = write_jsonl(tmp_path / "long.jsonl", [{"prompt": "Which towns are there?", "target": target}])
+    ok("edit", file, "--into", book)
+    (record,) = [record for record in Saved.read(book).history.active() if record.left]
+
+    def told(answer: str) -> str:
+        monkeypatch.setattr(Editor, "generate", lambda *_, **__: [answer])
+        return run("ask", book, "Which towns are there?").stderr
+
+    assert told("Callen in the hills").startswith(f"Edit {record.id} says more: --max-new-tokens")
+    assert told(target) == told("Callen in the sea") == told("") == ""
 
 
 def test_compare_and_explain(book: Path, run: Run, ok: Ok):
