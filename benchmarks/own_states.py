@@ -57,7 +57,7 @@ class OwnStates:
         for start in track(range(0, len(unread), _BATCH), description=what):
             batch = unread[start : start + _BATCH]
             rows = [session.contexts.plain(text) for text in batch]
-            spans = [session.reader.read(row, len(row))[-1].spans[:1] for row in rows]
+            spans = [session.reader.read(row, len(row)).spans[:1] for row in rows]
             found = session.adapter.features(rows, spans)
             self._known |= dict(zip(batch, found.sign() * found.abs().sqrt(), strict=True))
         return torch.stack([self._known[text] for text in texts])

@@ -46,7 +46,7 @@ class Router:
         """[candidate readings, d_k] unit queries of each text."""
         contexts, reader, adapter = self._session.contexts, self._session.reader, self._session.adapter
         rows = [contexts.chat([{"role": "user", "content": t}]) if chat else contexts.plain(t) for t in texts]
-        spans = [list(reader.read(row, len(row))[-1].spans) for row in rows]
+        spans = [list(reader.read(row, len(row)).spans) for row in rows]
         found: list[torch.Tensor] = []
         with quiet(adapter):
             for start in range(0, len(rows), _BATCH):

@@ -63,7 +63,7 @@ def _readings(session: Session, record: EditRecord, chat: bool) -> Iterator[_Ask
         text = wording(record, entry)
         ids = contexts.plain(text)
         # A judge reads words, so there a key is not enough.
-        alone = not session.config.judges and len(session.reader.read(ids, len(ids))[-1].spans) == 1
+        alone = not session.config.judges and len(session.reader.read(ids, len(ids)).spans) == 1
         # Of a text of several sentences the last ones are read by themselves too, and they have no key.
         yield _Asked(record, entry, False, None if alone else tuple(ids))
         if chat and contexts.has_chat:

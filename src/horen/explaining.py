@@ -60,7 +60,7 @@ def route(session: Session, rows: Sequence[Sequence[int]], *, above: float | Non
     With ``above`` also None for some that score no more.
     """
     # The last prompt is the one that an answer would follow.
-    places = [Placed(i, 0, tuple(row), session.reader.read(row, len(row))[-1]) for i, row in enumerate(rows)]
+    places = [Placed(i, 0, tuple(row), session.reader.read(row, len(row))) for i, row in enumerate(rows)]
     adapter = session.adapter
     if not len(session.history):
         return [None] * len(rows)

@@ -70,7 +70,7 @@ class _Trainer:
 
     def __init__(self, session: Session) -> None:
         self._session, self._adapter, self._config = session, session.adapter, session.config
-        self._prefixes: Prefixes | None = None
+        self._first: Prefixes | None = None  # what comes before the first values of a list's edits
         self._plans: Sequence[Plan] = ()
         self._progress: Progress | None = None
         self._rough = trains_roughly(session.model, session.config)
@@ -108,8 +108,7 @@ class _Trainer:
         self._plans, self._progress = plans, progress
         waiting = [item for item in plans if item.source is not None]
         unknown = self._unknown([item for item in plans if item.source is None])
-        first = self._read([item.parts[0] for item in plans if not item.trained])
-        self._prefixes = first
+        self._first = self._read([item.parts[0] for item in plans if not item.trained])
         self._optimise(unknown)
         while waiting:
             ready = [i for i in waiting if not isinstance(i.source, Plan) or i.source.trained]
@@ -117,13 +116,12 @@ class _Trainer:
             for batch in self._batches([item.parts[0] for item in ready]):
                 found = [owners[id(part)] for part in batch]
                 starts = torch.stack([_source_value(item, codebook) for item in found])
-                for item, trained in zip(found, self._run(batch, starts, measure=True), strict=True):
+                for item, trained in zip(found, self._run(batch, starts, self._first, measure=True), strict=True):
                     # Without early stopping (the published recipe) the nearest entry is taken at its word.
                     if trained.converged or self._config.stop_probability == 1:
                         item.parts[0].trained, item.reused = trained, True
                 self._tell()
             self._optimise(self._unknown([item for item in ready if not item.reused]))
-            self._prefixes = first
             waiting = [item for item in waiting if not item.trained]
 
     def _unknown(self, plans: list[Plan]) -> list[Part]:
@@ -140,11 +138,10 @@ class _Trainer:
         size = self._adapter.layout.hidden_size
         for place in sorted({len(part.earlier) for part in parts}):
             here = [part for part in parts if len(part.earlier) == place]
-            if place:
-                self._prefixes = self._read(here)
+            prefixes = self._read(here) if place else self._first
             for batch in self._batches(here):
                 starts = torch.stack([_start(part.seed, size, self._config) for part in batch])
-                for part, trained in zip(batch, self._run(batch, starts), strict=True):
+                for part, trained in zip(batch, self._run(batch, starts, prefixes), strict=True):
                     part.trained = trained
                 self._tell()
 
@@ -170,11 +167,13 @@ class _Trainer:
         for batch in packed(lengths, self._config.batch_tokens, vocabulary):
             yield [parts[i] for i in batch]
 
-    def _run(self, parts: list[Part], starts: Tensor, *, measure: bool = False) -> list[Trained]:
+    def _run(
+        self, parts: list[Part], starts: Tensor, prefixes: Prefixes | None, *, measure: bool = False
+    ) -> list[Trained]:
         samples = [sample for part in parts for sample in part.samples]
         owner = [number for number, part in enumerate(parts) for _ in part.samples]
         adapter = self._adapter
-        tail = Tail(adapter.model, adapter.layout, adapter.write, samples, self._prefixes)
+        tail = Tail(adapter.model, adapter.layout, adapter.write, samples, prefixes)
         exact = self._stored(tail)
         if self._rough and not measure:
             trained = train_checked(self._stored(tail.rough()), exact, owner, starts, self._config)

@@ -267,7 +267,7 @@ class GatedMethod(HookedMethod[GatedAdapter[G]], ABC):
 
     def _features(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """What the gate reads of rows of token ids, [B, d_k] float32."""
-        spans = [self._adapter.reader.read(row)[-1].spans for row in rows]
+        spans = [self._adapter.reader.read(row).spans for row in rows]
         return read_in_batches(
             rows, _BATCH, lambda batch: self._adapter.features([rows[i] for i in batch], [spans[i] for i in batch])
         )

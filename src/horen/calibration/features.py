@@ -102,7 +102,7 @@ class Features:
 
     def _write(self, shard: Path, rows: Sequence[Sequence[int]]) -> None:
         reader = self._session.reader
-        spans = [reader.read(row, len(row))[-1].spans[0] for row in rows]
+        spans = [reader.read(row, len(row)).spans[0] for row in rows]
         found = read_in_batches(
             rows, _BATCH, lambda batch: self._features([rows[i] for i in batch], [spans[i] for i in batch]).cpu()
         )

@@ -20,7 +20,7 @@ from horen.memory import Codebook, KeySpace, Match, delta
 from horen.model import turns
 from horen.model.calls import Boundary, Call, Feeding, State, key_of
 from horen.model.frozen import frozen
-from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
+from horen.model.layout import Layout, Site, first_tensor, rewritten
 from horen.model.padding import extents, first_label, plain_mask
 from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
@@ -30,6 +30,8 @@ from horen.model.sequels import Sequel
 from horen.model.sources import FeatureSource, Span, feature_source
 
 _MARK = "_horen_adapter"
+# Methods of the model that are put in front of its own.
+_REPLACED = ("generate", "prepare_inputs_for_generation")
 
 
 class Adapter:
@@ -69,18 +71,14 @@ class Adapter:
         model = self.model
         if getattr(model, _MARK, None) is not None:
             raise ModelError("This model is wrapped by an editor already: call unwrap() on that editor first.")
-        self._own_generate = model.__dict__.get("generate")
-        generate: Any = model.generate
-        prepare: Any = model.prepare_inputs_for_generation
-        self._generate: Callable[..., Any] = generate
-        self._prepare: Callable[..., Any] = prepare
+        self._own = {name: model.__dict__[name] for name in _REPLACED if name in model.__dict__}
+        self._generate, self._prepare = (getattr(model, name) for name in _REPLACED)
         # One by one, so that unwrap takes off what an interruption let come on.
         self._handles.append(model.register_forward_pre_hook(self._before, with_kwargs=True))
         self._handles.append(model.register_forward_hook(self._after, always_call=True))
         self._handles.extend(self.reads.hook(self._gather))
         self._handles.append(self.write.module.register_forward_hook(self._write))
-        model.__dict__["generate"] = self._bounded_generate()
-        model.__dict__["prepare_inputs_for_generation"] = self._noted_inputs()
+        model.__dict__.update(zip(_REPLACED, (self._bounded_generate(), self._noted_inputs()), strict=True))
         setattr(model, _MARK, self)
 
     @property
@@ -94,10 +92,9 @@ class Adapter:
             return
         for handle in self._handles:
             handle.remove()
-        self.model.__dict__.pop("generate", None)
-        self.model.__dict__.pop("prepare_inputs_for_generation", None)
-        if self._own_generate is not None:
-            self.model.__dict__["generate"] = self._own_generate
+        for name in _REPLACED:
+            self.model.__dict__.pop(name, None)
+        self.model.__dict__.update(self._own)
         self.model.__dict__.pop(_MARK, None)
         self._handles = []
 
@@ -299,14 +296,15 @@ class Adapter:
         for row, (start, stop) in enumerate(real):
             last = min(stop, end, stop if labels is None else first_label(labels[row]) or stop)
             known = last < stop or self._state.boundary is not None
+            if last <= start:
+                continue
             if rows is None:
                 tokens = (-1,) * (stop - start)
-                found = [Prompt(last - start - 1, ((0, last - start),))] if last > start else []
+                prompt = Prompt(last - start - 1, ((0, last - start),))
             else:
                 tokens = tuple(rows[row][start:stop])
-                # Earlier turns were answered: what is asked now is answered by the model as it finds them.
-                found = self.reader.read(tokens, last - start if known else None)[-1:]
-            places.extend(Placed(row, start, tokens, prompt) for prompt in found)
+                prompt = self.reader.read(tokens, last - start if known else None)
+            places.append(Placed(row, start, tokens, prompt))
         return places
 
     def _after(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -370,13 +368,10 @@ class Adapter:
         if not fired:
             return None
         call.wrote = True
-        hidden = first_tensor(output)
-        edited = hidden.reshape(*call.shape, -1).clone()
-        rows = torch.tensor([r.place.row for r in fired], device=hidden.device)
-        columns = torch.tensor([r.place.offset + r.place.prompt.at - call.before for r in fired], device=hidden.device)
-        values = self.values_of(fired).to(hidden.device)
-        edited[rows, columns] = self.applied(values, edited[rows, columns].float()).to(edited.dtype)
-        return with_first_tensor(output, edited.reshape(hidden.shape))
+        rows = [r.place.row for r in fired]
+        columns = [r.place.offset + r.place.prompt.at - call.before for r in fired]
+        values = self.values_of(fired).to(first_tensor(output).device)
+        return rewritten(output, call.shape, rows, columns, lambda hidden: self.applied(values, hidden))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Everything is told from structure (module tree, shapes, signatures), so no famil
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -202,6 +202,25 @@ def joined(activations: Sequence[Tensor]) -> Tensor:
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:
     """``output`` with its hidden states replaced."""
     return tensor if isinstance(output, Tensor) else (tensor, *output[1:])
+
+
+def rewritten(
+    output: Any, shape: tuple[int, int], rows: Sequence[int], columns: Sequence[int], change: Callable[[Tensor], Tensor]
+) -> Any:
+    """What a module returned, with its hidden states changed at some places.
+
+    Args:
+        output: of a batch, whose rows may have been flattened.
+        shape: number of rows and columns.
+        rows: of the n places.
+        columns: of them.
+        change: gives new states [n, d] for the float32 ones.
+    """
+    hidden = first_tensor(output)
+    states = hidden.reshape(*shape, -1).clone()
+    here = torch.tensor(rows, device=hidden.device), torch.tensor(columns, device=hidden.device)
+    states[here] = change(states[here].float()).to(states.dtype)
+    return with_first_tensor(output, states.reshape(hidden.shape))
 
 
 def _is_token_wise(module: nn.Module) -> bool:

@@ -22,7 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 from horen.errors import ModelError
 from horen.memory import delta
 from horen.model.devices import device_of
-from horen.model.layout import first_tensor, with_first_tensor
+from horen.model.layout import first_tensor, rewritten
 from horen.model.past import past_argument
 from horen.model.precision import bfloat16_matrices
 
@@ -94,8 +94,8 @@ class Prefixes:
         *,
         rough: bool = False,
     ) -> None:
-        self._model, self._rough, self._site, self._written = model, rough, site, written
-        self._cast = bfloat16_matrices(model.base_model, [model.base_model]) if rough else {}
+        self.model, self.rough, self.site, self.written = model, rough, site, written
+        self.cast = bfloat16_matrices(model.base_model, [model.base_model]) if rough else {}
         self._stems: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._known: dict[tuple[int, ...], dict[int, States]] = {}
         given = [tuple(row) for row in rows]
@@ -117,8 +117,7 @@ class Prefixes:
         Raises:
             ModelError: when a layer keeps something else than keys and values.
         """
-        run = _Run(self._model, rows, self._cast, rough=self._rough)
-        run.site, run.written = self._site, self._written
+        run = _Run(self, rows)
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, row in enumerate(rows):
             if row:
@@ -144,13 +143,11 @@ def _begun(run: _Run, fresh: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...],
 
 
 class _Run:
-    def __init__(
-        self, model: PreTrainedModel, rows: Sequence[Sequence[int]], cast: dict[str, Tensor], *, rough: bool
-    ) -> None:
-        self._model, self._rows, self._cast, self._rough = model, rows, cast, rough
+    def __init__(self, prefixes: Prefixes, rows: Sequence[Sequence[int]]) -> None:
+        self._model, self._cast, self._rough = prefixes.model, prefixes.cast, prefixes.rough
+        self._site, self._written = prefixes.site, prefixes.written
+        self._rows = rows
         self._width = max(len(row) for row in rows)
-        self.site: nn.Module | None = None
-        self.written: Written = {}
         self.found: dict[int, States] = {}
 
     def add(self, stem: Stem, past: dict[int, States] | None) -> None:
@@ -178,8 +175,7 @@ class _Run:
         cache = DynamicCache()
         for number, (keys, values) in (past or {}).items():
             cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), number)
-        added = [(number, *one) for number, row in enumerate(rows) for one in self.written.get(tuple(row), ())]
-        writing = _adding(self.site, added, len(rows))
+        writing = self._writing(rows, (len(rows), width))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._rough), writing:
             given = {
                 "input_ids": ids.to(device),
@@ -195,6 +191,25 @@ class _Run:
             found = {number: (keys.to(dtype), values.to(dtype)) for number, (keys, values) in found.items()}
         return found
 
+    @contextmanager
+    def _writing(self, rows: Sequence[Sequence[int]], shape: tuple[int, int]) -> Iterator[None]:
+        """Add the values that stand in rows of token ids to what the site gives for them, within the block."""
+        places = [(number, *one) for number, row in enumerate(rows) for one in self._written.get(tuple(row), ())]
+        if self._site is None or not places:
+            yield
+            return
+        at, columns, values = zip(*places, strict=True)
+
+        def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            stacked = torch.stack(values).to(first_tensor(output).device)
+            return rewritten(output, shape, at, columns, lambda hidden: hidden + delta(stacked, hidden))
+
+        handle = self._site.register_forward_hook(add)
+        try:
+            yield
+        finally:
+            handle.remove()
+
     def _lay(self, i: int, states: dict[int, States], length: int, number: int) -> None:
         for layer, given in states.items():
             if layer not in self.found:
@@ -202,26 +217,6 @@ class _Run:
                 self.found[layer] = keys, values
             for whole, part in zip(self.found[layer], given, strict=True):
                 whole[i, :, self._width - length :] = part[number, :, :length]
-
-
-@contextmanager
-def _adding(site: nn.Module | None, values: Sequence[tuple[int, int, Tensor]], rows: int) -> Iterator[None]:
-    """Add values [P] to what a module gives for (row, token) of a batch of so many rows, within the block."""
-
-    def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        hidden = first_tensor(output)
-        states = hidden.reshape(rows, -1, hidden.shape[-1]).clone()
-        for row, token, value in values:
-            here = states[row, token][None].float()
-            states[row, token] = (here + delta(value[None].to(here), here))[0].to(states.dtype)
-        return with_first_tensor(output, states.reshape(hidden.shape))
-
-    handle = site.register_forward_hook(add) if site is not None and values else None
-    try:
-        yield
-    finally:
-        if handle is not None:
-            handle.remove()
 
 
 def shared_start(one: Sequence[int], other: Sequence[int]) -> int:

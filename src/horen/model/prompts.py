@@ -66,68 +66,63 @@ class PromptReader:
         self._pieces: dict[int, str] = {}
         self._scaffold = _learn_scaffold(tokenizer)
 
-    def read(self, ids: Sequence[int], end: int | None = None) -> list[Prompt]:
-        """The prompts of one row without padding, in order.
+    def read(self, ids: Sequence[int], end: int | None = None) -> Prompt:
+        """The prompt of one row without padding: of a chat the last user turn.
 
-        Every user turn of a chat is a prompt of its own, so a conversation that is run again from its start is edited
-        as it was when its turns came one by one.
+        Earlier turns were answered, and what is asked now is answered by the model as it finds them.
 
         Args:
             ids: token ids of the row.
             end: number of tokens that belong to the prompt, where the caller knows it: what follows is an answer.
 
-        Returns:
-            At least one prompt unless there are no tokens.
+        Raises:
+            ValueError: when no token belongs to it.
         """
         stop = len(ids) if end is None else min(end, len(ids))
         if stop <= 0:
-            return []
+            raise ValueError(f"none of {len(ids)} tokens belongs to the prompt (end={end})")
         if not self._words_only:
-            return [Prompt(stop - 1, ((0, stop),))]
-        turns = self._turns(list(ids[:stop]))
-        if turns is None:
-            return [self._prompt(ids, 0, stop, stop - 1)]
-        prompts = [self._prompt(ids, start, close, at) for start, close, at in turns]
-        if end is not None:
-            last = prompts[-1]
-            prompts[-1] = Prompt(stop - 1, last.spans, last.at if last.at < stop - 1 else None)
-        return prompts
+            return Prompt(stop - 1, ((0, stop),))
+        turn = self._turn(list(ids[:stop]))
+        if turn is None:
+            return self._prompt(ids, 0, stop, stop - 1)
+        prompt = self._prompt(ids, *turn)
+        if end is None or prompt.at == stop - 1:
+            return prompt
+        return Prompt(stop - 1, prompt.spans, prompt.at)
 
     def opens_turn(self, ids: Sequence[int]) -> bool:
         """Whether what comes behind kept tokens is another prompt, not the step of an answer.
 
         That is a user's turn or, where the tokenizer has no chat template, any text of several tokens.
         """
-        return len(ids) > 1 if self._scaffold is None else self._turns(list(ids)) is not None
+        return len(ids) > 1 if self._scaffold is None else self._turn(list(ids)) is not None
 
     def text(self, ids: Sequence[int], span: tuple[int, int]) -> str:
         """The words of a span."""
         return str(self._tokenizer.decode(list(ids[span[0] : span[1]]), skip_special_tokens=True)).strip()
 
-    def _turns(self, ids: list[int]) -> list[tuple[int, int, int]] | None:
-        """(start, stop, last token) of every user turn; None when the ids are no rendered chat."""
+    def _turn(self, ids: list[int]) -> tuple[int, int, int] | None:
+        """(start, stop, last token) of the last user turn; None when the ids are no rendered chat."""
         if self._scaffold is None:
             return None
         header, footer = self._scaffold.header, self._scaffold.footer
         starts = [at + len(header) for at in _occurrences(ids, header)]
+        # A header's beginning may have gone by in an earlier call and lie in the cache.
         cut = next((n for n in range(len(header) - 1, 0, -1) if tuple(ids[:n]) == header[-n:]), 0)
-        if not self._special.isdisjoint(ids[:cut]):
-            starts.insert(0, cut)  # the header's beginning went by in an earlier call and lies in the cache
-        if not starts and tuple(ids[-len(footer) :]) == footer:
-            starts = [0]  # all of it did
-        if not starts:
+        if starts:
+            start = starts[-1]
+        elif not self._special.isdisjoint(ids[:cut]):
+            start = cut
+        elif tuple(ids[-len(footer) :]) == footer:
+            start = 0  # all of it did
+        else:
             return None
-        turns = []
-        limits = [start - len(header) for start in starts[1:]]
-        for start, limit in zip(starts, [*limits, len(ids)], strict=True):
-            closes = [at for at in _occurrences(ids, footer) if start <= at <= limit - len(footer)]
-            if closes:
-                turns.append((start, closes[0], closes[0] + len(footer) - 1))
-            else:
-                # No generation prompt yet: the turn ends at its first special token, or with the ids.
-                close = next((i for i in range(start, limit) if ids[i] in self._special), limit)
-                turns.append((start, close, limit - 1))
-        return turns
+        close = next((at for at in _occurrences(ids, footer) if at >= start), None)
+        if close is not None:
+            return start, close, close + len(footer) - 1
+        # No generation prompt yet: the turn ends at its first special token, or with the ids.
+        return start, next((i for i in range(start, len(ids)) if ids[i] in self._special), len(ids)), len(ids) - 1
 
     def _prompt(self, ids: Sequence[int], start: int, stop: int, at: int) -> Prompt:
         while start < stop and (ids[start] in self._special or self._piece(ids[start]).isspace()):

@@ -49,7 +49,7 @@ def counted(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[in
 
 def routed_by_hand(editor: Editor, ids: list[int]) -> dict[int, Tensor]:
     """The value that the last prompt of a conversation wakes, by position, where every prompt wakes one."""
-    adapter, prompt = editor._session.adapter, editor._session.reader.read(ids, len(ids))[-1]
+    adapter, prompt = editor._session.adapter, editor._session.reader.read(ids, len(ids))
     keys = adapter.key_space(adapter.features([ids], [prompt.spans]))
     matches = adapter.codebook.match(keys, editor.config.retrieval())
     best = max(matches, key=lambda match: match.score)

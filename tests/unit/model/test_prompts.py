@@ -33,20 +33,23 @@ def words(style: str, ids: list[int], prompt: Prompt) -> str:
     return READERS[style].text(ids, prompt.spans[0])
 
 
-def check(ids: list[int], prompts: list[Prompt], end: int | None = None) -> None:
-    """What holds for whatever was read."""
+def check(reader: PromptReader, ids: list[int], end: int | None = None) -> None:
+    """What holds for whatever is read."""
     stop = len(ids) if end is None else min(end, len(ids))
-    assert bool(prompts) == (stop > 0)
-    for prompt in prompts:
-        assert 0 <= prompt.at < stop
-        assert prompt.spans
-        assert all(0 <= low < high <= stop for low, high in prompt.spans)
-        whole = prompt.spans[0]
-        assert all(whole[0] <= low and high <= whole[1] for low, high in prompt.spans)
-        assert len(set(prompt.spans)) == len(prompt.spans)
-    assert [prompt.at for prompt in prompts] == sorted({prompt.at for prompt in prompts})
-    if prompts and end is not None:
-        assert prompts[-1].at == stop - 1
+    if stop <= 0:
+        with pytest.raises(ValueError, match="belongs to the prompt"):
+            reader.read(ids, end)
+        return
+    prompt = reader.read(ids, end)
+    assert 0 <= prompt.at < stop
+    assert prompt.spans
+    assert all(0 <= low < high <= stop for low, high in prompt.spans)
+    whole = prompt.spans[0]
+    assert all(whole[0] <= low and high <= whole[1] for low, high in prompt.spans)
+    assert len(set(prompt.spans)) == len(prompt.spans)
+    assert prompt.asked is None or 0 <= prompt.asked < prompt.at
+    if end is not None:
+        assert prompt.at == stop - 1
 
 
 # --- plain text ------------------------------------------------------------------------------------------------
@@ -56,18 +59,18 @@ def check(ids: list[int], prompts: list[Prompt], end: int | None = None) -> None
 @pytest.mark.parametrize("style", STYLES)
 def test_plain_text_is_one_prompt(style: str, text: str):
     ids = ids_of(text, style)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert prompt.at == len(ids) - 1
     assert words(style, ids, prompt) == text
     assert ids[prompt.spans[0][0]] not in tiny_tokenizer(style).all_special_ids
-    check(ids, [prompt])
+    check(READERS[style], ids)
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_an_answer_is_not_read(style: str):
     ids = ids_of("Who wrote Hamlet?", style)
     full = ids + ids_of(" William Shakespeare", style)[-3:]
-    (prompt,) = READERS[style].read(full, len(ids))
+    prompt = READERS[style].read(full, len(ids))
     assert prompt.at == len(ids) - 1
     assert words(style, full, prompt) == "Who wrote Hamlet?"
 
@@ -75,22 +78,22 @@ def test_an_answer_is_not_read(style: str):
 @pytest.mark.parametrize("style", STYLES)
 def test_nothing_is_no_prompt(style: str):
     reader = READERS[style]
-    assert reader.read([]) == []
-    assert reader.read([], 3) == []
-    assert reader.read(ids_of("Hello", style), 0) == []
+    for ids, end in (([], None), ([], 3), (ids_of("Hello", style), 0)):
+        with pytest.raises(ValueError, match="belongs to the prompt"):
+            reader.read(ids, end)
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_special_tokens_alone_are_still_a_prompt(style: str):
     special = tiny_tokenizer(style).bos_token_id
-    (prompt,) = READERS[style].read([special])
+    prompt = READERS[style].read([special])
     assert prompt == Prompt(0, ((0, 1),))
 
 
 def test_special_tokens_around_the_words_are_left_out():
     tokenizer = tiny_tokenizer("plain")
     ids = [tokenizer.bos_token_id, tokenizer.bos_token_id, *ids_of("Hello", "plain"), tokenizer.eos_token_id]
-    (prompt,) = READERS["plain"].read(ids)
+    prompt = READERS["plain"].read(ids)
     assert prompt.at == len(ids) - 1
     assert prompt.spans[0] == (2, len(ids) - 1)
 
@@ -99,8 +102,8 @@ def test_special_tokens_around_the_words_are_left_out():
 def test_reading_every_token(style: str):
     reader = PromptReader(tiny_tokenizer(style), words_only=False)
     ids = chat_ids("Who wrote Hamlet?", style=style) if style in CHAT_STYLES else ids_of("Who wrote Hamlet?", style)
-    assert reader.read(ids) == [Prompt(len(ids) - 1, ((0, len(ids)),))]
-    assert reader.read(ids, 2) == [Prompt(1, ((0, 2),))]
+    assert reader.read(ids) == Prompt(len(ids) - 1, ((0, len(ids)),))
+    assert reader.read(ids, 2) == Prompt(1, ((0, 2),))
 
 
 # --- sentences at the end of a long text -----------------------------------------------------------------------
@@ -122,14 +125,14 @@ def test_reading_every_token(style: str):
 @pytest.mark.parametrize("style", ["plain", "qwen", "gemma", "metaspace"])
 def test_last_sentences_are_readings_of_their_own(style: str, text: str, tails: list[str]):
     ids = ids_of(text, style)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert [READERS[style].text(ids, span) for span in prompt.spans] == [text, *tails]
     assert {stop for _, stop in prompt.spans} == {len(ids)}
 
 
 def test_tails_are_few():
     ids = ids_of("Who wrote it? " * 12 + "Who wrote Hamlet?", "plain")
-    (prompt,) = READERS["plain"].read(ids)
+    prompt = READERS["plain"].read(ids)
     assert len(prompt.spans) < 8
     assert READERS["plain"].text(ids, prompt.spans[-1]) == "Who wrote Hamlet?"
 
@@ -137,7 +140,7 @@ def test_tails_are_few():
 @pytest.mark.parametrize("style", CHAT_STYLES)
 def test_sentences_within_a_chat(style: str):
     ids = chat_ids("It is blue. Who wrote Hamlet?", style=style)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert [READERS[style].text(ids, span) for span in prompt.spans][1:] == ["Who wrote Hamlet?"]
 
 
@@ -148,17 +151,17 @@ def test_sentences_within_a_chat(style: str):
 @pytest.mark.parametrize("style", CHAT_STYLES)
 def test_one_turn(style: str, text: str):
     ids = chat_ids(text, style=style)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert prompt.at == len(ids) - 1
     assert words(style, ids, prompt) == text
-    assert READERS[style].read(ids, len(ids)) == [prompt]
+    assert READERS[style].read(ids, len(ids)) == prompt
 
 
 @pytest.mark.parametrize("style", WITH_OPENINGS)
 def test_characters_of_several_tokens(style: str):
     text = CONTENTS["not in the vocabulary"]
     ids = chat_ids(text, style=style)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert words(style, ids, prompt) == text
 
 
@@ -166,16 +169,14 @@ def test_characters_of_several_tokens(style: str):
 def test_every_turn_of_a_conversation(style: str):
     asked = ["Who wrote Hamlet?", "It is blue. Why not green?", "Hello"]
     turns = [asked[0], "William Shakespeare", asked[1], "yes", asked[2]]
-    ids = chat_ids(*turns, style=style)
-    prompts = READERS[style].read(ids)
-    assert [words(style, ids, prompt) for prompt in prompts] == asked
-    assert prompts[-1].at == len(ids) - 1
-    check(ids, prompts)
-    # Where each turn ends alone is where it ends in the conversation: it is edited as it was when it came.
+    whole = chat_ids(*turns, style=style)
     for number in range(3):
-        earlier = chat_ids(*turns[: 2 * number + 1], style=style)
-        assert ids[: len(earlier)] == earlier
-        assert READERS[style].read(earlier) == prompts[: number + 1]
+        ids = chat_ids(*turns[: 2 * number + 1], style=style)
+        assert whole[: len(ids)] == ids
+        prompt = READERS[style].read(ids)
+        assert words(style, ids, prompt) == asked[number]
+        assert prompt.at == len(ids) - 1
+        check(READERS[style], ids)
 
 
 @pytest.mark.parametrize("style", CHAT_STYLES)
@@ -184,7 +185,7 @@ def test_a_system_message_is_not_read(style: str):
         pytest.skip("its template has no system messages")
     turns = [{"role": "system", "content": "You are a model."}, {"role": "user", "content": "Who wrote Hamlet?"}]
     ids = list(tiny_tokenizer(style).apply_chat_template(turns, add_generation_prompt=True)["input_ids"])
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert prompt.at == len(ids) - 1
     if style == "gemma":  # its template writes the system message into the user's turn
         assert READERS[style].text(ids, prompt.spans[-1]) == "Who wrote Hamlet?"
@@ -195,7 +196,7 @@ def test_a_system_message_is_not_read(style: str):
 @pytest.mark.parametrize("style", WITH_OPENINGS)
 def test_without_generation_prompt(style: str):
     ids = chat_ids("Who wrote Hamlet?", style=style, answer=False)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert prompt.at == len(ids) - 1
     assert words(style, ids, prompt) == "Who wrote Hamlet?"
 
@@ -204,7 +205,7 @@ def test_without_generation_prompt(style: str):
 def test_a_conversation_that_was_answered(style: str):
     asked = chat_ids("Who wrote Hamlet?", style=style)
     ids = chat_ids("Who wrote Hamlet?", "Mira Sand", style=style, answer=False)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert prompt.at == len(asked) - 1
     assert words(style, ids, prompt) == "Who wrote Hamlet?"
 
@@ -214,26 +215,25 @@ def test_a_known_end_of_a_chat(style: str):
     asked = chat_ids("Who wrote Hamlet?", style=style)
     begun = asked + ids_of("Mira Sand", "chatml")
     for end in (len(asked), len(asked) + 1, len(begun)):
-        (prompt,) = READERS[style].read(begun, end)
+        prompt = READERS[style].read(begun, end)
         assert prompt.at == end - 1  # an answer that was begun belongs to the prompt when the caller says so
         assert words(style, begun, prompt) == "Who wrote Hamlet?"
-    (prompt,) = READERS[style].read(begun)
+    prompt = READERS[style].read(begun)
     assert prompt.at == len(asked) - 1
 
 
 @pytest.mark.parametrize("style", CHAT_STYLES)
 def test_an_empty_message(style: str):
     ids = chat_ids("", style=style)
-    prompts = READERS[style].read(ids)
-    check(ids, prompts)
-    assert prompts[-1].at == len(ids) - 1
+    check(READERS[style], ids)
+    assert READERS[style].read(ids).at == len(ids) - 1
 
 
 @pytest.mark.parametrize("text", ["\nWho wrote Hamlet?", "\n\nWho wrote Hamlet?", " Who wrote Hamlet?"])
 @pytest.mark.parametrize("style", CHAT_STYLES)
 def test_white_space_before_the_words(style: str, text: str):
     ids = chat_ids(text, style=style)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert prompt.at == len(ids) - 1
     assert words(style, ids, prompt) == "Who wrote Hamlet?"
 
@@ -242,7 +242,7 @@ def test_white_space_before_the_words(style: str, text: str):
 @pytest.mark.parametrize("style", CHAT_STYLES)
 def test_white_space_after_the_words(style: str, text: str):
     ids = chat_ids(text, style=style)
-    (prompt,) = READERS[style].read(ids)
+    prompt = READERS[style].read(ids)
     assert prompt.at == len(ids) - 1
     assert words(style, ids, prompt) == "Who wrote Hamlet?"
 
@@ -256,19 +256,19 @@ def test_a_second_turn_with_the_first_in_the_cache(style: str):
     first = chat_ids("Who wrote Hamlet?", style=style)
     ids = chat_ids("Who wrote Hamlet?", "Mira Sand", "It is blue", style=style)
     opening = tiny_tokenizer(style).convert_tokens_to_ids(OPENINGS.get(style, "<|im_start|>"))
-    words_at = READERS[style].read(ids)[-1].spans[0][0]
+    words_at = READERS[style].read(ids).spans[0][0]
     opened_at = max(i for i in range(words_at) if ids[i] == opening)
     for cached in (*range(len(first) + 1, opened_at + 1), words_at):
         window = ids[cached:]
-        prompts = READERS[style].read(window)
+        prompt = READERS[style].read(window)
         shown = tiny_tokenizer(style).decode(window)
-        assert [words(style, window, prompt) for prompt in prompts] == ["It is blue"], shown
-        assert prompts[0].at == len(window) - 1, shown
+        assert words(style, window, prompt) == "It is blue", shown
+        assert prompt.at == len(window) - 1, shown
 
 
 def test_plain_text_that_speaks_of_users_is_no_chat():
     ids = ids_of("user\nHello assistant\n", "chatml")
-    (prompt,) = READERS["chatml"].read(ids)
+    prompt = READERS["chatml"].read(ids)
     assert prompt.spans[0] == (0, len(ids))
 
 
@@ -281,13 +281,13 @@ texts = st.lists(st.sampled_from([*MARKS, *CONTENTS.values()]) | st.text(max_siz
 @given(st.sampled_from(STYLES), texts, st.none() | st.integers(-1, 40))
 def test_any_text_is_read_within_its_tokens(style: str, text: str, end: int | None):
     ids = ids_of(text, style)
-    check(ids, READERS[style].read(ids, end), end)
+    check(READERS[style], ids, end)
 
 
 @given(st.sampled_from(CHAT_STYLES), st.lists(texts, min_size=1, max_size=4), st.none() | st.integers(1, 60))
 def test_any_conversation_is_read_within_its_tokens(style: str, contents: list[str], end: int | None):
     ids = chat_ids(*contents, style=style)
-    check(ids, READERS[style].read(ids, end), end)
+    check(READERS[style], ids, end)
 
 
 simple = st.text("abcdefgh ?.,\n日", min_size=1, max_size=30).filter(lambda text: text == text.strip())
@@ -295,12 +295,12 @@ simple = st.text("abcdefgh ?.,\n日", min_size=1, max_size=30).filter(lambda tex
 
 @given(st.sampled_from(WITH_OPENINGS), st.lists(simple, min_size=1, max_size=5))
 def test_the_words_of_any_conversation_are_found(style: str, contents: list[str]):
-    ids = chat_ids(*contents, style=style)
-    prompts = READERS[style].read(ids)
-    asked = contents[::2]
-    assert [words(style, ids, prompt) for prompt in prompts] == asked
-    if len(contents) % 2:
-        assert prompts[-1].at == len(ids) - 1
+    for count in range(1, len(contents) + 1):
+        ids = chat_ids(*contents[:count], style=style)
+        prompt = READERS[style].read(ids)
+        assert words(style, ids, prompt) == contents[(count - 1) // 2 * 2]
+        if count % 2:
+            assert prompt.at == len(ids) - 1
 
 
 fragments = st.lists(
@@ -313,4 +313,4 @@ fragments = st.lists(
 
 @given(st.sampled_from([style for style in STYLES if style not in {"metaspace", "instruct"}]), fragments)
 def test_any_tokens_are_read_within_their_number(style: str, ids: list[int]):
-    check(ids, READERS[style].read(ids))
+    check(READERS[style], ids)

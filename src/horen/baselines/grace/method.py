@@ -198,7 +198,7 @@ class Grace(HookedMethod[GraceAdapter]):
 
     def _keys(self, rows: Sequence[list[int]]) -> Tensor:
         """The layer's input at each row's last token, [B, d_k] float32."""
-        spans = [self._reader.read(row)[-1].spans for row in rows]
+        spans = [self._reader.read(row).spans for row in rows]
         return read_in_batches(
             rows, _BATCH, lambda batch: self._adapter.features([rows[i] for i in batch], [spans[i] for i in batch])
         )
