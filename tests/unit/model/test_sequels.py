@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from horen import Edit, Editor
 from horen.model.past import past_argument, past_of
@@ -157,15 +158,45 @@ def test_an_answer_in_chat():
     torch.testing.assert_close(forced(editor, ids, said), by, atol=1e-4, rtol=1e-4)
 
 
-def test_beams_may_trade_rows():
+class Branching(LogitsProcessor):
+    """Lets beams go on as the edit's own text does; at a step another token is likelier, at the next the own text is.
+
+    So that text is first, then second, then first again: its row changes twice.
+    """
+
+    def __init__(self, own: list[int], prompt: int, other: int, at: int) -> None:
+        self._own, self._prompt, self._other, self._at = own, prompt, other, at
+
+    def __call__(self, sent: Tensor, scores: Tensor) -> Tensor:
+        step = sent.shape[1] - self._prompt
+        left = sent[:, -1] == self._other
+        scores = torch.full_like(scores, -torch.inf)
+        scores[:, self._own[step]] = torch.where(left, -2.0, -1.0)
+        if step in {self._at, self._at + 1}:
+            scores[:, self._other] = -0.5 if step == self._at else -3.0
+        return scores
+
+
+def test_beams_trade_rows():
     editor = long_editor()
-    ids = ids_of(EDITED)
-    options = {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 3 * WINDOW, "return_dict_in_generate": True}
+    ids, own = ids_of(EDITED), answer(editor)
     inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+    third = len(own) - editor.get(1).left[1]
+    options = {"num_beams": 4, "max_new_tokens": third + 3, "return_dict_in_generate": True, "output_logits": True}
     with torch.no_grad():
-        one = editor.model.generate(**inputs, **(GREEDY | options))
-        two = editor.model.generate(**inputs, **(GREEDY | options | {"use_cache": False}))
-    assert torch.equal(one.sequences, two.sequences)
+        one, two = (
+            editor.model.generate(
+                **inputs,
+                logits_processor=LogitsProcessorList([Branching(own, len(ids), ids_of("Hello")[0], third - 3)]),
+                **(GREEDY | options | {"use_cache": cached}),
+            )
+            for cached in (True, False)
+        )
+    alone = expected(editor, ids, own)
+    for step, (cached, anew) in enumerate(zip(one.logits, two.logits, strict=True)):
+        torch.testing.assert_close(cached, anew, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(cached[1 if step == third - 2 else 0], alone[step], atol=1e-4, rtol=1e-4)
+        assert step < third or not torch.allclose(cached[0], cached[1], atol=1e-2)
 
 
 def test_an_answer_that_goes_on_in_another_call():
@@ -195,8 +226,9 @@ def test_an_answer_that_goes_on_in_another_call():
     torch.testing.assert_close(torch.stack(anew.logits)[:, 0], whole[WINDOW + 1 :], atol=1e-4, rtol=1e-4)
 
 
-def test_saved_undone_removed_and_restored(tmp_path: Path):
-    editor = long_editor()
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+def test_saved_undone_removed_and_restored(tmp_path: Path, storage: str):
+    editor = long_editor(value_storage=storage)
     ids, said = ids_of(EDITED), answer(editor)
     before = forced(editor, ids, said)
     editor.edit(Edit(OTHER, LONG))
@@ -212,6 +244,15 @@ def test_saved_undone_removed_and_restored(tmp_path: Path):
     assert torch.equal(forced(again, ids, said), untouched)
     again.undo()
     assert torch.equal(forced(again, ids, said), before)
+
+
+def test_keys_made_anew_keep_every_value():
+    editor = long_editor()
+    ids, said = ids_of(EDITED), answer(editor)
+    before = forced(editor, ids, said)
+    editor.rekey(editor.config.replace(key_space="whitened"))
+    assert len(editor.get(1).left) > 2
+    assert torch.equal(forced(editor, ids, said), before)
 
 
 def test_merged_values_are_not_trained_again(tmp_path: Path):

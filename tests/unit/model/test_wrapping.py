@@ -182,12 +182,15 @@ def test_a_generate_of_the_callers_own_is_put_back():
         calls.append(1)
         return original(*args, **kwargs)
 
+    prepare = model.prepare_inputs_for_generation
     model.generate = mine
+    model.prepare_inputs_for_generation = prepare
     editor = quick_like(model)
     generated(editor, [ids_of(EDITED)])
     assert calls == [1]
     editor.unwrap()
     assert model.generate is mine
+    assert model.__dict__["prepare_inputs_for_generation"] is prepare
 
 
 def test_wrapping_twice_is_refused():
