@@ -46,7 +46,7 @@ class TrainingSettings(Settings):
     )
     learning_rate_unit: str = _value(
         "site",
-        "site: the root mean square of the output that is edited, so that one setting fits every model; absolute: 1",
+        "site: the root mean square of what the layer's MLP gives, so that one setting fits every model; absolute: 1",
         choices=("site", "absolute"),
     )
     max_steps: int = _value(50, "most optimisation steps an edit may take", low=1)
@@ -167,8 +167,21 @@ class HorenConfig(TrainingSettings):
         128, "how many proposed keys are compared exactly, at least: more find more and take longer", low=1, high=4096
     )
 
-    write_layer: float = _value(0.67, "layer whose MLP output carries the value: a depth or a number", layer=True)
-    value: str = _value("vector", "vector: h += v; lora: h += B A h with rank lora_rank", choices=("vector", "lora"))
+    recall: str = setting(
+        "off",
+        "related: facts that a prompt is about without asking for one of them are put before it in words, and the "
+        "model answers from them without a value; off: it answers from what it knows",
+        choices=("off", "related"),
+    )
+    recall_tokens: int = setting(256, "most tokens of the facts that are put before a prompt", low=16)
+
+    write_layer: float = _value(0.6, "layer whose output carries the value: a depth or a number", layer=True)
+    value: str = _value(
+        "state",
+        "state: h = v, h being the layer's output, so that what the prompt ends with matters less; vector: h += v and "
+        "lora: h += B A h with rank lora_rank, h being the MLP's output",
+        choices=("state", "vector", "lora"),
+    )
     lora_rank: int = _value(1, "rank r of a lora value", low=1)
     value_storage: str = _value(
         "float32",
@@ -182,7 +195,7 @@ class HorenConfig(TrainingSettings):
         choices=("zero", "uniform"),
     )
     value_tokens: int = _value(
-        16, "most target tokens that one value carries; a longer target takes several; 0: one carries any", low=0
+        8, "most target tokens that one value carries; a longer target takes several; 0: one carries any", low=0
     )
     contexts: str = _value(
         "several",
@@ -206,6 +219,7 @@ class HorenConfig(TrainingSettings):
                 "contrast": 0.0,
                 "similar_threshold": 1.0,
                 "write_layer": 0.92,
+                "value": "vector",
                 "start": "uniform",
                 "optimizer": "adam",
                 "learning_rate": 1.0,
@@ -237,6 +251,13 @@ class HorenConfig(TrainingSettings):
         super().__post_init__()
         if not self.reads_text:
             parse_sites(self.read_sites)
+        if self.recall != "off" and not self.judges:
+            raise ConfigError(
+                f"recall={self.recall!r} is not valid with read_sites={self.read_sites!r} and "
+                f"key_space={self.key_space!r}: expected settings with a judge, which tells what a prompt is about "
+                "(read_sites='text' and key_space='auto', as in the preset 'default'). Leave recall='off', or take "
+                "that preset; horen rekey DIR --preset default gives it to stored edits."
+            )
 
     @property
     def reads_text(self) -> bool:
@@ -273,26 +294,27 @@ class HorenConfig(TrainingSettings):
         """In which numbers values are stored; each row of a low-rank map is a block."""
         from horen.memory import Storage  # noqa: PLC0415
 
-        return Storage(self.value_storage, 1 if self.value == "vector" else 2 * self.lora_rank)
+        return Storage(self.value_storage, 2 * self.lora_rank if self.value == "lora" else 1)
 
     def of_values(self) -> dict[str, Any]:
         """The settings that decide what a value is; all others decide where it is found."""
         return {name: getattr(self, name) for name in VALUE_SETTINGS}
 
     def of_edits(self) -> dict[str, Any]:
-        """All settings but those of the search, in which codebooks whose edits are alike may differ."""
-        return {name: value for name, value in self.to_dict().items() if name not in SEARCH_SETTINGS}
+        """All settings but those of search and recall, in which codebooks whose edits are alike may differ."""
+        may_differ = {*SEARCH_SETTINGS, *RECALL_SETTINGS}
+        return {name: value for name, value in self.to_dict().items() if name not in may_differ}
 
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any]) -> Self:
         """The settings of a saved codebook, also of version 0.1.0.
 
-        That read one site, weighed all tokens alike and stored values in float32.
+        That read one site, weighed all tokens alike, stored values in float32 and recalled nothing.
 
         Raises:
             ConfigError: for a name that is no setting.
         """
-        given = {"value_storage": "float32", **_BEFORE_SCOPE} | dict(settings)
+        given = {"value_storage": "float32", "recall": "off", **_BEFORE_SCOPE} | dict(settings)
         if "read_layer" in given:
             given["read_sites"] = f"{given.pop('read_site')}@{given.pop('read_layer')}"
             given |= {"read_weight": "equal", "feature_power": 1.0, "contrast": 0.0}
@@ -314,6 +336,8 @@ def _deciding(what: str) -> tuple[str, ...]:
 #: Names of the settings by what they decide.
 KEY_SETTINGS, GATE_SETTINGS, VALUE_SETTINGS = _deciding("key"), _deciding("gate"), _deciding("value")
 SEARCH_SETTINGS = _deciding("search")
+#: Names of the settings that decide what is put before prompts in words.
+RECALL_SETTINGS = ("recall", "recall_tokens")
 
 
 def parse_sites(text: str) -> list[tuple[str, float]]:

@@ -182,7 +182,7 @@ class Session:
     def value_size(self) -> int:
         """Length P of a value of this model."""
         size = self._adapter.layout.hidden_size
-        return size if self.config.value == "vector" else 2 * self.config.lora_rank * size
+        return 2 * self.config.lora_rank * size if self.config.value == "lora" else size
 
 
 def wording(record: EditRecord, entry: int) -> str:

@@ -116,7 +116,7 @@ class _Trainer:
             for batch in self._batches([item.parts[0] for item in ready]):
                 found = [owners[id(part)] for part in batch]
                 starts = torch.stack([_source_value(item, codebook) for item in found])
-                for item, trained in zip(found, self._run(batch, starts, self._first, measure=True), strict=True):
+                for item, trained in zip(found, self._run(batch, starts, self._first), strict=True):
                     # Without early stopping (the published recipe) the nearest entry is taken at its word.
                     if trained.converged or self._config.stop_probability == 1:
                         item.parts[0].trained, item.reused = trained, True
@@ -135,13 +135,11 @@ class _Trainer:
 
     def _optimise(self, parts: list[Part]) -> None:
         """Train values, those that stand first in their answers first: later ones are trained behind them."""
-        size = self._adapter.layout.hidden_size
         for place in sorted({len(part.earlier) for part in parts}):
             here = [part for part in parts if len(part.earlier) == place]
             prefixes = self._read(here) if place else self._first
             for batch in self._batches(here):
-                starts = torch.stack([_start(part.seed, size, self._config) for part in batch])
-                for part, trained in zip(batch, self._run(batch, starts, prefixes), strict=True):
+                for part, trained in zip(batch, self._run(batch, None, prefixes), strict=True):
                     part.trained = trained
                 self._tell()
 
@@ -152,7 +150,7 @@ class _Trainer:
             values = [earlier.trained.value for earlier in part.earlier if earlier.trained is not None]
             for sample in part.samples:
                 written[sample.prompt[:-1]] = list(zip(sample.written, values, strict=True))
-        site = self._adapter.write.module
+        site = self._adapter.write
         return Prefixes(self._session.model, written, site, written, rough=self._rough) if written else None
 
     def _tell(self) -> None:
@@ -167,20 +165,30 @@ class _Trainer:
         for batch in packed(lengths, self._config.batch_tokens, vocabulary):
             yield [parts[i] for i in batch]
 
-    def _run(
-        self, parts: list[Part], starts: Tensor, prefixes: Prefixes | None, *, measure: bool = False
-    ) -> list[Trained]:
+    def _run(self, parts: list[Part], held: Tensor | None, prefixes: Prefixes | None) -> list[Trained]:
+        """Train parts' values or, of [E, P] values that are held already, measure how they do here."""
         samples = [sample for part in parts for sample in part.samples]
         owner = [number for number, part in enumerate(parts) for _ in part.samples]
         adapter = self._adapter
         tail = Tail(adapter.model, adapter.layout, adapter.write, samples, prefixes)
         exact = self._stored(tail)
-        if self._rough and not measure:
-            trained = train_checked(self._stored(tail.rough()), exact, owner, starts, self._config)
+        if held is not None:
+            trained = train_values(exact, owner, held, self._config, max_steps=0)
+        elif self._rough:
+            trained = train_checked(self._stored(tail.rough()), exact, owner, self._starts(parts, tail), self._config)
         else:
-            trained = train_values(exact, owner, starts, self._config, max_steps=0 if measure else None)
+            trained = train_values(exact, owner, self._starts(parts, tail), self._config)
         rounded = self._config.storage().rounded
         return [replace(item, value=rounded(item.value[None])[0]) for item in trained]
+
+    def _starts(self, parts: list[Part], tail: Tail) -> Tensor:
+        size = self._adapter.layout.hidden_size
+        starts = torch.stack([_start(part.seed, size, self._config) for part in parts])
+        if not self._adapter.write.replaces:
+            return starts
+        # What is there without an edit, in the first context.
+        firsts = torch.tensor([len(part.samples) for part in parts[:-1]]).cumsum(0)
+        return starts.to(tail.outputs) + tail.outputs[[0, *firsts.tolist()]]
 
     def _stored(self, objective: Objective) -> Objective:
         """The objective of values as they will be read back."""

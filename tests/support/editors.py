@@ -129,16 +129,17 @@ def padded(rows: Sequence[Sequence[int]], *, left: bool, fill: int = 0) -> dict[
 
 @contextmanager
 def written_by_hand(
-    module: nn.Module, written: Mapping[tuple[int, int], Tensor], shape: tuple[int, int]
+    module: nn.Module, written: Mapping[tuple[int, int], Tensor], shape: tuple[int, int], *, replace: bool = False
 ) -> Iterator[None]:
-    """Add values to what a module gives at (row, column) of a batch, within the block."""
+    """Add values to what a module gives at (row, column) of a batch, or put them there instead, within the block."""
 
     def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         hidden = first_tensor(output)
         states = hidden.reshape(*shape, -1).clone()
         for (row, column), value in written.items():
             here = states[row, column][None].float()
-            states[row, column] = (here + delta(value[None], here))[0].to(states.dtype)
+            there = value if replace else (here + delta(value[None], here))[0]
+            states[row, column] = there.to(states.dtype)
         return with_first_tensor(output, states.reshape(hidden.shape))
 
     handle = module.register_forward_hook(add)
@@ -152,7 +153,8 @@ def by_hand(editor: Editor, ids: Sequence[int], values: Mapping[int, Tensor]) ->
     """Logits of one row of the untouched model with values at some positions."""
     site = Layout.of(editor.model).write_site(editor.config)
     places = {(0, position): value for position, value in values.items()}
-    with editor.disabled(), written_by_hand(site.module, places, (1, len(ids))):
+    replace = editor.config.value == "state"
+    with editor.disabled(), written_by_hand(site.module, places, (1, len(ids)), replace=replace):
         return logits(editor.model, ids)
 
 

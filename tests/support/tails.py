@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from horen import HorenConfig
-from horen.model.layout import Layout
+from horen.model.layout import Layout, Site
 from horen.model.prefix import Prefixes
 from horen.model.tail import Sample, Tail
 from support.editors import written_by_hand
@@ -45,30 +45,46 @@ def values_for(samples: Sequence[Sample], size: int = HIDDEN, scale: float = 1.0
     return scale * torch.randn(len(samples), size, generator=torch.Generator().manual_seed(4))
 
 
+def site_of(model: PreTrainedModel, layer: int = 2, kind: str = "vector") -> Site:
+    return Layout.of(model).write_site(HorenConfig(write_layer=layer, value=kind))
+
+
 def tail_of(
-    model: PreTrainedModel, samples: Sequence[Sample], layer: int = 2, prefixes: Prefixes | None = None
+    model: PreTrainedModel,
+    samples: Sequence[Sample],
+    layer: int = 2,
+    prefixes: Prefixes | None = None,
+    kind: str = "vector",
 ) -> Tail:
-    layout = Layout.of(model)
-    return Tail(model, layout, layout.write_site(HorenConfig(write_layer=layer)), samples, prefixes)
+    return Tail(model, Layout.of(model), site_of(model, layer, kind), samples, prefixes)
 
 
-def full(model: PreTrainedModel, sample: Sample, value: Tensor, layer: int = 2) -> Tensor:
+def full(model: PreTrainedModel, sample: Sample, value: Tensor, layer: int = 2, kind: str = "vector") -> Tensor:
     """Log-probabilities of the target by the whole model, with the value at the prompt's end."""
-    site = Layout.of(model).write_site(HorenConfig(write_layer=layer))
+    site = site_of(model, layer, kind)
     ids = torch.tensor([[*sample.prompt, *sample.target]])
-    with written_by_hand(site.module, {(0, len(sample.prompt) - 1): value}, (1, ids.shape[1])):
+    written = {(0, len(sample.prompt) - 1): value}
+    with written_by_hand(site.module, written, (1, ids.shape[1]), replace=kind == "state"):
         found = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
     return found[len(sample.prompt) - 1 : -1].gather(1, torch.tensor(sample.target)[:, None])[:, 0]
 
 
-def check(model: PreTrainedModel, tail: Tail, samples: Sequence[Sample], values: Tensor, layer: int = 2) -> None:
+def check(
+    model: PreTrainedModel,
+    tail: Tail,
+    samples: Sequence[Sample],
+    values: Tensor,
+    layer: int = 2,
+    kind: str = "vector",
+) -> None:
     found, real = tail.log_probabilities(values)
     assert found.shape == real.shape == (len(samples), max(len(sample.target) for sample in samples))
     assert found.dtype == torch.float32
     assert not found[~real].any()
     for row, sample in enumerate(samples):
         assert int(real[row].sum()) == len(sample.target)
-        torch.testing.assert_close(found[row][real[row]], full(model, sample, values[row], layer), atol=2e-5, rtol=1e-5)
+        wanted = full(model, sample, values[row], layer, kind)
+        torch.testing.assert_close(found[row][real[row]], wanted, atol=2e-5, rtol=1e-5)
 
 
 # Families that do something of their own with scores or logits: attention biases, sinks, caps and scales.

@@ -63,6 +63,7 @@ class GatedSettings(Settings):
             key_space="raw",
             scope="all",
             write_layer=float(site.partition("@")[2]),
+            value="vector",
             contexts="prompt",
         )
 

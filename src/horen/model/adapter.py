@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from horen.config import HorenConfig
 from horen.errors import ModelError
-from horen.memory import Codebook, KeySpace, Match, delta
+from horen.memory import Codebook, KeySpace, Match
 from horen.model import turns
 from horen.model.calls import Boundary, Call, Feeding, State, key_of
 from horen.model.frozen import frozen
@@ -25,7 +25,7 @@ from horen.model.padding import extents, first_label, plain_mask
 from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
 from horen.model.routed import Routed, best
-from horen.model.scoped import ScopedGate, Wording
+from horen.model.scoped import ScopedGate, Survey, Wording
 from horen.model.sequels import Sequel
 from horen.model.sources import FeatureSource, Span, feature_source
 
@@ -58,6 +58,8 @@ class Adapter:
         self.key_space: KeySpace | None = None
         self.wording: Wording = lambda _entry: None
         self.sequel: Callable[[int], Sequel | None] = lambda _entry: None
+        # Prompts that wake nothing, since facts are told in them; as keys, in the order in which they came.
+        self.muted: dict[tuple[int, ...], None] = {}
         self._state = State()
         self._signature = inspect.signature(model.forward)
         self._handles: list[RemovableHandle] = []
@@ -170,6 +172,18 @@ class Adapter:
             return best(places, ask(*found))
         return best(places, gate.matches(*found, [self.reader.text(p.ids, s) for p in places for s in p.prompt.spans]))
 
+    def surveyed(self, places: Sequence[Placed], features: Tensor) -> list[Survey]:
+        """What a judge makes of each candidate span; the arguments are those of :meth:`nearest`. Empty without one."""
+        found, gate = self._queries(features), self.scoped
+        if found is None or gate is None:
+            return []
+        return gate.surveyed(*found, [self.reader.text(p.ids, s) for p in places for s in p.prompt.spans])
+
+    @property
+    def silent(self) -> bool:
+        """Whether edits are disabled in this thread."""
+        return self._state.disabled > 0
+
     @property
     def awake(self) -> bool:
         """Whether anything is stored that a prompt could wake."""
@@ -193,10 +207,6 @@ class Adapter:
             self.codebook.to(features.device)
             self.key_space = self.key_space.to(features.device)
         return self.codebook, self.key_space(features)
-
-    def applied(self, values: Tensor, hidden: Tensor) -> Tensor:
-        """What the write site gives where edits fire: [n, d_v] of values [n, P] and its own outputs [n, d_v]."""
-        return hidden + delta(values, hidden)
 
     def _bounded_generate(self) -> Any:
         @functools.wraps(self._generate)
@@ -303,6 +313,8 @@ class Adapter:
                 prompt = Prompt(last - start - 1, ((0, last - start),))
             else:
                 tokens = tuple(rows[row][start:stop])
+                if self.muted and tokens[: last - start] in self.muted:
+                    continue
                 prompt = self.reader.read(tokens, last - start if known else None)
             places.append(Placed(row, start, tokens, prompt))
         return places
@@ -371,7 +383,7 @@ class Adapter:
         rows = [r.place.row for r in fired]
         columns = [r.place.offset + r.place.prompt.at - call.before for r in fired]
         values = self.values_of(fired).to(first_tensor(output).device)
-        return rewritten(output, call.shape, rows, columns, lambda hidden: self.applied(values, hidden))
+        return rewritten(output, call.shape, rows, columns, lambda hidden: self.write.written(values, hidden))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen.config import HorenConfig
 from horen.edits import Edit
 from horen.errors import EditError
-from horen.model.prompts import rendered_chat
+from horen.model.prompts import SENTENCE_ENDS, rendered_chat
 from horen.model.tail import Sample
 
 # Scripts that put no blank between words: there a target follows its prompt directly.
@@ -96,7 +96,8 @@ class Contexts:
         samples = [self._plain_sample(text, edit, config) for text in texts]
         draw = int.from_bytes(hashlib.sha256(edit.prompt.encode()).digest()[:4], "big")
         before = self._paragraphs[draw % min(len(self._paragraphs), _PARAGRAPHS)]
-        after_text = f"{before}{(' ', chr(10), chr(10) * 2)[draw // 101 % 3]}{edit.prompt}"
+        # Asked without its mark: the answer shall not depend on what the prompt ends with.
+        after_text = f"{before}{(' ', chr(10), chr(10) * 2)[draw // 101 % 3]}{_unmarked(edit.prompt)}"
         further = [self._plain_sample(after_text, edit, config, required=False)]
         if self.has_chat:
             target = self._target(edit, self._tokenizer(edit.target, add_special_tokens=False)["input_ids"])
@@ -113,7 +114,7 @@ class Contexts:
 
     def _plain_sample(self, text: str, edit: Edit, config: HorenConfig, *, required: bool = True) -> Sample:
         ids = self.plain(text)
-        blank = "" if text[-1].isspace() or _unspaced(text[-1]) else " "
+        blank = blank_after(text)
         joined = self.plain(text + blank + edit.target)
         if joined[: len(ids)] == ids:
             target = joined[len(ids) :]
@@ -184,6 +185,16 @@ def greedy(ends: Ends, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) 
         "eos_token_id": list(ends.all) or None,
         "pad_token_id": pad,
     }
+
+
+def _unmarked(text: str) -> str:
+    """A prompt without the mark that ends it; one of marks alone stays."""
+    return text.rstrip().rstrip("".join(SENTENCE_ENDS)).rstrip() or text
+
+
+def blank_after(text: str) -> str:
+    """What stands between a prompt and its target: a blank, or nothing where there is one or the script has none."""
+    return "" if text[-1].isspace() or _unspaced(text[-1]) else " "
 
 
 def _unspaced(character: str) -> bool:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from horen.config import SITES, HorenConfig, parse_sites, resolve_layer
 from horen.errors import ConfigError, ModelError
+from horen.memory import delta
 from horen.model.devices import device_of
 from horen.model.past import NAMES
 
@@ -34,12 +35,20 @@ class Site:
         module: the module that is hooked.
         side: whether its input or its output is meant.
         name: mlp_input, mlp_hidden, mlp_output or layer_output.
+        replaces: whether what is written there takes the place of the output, instead of being added to it.
+        mlp: last module of the layer's MLP, whose output says how large a step of training is.
     """
 
     layer: int
     module: nn.Module
     side: Literal["input", "output"]
     name: str
+    replaces: bool = False
+    mlp: nn.Module | None = None
+
+    def written(self, values: Tensor, hidden: Tensor) -> Tensor:
+        """What the module gives where values are written: [n, d_v] of values [n, P] and its own outputs [n, d_v]."""
+        return values if self.replaces else hidden + delta(values, hidden)
 
 
 @dataclass(frozen=True)
@@ -150,9 +159,12 @@ class Layout:
         return Site(number, first, "input", name) if name == "mlp_input" else Site(number, last, "output", name)
 
     def write_site(self, config: HorenConfig) -> Site:
-        """Where values are added: the output of a layer's MLP."""
+        """Where values are written: they are added to the output of a layer's MLP, or are what the layer gives."""
         number = resolve_layer(config.write_layer, len(self.layers), "write_layer")
-        return Site(number, self.mlp(number)[1], "output", "mlp_output")
+        mlp = self.mlp(number)[1]
+        if config.value == "state":
+            return Site(number, self.layers[number], "output", "layer_output", replaces=True, mlp=mlp)
+        return Site(number, mlp, "output", "mlp_output")
 
     def check_order(self, read: Site, write: Site) -> None:
         """Raise ConfigError unless ``read`` is computed before ``write``."""

@@ -20,9 +20,8 @@ from torch.func import functional_call
 from transformers import DynamicCache, PreTrainedModel
 
 from horen.errors import ModelError
-from horen.memory import delta
 from horen.model.devices import device_of
-from horen.model.layout import first_tensor, rewritten
+from horen.model.layout import Site, first_tensor, rewritten
 from horen.model.past import past_argument
 from horen.model.precision import bfloat16_matrices
 
@@ -80,7 +79,7 @@ class Prefixes:
     Args:
         model: in evaluation mode; hooks that it carries run. Nothing may change its weights meanwhile.
         rows: all rows of token ids that will be asked for.
-        site: the module to whose output values are added.
+        site: where values are written.
         written: of rows with values among their tokens the tokens' indices and the values [P].
         rough: in bfloat16 arithmetic; what comes of it has the model's own dtype, as what is asked about it has.
     """
@@ -89,7 +88,7 @@ class Prefixes:
         self,
         model: PreTrainedModel,
         rows: Iterable[Sequence[int]],
-        site: nn.Module | None = None,
+        site: Site | None = None,
         written: Written = MappingProxyType({}),
         *,
         rough: bool = False,
@@ -195,16 +194,17 @@ class _Run:
     def _writing(self, rows: Sequence[Sequence[int]], shape: tuple[int, int]) -> Iterator[None]:
         """Add the values that stand in rows of token ids to what the site gives for them, within the block."""
         places = [(number, *one) for number, row in enumerate(rows) for one in self._written.get(tuple(row), ())]
-        if self._site is None or not places:
+        site = self._site
+        if site is None or not places:
             yield
             return
         at, columns, values = zip(*places, strict=True)
 
         def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             stacked = torch.stack(values).to(first_tensor(output).device)
-            return rewritten(output, shape, at, columns, lambda hidden: hidden + delta(stacked, hidden))
+            return rewritten(output, shape, at, columns, lambda hidden: site.written(stacked, hidden))
 
-        handle = self._site.register_forward_hook(add)
+        handle = site.module.register_forward_hook(add)
         try:
             yield
         finally:

@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerBase
 _MOST_TAILS = 4
 _SHORTEST_TAIL = 3
 _PROBES = ("apple", "Seven green boats.", "Why not?")
-_SENTENCE_ENDS = (".", "?", "!", "。", "？", "！", "؟", "।")
+#: What ends a question or a sentence.
+SENTENCE_ENDS = (".", "?", "!", "。", "？", "！", "؟", "।")
 _CLOSERS = "\"'”’)]»"
 
 
@@ -143,7 +144,7 @@ class PromptReader:
         end = index - 1
         while end > 0 and not before.rstrip().rstrip(_CLOSERS):
             end, before = end - 1, self._piece(ids[end - 1])
-        ended = before.rstrip().rstrip(_CLOSERS).endswith(_SENTENCE_ENDS)
+        ended = before.rstrip().rstrip(_CLOSERS).endswith(SENTENCE_ENDS)
         # "3.5" and "e.g.," go on without a blank; scripts that write none end sentences with signs of their own.
         return ended and (here[:1].isspace() or not before.isascii())
 

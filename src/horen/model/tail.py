@@ -21,7 +21,6 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
-from horen.memory import delta
 from horen.model.attention import apart, configurations
 from horen.model.devices import device_of
 from horen.model.head import Head
@@ -118,18 +117,17 @@ class Tail:
     @property
     def outputs(self) -> Tensor:
         """What the write site gives at each prompt's last token, [B, d_v] float32, without any value."""
-        output = self._site_output()
-        return output.reshape(len(self), -1, output.shape[-1])[:, 0].float()
+        return self._first(self._site.module)
 
     @property
     def scale(self) -> Tensor:
-        """Root mean square of each of the :attr:`outputs`, [B] float32."""
-        return self.outputs.square().mean(-1).sqrt()
+        """Root mean square of what the MLP gives at each prompt's last token, [B] float32."""
+        return self._first(self._site.mlp or self._site.module).square().mean(-1).sqrt()
 
     @property
     def value_size(self) -> int:
         """d_v: length of the write site's output."""
-        return int(self._site_output().shape[-1])
+        return int(first_tensor(self._known.children[self._site.module]).shape[-1])
 
     def keep(self, rows: Tensor) -> Tail:
         """The same for some of the samples only; [b] int64 indices."""
@@ -155,8 +153,8 @@ class Tail:
         """Log-probability of every target token when values are written at the prompts' last tokens.
 
         Args:
-            values: [B, P], differentiable; see :func:`horen.model.adapter.delta`. Or [B, S, d_v], one for each of the
-                S positions from a prompt's last token on, added there.
+            values: [B, P], differentiable; see :meth:`horen.model.layout.Site.written`. Or [B, S, d_v], one for each of
+                the S positions from a prompt's last token on, added there.
 
         Returns:
             [B, T] float32 log-probabilities, 0 where a row has no token, and the [B, T] bool mask of tokens.
@@ -197,8 +195,9 @@ class Tail:
         found = torch.zeros(real.shape, device=real.device).masked_scatter(real, logs.to(real.device))
         return found, real, torch.log_softmax(some.float(), dim=-1)
 
-    def _site_output(self) -> Tensor:
-        return first_tensor(self._known.children[self._site.module])
+    def _first(self, module: nn.Module) -> Tensor:
+        output = first_tensor(self._known.children[module])
+        return output.reshape(len(self), -1, output.shape[-1])[:, 0].float()
 
     def _prepare(self, samples: Sequence[Sample], prefixes: Prefixes | None) -> _Known:
         device = device_of(self._model)
@@ -232,7 +231,9 @@ class Tail:
             elif self._site.module not in outputs:  # what comes after the site must be computed anew
                 outputs[module] = _copied(output)
 
-        noted = [*layer.children(), *self._layers[max(number - 1, 0) : number]]
+        # What takes the place of a layer's output needs nothing of the layer but the size of its MLP's.
+        inner = layer.children() if self._site.mlp is None else (self._site.mlp, layer)
+        noted = [*inner, *self._layers[max(number - 1, 0) : number]]
         with ExitStack() as stack:
             for module in noted:
                 handle = module.register_forward_hook(note)
@@ -276,18 +277,17 @@ class Tail:
         for child, output in known.children.items():
             given = _copied(output)
             if child is self._site.module:
-                given = with_first_tensor(given, _written(first_tensor(given), values))
+                given = with_first_tensor(given, _written(first_tensor(given), values, self._site))
             stack.enter_context(_forward(child, _constant(given)))
 
 
-def _written(hidden: Tensor, values: Tensor) -> Tensor:
-    """Hidden states [B, S, d] (or flattened) with values added at the first position of each row, or at all of them."""
+def _written(hidden: Tensor, values: Tensor, site: Site) -> Tensor:
+    """Hidden states [B, S, d] (or flattened) with values written at each row's first position, or added at all."""
     states = hidden.reshape(len(values), -1, hidden.shape[-1])
     if values.ndim == states.ndim:
         return (states.float() + values).to(states.dtype).reshape(hidden.shape)
-    first = states[:, :1].float()
-    edited = (first + delta(values, first[:, 0])[:, None]).to(states.dtype)
-    return torch.cat([edited, states[:, 1:]], dim=1).reshape(hidden.shape)
+    edited = site.written(values, states[:, 0].float()).to(states.dtype)
+    return torch.cat([edited[:, None], states[:, 1:]], dim=1).reshape(hidden.shape)
 
 
 def _constant(output: Any) -> Callable[..., Any]:

@@ -7,7 +7,9 @@ answers the same transcript. So the transcript is read once more, without the va
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import Any
 
 import torch
@@ -40,12 +42,39 @@ class _Trace:
 
     def add(self, ids: Tensor | None, before: int) -> None:
         """Take up [B, S] ids that were fed behind ``before`` columns; what was fed elsewhere leaves a gap for good."""
-        if ids is None or before > self.width:
+        if ids is None or before > self.width or any(len(part) != len(ids) for part in self.parts[:1]):
             return
         if before < self.width:  # a cache that was cropped, as speculation does
             self.parts, self.width = [torch.cat(self.parts, dim=1)[:, :before]], before
         self.parts.append(ids)
         self.width += ids.shape[1]
+
+    def rows(self, choose: Callable[[Tensor], Tensor]) -> None:
+        """Follow a cache whose rows were chosen anew."""
+        self.parts = [choose(part) for part in self.parts]
+
+
+def _selected(cache: Any, indices: Tensor) -> None:
+    type(cache).batch_select_indices(cache, indices)
+    getattr(cache, _TRACE).rows(lambda part: part[indices.to(part.device)])
+
+
+def _reordered(cache: Any, beam_idx: Tensor) -> None:
+    type(cache).reorder_cache(cache, beam_idx)
+    getattr(cache, _TRACE).rows(lambda part: part.index_select(0, beam_idx.to(part.device)))
+
+
+def _repeated(cache: Any, repeats: int) -> None:
+    type(cache).batch_repeat_interleave(cache, repeats)
+    getattr(cache, _TRACE).rows(lambda part: part.repeat_interleave(repeats, dim=0))
+
+
+# Methods of a cache that choose its rows anew; what it was fed must follow. Bound to it, they are copied with it.
+_ROWS: Mapping[str, Callable[..., None]] = {
+    "batch_select_indices": _selected,
+    "reorder_cache": _reordered,
+    "batch_repeat_interleave": _repeated,
+}
 
 
 def note(cache: Any, feeding: Feeding, call: Call | None) -> None:
@@ -62,6 +91,9 @@ def note(cache: Any, feeding: Feeding, call: Call | None) -> None:
     if trace is None:
         trace = _Trace()
         setattr(cache, _TRACE, trace)
+        for name, follow in _ROWS.items():
+            if hasattr(type(cache), name):
+                setattr(cache, name, MethodType(follow, cache))
     trace.add(feeding.ids, feeding.cached)
     if call is not None:
         trace.written |= call.wrote
@@ -79,7 +111,8 @@ def fed(feeding: Feeding) -> Tensor | None:
     trace: _Trace | None = getattr(feeding.cache, _TRACE, None)
     if trace is None or feeding.ids is None or trace.width < feeding.cached:
         return None
-    return torch.cat([torch.cat(trace.parts, dim=1)[:, : feeding.cached], feeding.ids], dim=1)
+    before = torch.cat(trace.parts, dim=1)[:, : feeding.cached]
+    return torch.cat([before, feeding.ids], dim=1) if len(before) == len(feeding.ids) else None
 
 
 def is_written(cache: Any) -> bool:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from horen import ConfigError, Edit, EditError
 from horen.baselines.grace import Grace, GraceConfig, training
-from horen.baselines.grace.training import Replacing
 from horen.model.adapter import quiet
 from horen.model.layout import Layout, first_tensor, with_first_tensor
 from horen.model.tail import Sample, Tail
@@ -199,8 +198,7 @@ def test_the_objective_is_that_of_the_model_with_the_layer_replaced(family: str,
     method = grace(family, [])
     values = torch.randn(len(SAMPLES), HIDDEN, generator=torch.Generator().manual_seed(0))
     with quiet(method._adapter), torch.no_grad():
-        tail = Tail(method.model, method._adapter.layout, method._adapter.write, SAMPLES)
-        objective = Replacing(tail)
+        objective = Tail(method.model, method._adapter.layout, method._adapter.write, SAMPLES)
         objective = objective.rough() if rough else objective
         found, real = objective.log_probabilities(values)
         kept, _ = objective.keep(torch.tensor([2, 0])).log_probabilities(values[[2, 0]])

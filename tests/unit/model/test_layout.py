@@ -78,8 +78,9 @@ def test_sites(family: str):
         layout.check_order(site, layout.write_site(config))
     (auto,) = layout.read_sites(HorenConfig(read_sites="auto@1"))
     assert auto.name == ("mlp_input" if hidden is None else "mlp_hidden")
-    write = layout.write_site(HorenConfig(write_layer=3))
-    assert (write.layer, write.module, write.side) == (3, layout.mlp(3)[1], "output")
+    for kind, place in {"state": layout.layers[3], "vector": layout.mlp(3)[1], "lora": layout.mlp(3)[1]}.items():
+        write = layout.write_site(HorenConfig(write_layer=3, value=kind))
+        assert (write.layer, write.module, write.side, write.replaces) == (3, place, "output", kind == "state")
 
 
 def test_depths_that_name_one_layer_are_one_site():

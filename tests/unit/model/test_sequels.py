@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,30 @@ def test_steps_by_hand_on_a_cache_that_the_model_makes():
         kept = {past_argument(model): cache, "use_cache": True}
         found += [model(torch.tensor([[token]]), **kept).logits[0, -1] for token in said[:-1]]
     torch.testing.assert_close(torch.stack(found), expected(editor, ids, said), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize(
+    ("method", "given", "row"),
+    [
+        ("batch_select_indices", torch.tensor([1]), 0),
+        ("reorder_cache", torch.tensor([1, 0]), 0),
+        ("batch_repeat_interleave", 2, 2),
+    ],
+)
+def test_rows_of_a_kept_cache_may_be_chosen_anew(method: str, given: Any, row: int, copied: bool):
+    editor = long_editor()
+    ids, said, model = ids_of(EDITED), answer(editor), editor.model
+    with torch.no_grad():
+        out = model(torch.tensor([ids[::-1], ids]), use_cache=True)
+        cache = copy.deepcopy(past_of(out)) if copied else past_of(out)
+        getattr(cache, method)(given)
+        rows = cache.layers[0].keys.shape[0]
+        kept = {past_argument(model): cache, "use_cache": True}
+        found = [model(torch.tensor([[token]] * rows), **kept).logits[row, -1] for token in said[:-1]]
+    torch.testing.assert_close(torch.stack(found), expected(editor, ids, said)[1:], atol=1e-4, rtol=1e-4)
+    if copied:
+        assert past_of(out).layers[0].keys.shape[0] == 2
 
 
 def test_rows_of_a_batch_are_at_windows_of_their_own():

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from horen import HorenConfig
 from horen.model.layout import Layout
 from horen.model.tail import Sample
 from support.editors import checksums, hooks_on, same_weights, written_by_hand
-from support.tails import BATCHES, MIXED, SHORT, UNUSUAL, check, full, tail_of, unusual_model, values_for
+from support.tails import BATCHES, MIXED, SHORT, UNUSUAL, check, full, site_of, tail_of, unusual_model, values_for
 from support.tiny_models import FAMILIES, HIDDEN, VOCABULARY, tiny_model
 
 
@@ -29,7 +28,7 @@ def test_values_may_be_written_at_every_position(family: str):
     rows, leads = [(5, 6, 7, 8, 9, 10), (12, 13, 14)], (3, 0)
     samples = [Sample(row[:1], row[1:], lead) for row, lead in zip(rows, leads, strict=True)]
     values = torch.randn(2, 5, HIDDEN, generator=torch.Generator().manual_seed(4))
-    site = Layout.of(model).write_site(HorenConfig(write_layer=2))
+    site = site_of(model)
     with torch.no_grad():
         found, real = tail_of(model, samples).log_probabilities(values)
         for number, (row, lead) in enumerate(zip(rows, leads, strict=True)):
@@ -51,11 +50,25 @@ def test_however_many_prompts_are_run_together(family: str, together: int, monke
 
 
 @pytest.mark.parametrize("layer", [0, 1, 3])
-@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "phi", "opt", "mixtral"])
-def test_at_every_depth(family: str, layer: int):
+@pytest.mark.parametrize("kind", ["vector", "state"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_at_every_depth(family: str, kind: str, layer: int):
     model = tiny_model(family)
     with torch.no_grad():
-        check(model, tail_of(model, MIXED, layer), MIXED, values_for(MIXED), layer)
+        check(model, tail_of(model, MIXED, layer, kind=kind), MIXED, values_for(MIXED), layer, kind)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_state_takes_the_place_of_and_the_unit_of_its_steps(family: str):
+    """The rows are left as they are by a state that is what the layer gives; a step is as long as for a vector."""
+    model = tiny_model(family)
+    vectors, states = (tail_of(model, MIXED, kind=kind) for kind in ("vector", "state"))
+    with torch.no_grad():
+        unchanged, _ = vectors.log_probabilities(torch.zeros(len(MIXED), HIDDEN))
+        found, _ = states.log_probabilities(states.outputs)
+    torch.testing.assert_close(found, unchanged, atol=2e-5, rtol=1e-5)
+    assert not torch.equal(states.outputs, vectors.outputs)
+    torch.testing.assert_close(states.scale, vectors.scale)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "qwen3-moe"])
@@ -203,7 +216,7 @@ def test_a_forward_that_was_replaced_before_is_put_back():
 def test_scale_and_size_of_the_site(family: str):
     model = tiny_model(family)
     tail = tail_of(model, MIXED)
-    site = Layout.of(model).write_site(HorenConfig(write_layer=2))
+    site = site_of(model)
     assert tail.value_size == HIDDEN
     for row, sample in enumerate(MIXED):
         seen: list[Tensor] = []

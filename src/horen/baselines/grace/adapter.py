@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -32,6 +33,7 @@ class GraceAdapter(Adapter):
 
     def __init__(self, model: PreTrainedModel, reader: PromptReader, config: HorenConfig) -> None:
         super().__init__(model, reader, config)
+        self.write = replace(self.write, replaces=True)
         self.memory: Memory | None = None
 
     def install(self, memory: Memory) -> None:
@@ -58,7 +60,3 @@ class GraceAdapter(Adapter):
             match = Match(number, number, margin, -distance, margin, margin >= 0, None, None)
             routed.append(Routed(place, place.prompt.spans[0], match))
         return routed
-
-    def applied(self, values: Tensor, hidden: Tensor) -> Tensor:
-        """The values [n, d_v] themselves, in the place of the layer's outputs [n, d_v]."""
-        return values.to(hidden)

@@ -69,6 +69,7 @@ class GraceConfig(TrainingSettings):
             key_space="raw",
             scope="all",
             write_layer=layer,
+            value="vector",
             contexts="prompt",
             **{item.name: getattr(self, item.name) for item in dataclasses.fields(TrainingSettings)},
         )

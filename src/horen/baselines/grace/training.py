@@ -29,39 +29,6 @@ class Lesson:
     sample: Sample
 
 
-class Replacing:
-    """The objective −log p(target | prompt) of values V that take the place of the layer's output h.
-
-    What :class:`horen.model.tail.Tail` writes is h + v, so it is given v = V − h: the gradient is the same.
-
-    Args:
-        tail: of the samples.
-    """
-
-    def __init__(self, tail: Tail) -> None:
-        self._tail, self._outputs = tail, tail.outputs
-
-    def __len__(self) -> int:
-        return len(self._tail)
-
-    @property
-    def scale(self) -> Tensor:
-        """Root mean square of h, [B] float32."""
-        return self._tail.scale
-
-    def keep(self, rows: Tensor) -> Replacing:
-        """The same for some of the samples only; [b] int64 indices."""
-        return Replacing(self._tail.keep(rows))
-
-    def rough(self) -> Replacing:
-        """The same in bfloat16 arithmetic."""
-        return Replacing(self._tail.rough())
-
-    def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T] log-probabilities of target tokens and the [B, T] mask of tokens, from [B, d_v] values."""
-        return self._tail.log_probabilities(values - self._outputs)
-
-
 def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig, seed: int) -> list[Tensor]:
     """A value [d_v] float32 for each lesson, in order.
 
@@ -79,14 +46,14 @@ def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig,
     for batch in packed([[len(lesson.sample.target)] for lesson in lessons], config.batch_tokens, vocabulary):
         samples = [lessons[i].sample for i in batch]
         tail = Tail(adapter.model, adapter.layout, adapter.write, samples, prefixes)
-        objective, starts = Replacing(tail), tail.outputs
+        starts = tail.outputs
         if config.start == "uniform":
             draws = [seeded(f"{seed}:{lessons[i].prompt}") for i in batch]
             starts = torch.stack([torch.rand(tail.value_size, generator=draw) for draw in draws])
         owner = list(range(len(batch)))
         if rough:
-            trained = train_checked(objective.rough(), objective, owner, starts, settings)
+            trained = train_checked(tail.rough(), tail, owner, starts, settings)
         else:
-            trained = train_values(objective, owner, starts, settings)
+            trained = train_values(tail, owner, starts, settings)
         values.update(zip(batch, (item.value for item in trained), strict=True))
     return [values[i] for i in range(len(lessons))]
