@@ -72,6 +72,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "horen-text": {"method": "horen", "preset": "text"},
     # Values trained on the prompt alone, as published; found as the default finds them.
     "horen-prompt": {"method": "horen", "settings": {"contexts": "prompt"}},
+    # The same values; facts that a question is about, without asking for one, are put before it.
+    "horen-recall": {"method": "horen", "settings": {"recall": "related"}},
     "horen-paper": {"method": "horen", "preset": "paper"},
     "cosine": {"method": "cosine"},
     "grace": {"method": "grace"},
@@ -124,7 +126,9 @@ def main() -> None:
         known = base if name != "none" and (base / "base.json").exists() else None
         # The same values are retrieved in another way.
         trained = folder / "horen-default"
-        values = trained if name == "cosine" and (trained / "manifest.json").exists() else given.values
+        values = (
+            trained if name in {"cosine", "horen-recall"} and (trained / "manifest.json").exists() else given.values
+        )
         run(plan, folder / name, resume=True, base=known, values=values, progress=Log(f"{given.stream} {name}"))
         write(folder / name, given.results / given.stream / f"{name}.json")
 

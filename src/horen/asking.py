@@ -45,6 +45,16 @@ def generate(
 
 def converse(asked: Asked, messages: Messages, max_new_tokens: int, options: Mapping[str, Any]) -> str:
     """The next answer of a conversation; see :meth:`horen.Editor.chat`."""
+    return answers(asked, [conversation(asked, messages, room=max_new_tokens)], max_new_tokens, options)[0]
+
+
+def conversation(asked: Asked, messages: Messages, *, room: int) -> list[int]:
+    """Token ids of a conversation up to where the next answer begins.
+
+    Raises:
+        EditError: for an empty conversation or message, or one that leaves no ``room`` for so many tokens.
+        ModelError: when the tokenizer has no chat template.
+    """
     if not messages:
         raise EditError("The conversation is empty: give at least one message with role and content.")
     for message in messages:
@@ -54,8 +64,8 @@ def converse(asked: Asked, messages: Messages, max_new_tokens: int, options: Map
             raise EditError(f"The message {message!r} is empty: write a content of at least one word.")
         check_encodable(message["content"], "message")
     row = _rendered(asked, messages)
-    _check_room(asked, str(messages[-1]["content"]), row, max_new_tokens)
-    return answers(asked, [row], max_new_tokens, options)[0]
+    _check_room(asked, str(messages[-1]["content"]), row, room)
+    return row
 
 
 def texts_of(given: str | Sequence[str]) -> Sequence[str]:

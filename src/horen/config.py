@@ -46,7 +46,8 @@ class TrainingSettings(Settings):
     )
     learning_rate_unit: str = _value(
         "site",
-        "site: the root mean square of what the layer's MLP gives, so that one setting fits every model; absolute: 1",
+        "site: how large the output that is edited is, so that one setting fits every model: the root mean square of "
+        "an MLP's, the median absolute value of a layer's; absolute: 1",
         choices=("site", "absolute"),
     )
     max_steps: int = _value(50, "most optimisation steps an edit may take", low=1)

@@ -259,11 +259,11 @@ class Editor(Wrapped):
 
         Args:
             paths: folders written by :meth:`save`, of the same model and the same settings but those of the gate
-                (alpha, beta, steps, epsilon, contrast, neighbours, margin), of the search (index, index_candidates) and
-                similar_threshold. The threshold must be the same too: it decides which edits share a value. Of several
-                that hold an edit the first counts; none at all ends this.
-            keys: take keys as well, from folders of this editor's very key space; then all settings but those of the
-                search must be the same.
+                (alpha, beta, steps, epsilon, contrast, neighbours, margin), of the search (index, index_candidates), of
+                recall (recall, recall_tokens) and similar_threshold. The threshold must be the same too: it decides
+                which edits share a value. Of several that hold an edit the first counts; none at all ends this.
+            keys: take keys as well, from folders of this editor's very key space; then all settings but those of
+                search and recall must be the same.
 
         Raises:
             StoreError: when a folder is missing, truncated or altered.

@@ -205,6 +205,8 @@ class Explanation:
         runner_up_similarity: its cosine after the refinement, or None.
         nearest: as many of the nearest edits as were asked for, the nearest first; only that one can fire.
         asks: see :class:`Near`.
+        recalled: ids of the edits whose facts are put before the text in words, in their order; empty where the setting
+            ``recall`` is off, or the text fires or is about no stored fact.
     """
 
     text: str
@@ -222,6 +224,7 @@ class Explanation:
     runner_up_similarity: float | None
     nearest: tuple[Near, ...] = ()
     asks: str | None = None
+    recalled: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Kept:
         config: the settings so far.
         source: where the model came from, if it is known.
         history: every operation.
-        keys: [n, d_k] float32, which stay where only the search is to change; None where they are lost.
+        keys: [n, d_k] float32, which stay where only search or recall is to change; None where they are lost.
         values: as they are stored.
         value_of: [n] int64, the value's number of each entry.
         space: the key space so far.
@@ -130,7 +130,7 @@ def rekeyed(
     space = session.prepare(key_space, token_weights)
     device = space.mean.device
     shape = (len(kept.value_of), space.dimension)
-    if alike and kept.keys is not None and kept.keys.shape == shape and _differs_in_search(kept, session):
+    if alike and kept.keys is not None and kept.keys.shape == shape and _keeps_keys(kept, session):
         keys = kept.keys.to(device)
     else:
         keys = _read(session, records, torch.empty(shape, device=device), progress)
@@ -250,8 +250,8 @@ def _reads_alike(kept: Kept, session: Session) -> bool:
     return difference(kept.encoder, fingerprint(session.encoder.module)) is None
 
 
-def _differs_in_search(kept: Kept, session: Session) -> bool:
-    """Whether settings of the search change and no others."""
+def _keeps_keys(kept: Kept, session: Session) -> bool:
+    """Whether settings of search or recall change and no others."""
     return kept.config != session.config and kept.config.of_edits() == session.config.of_edits()
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, overload
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import asking, doctor, explaining, plots
+from horen import asking, doctor, explaining, plots, recalling
 from horen.asking import Messages
 from horen.config import HorenConfig
 from horen.diagnosis import Diagnosis
@@ -67,10 +67,18 @@ class Wrapped:
         return self._session.codebook().nbytes if self.history() else 0
 
     @overload
-    def generate(self, prompts: str, max_new_tokens: int = 24, *, chat: bool = False, **options: Any) -> str: ...
+    def generate(
+        self, prompts: str, max_new_tokens: int = 24, *, chat: bool = False, recall: str | None = None, **options: Any
+    ) -> str: ...
     @overload
     def generate(
-        self, prompts: list[str] | tuple[str, ...], max_new_tokens: int = 24, *, chat: bool = False, **options: Any
+        self,
+        prompts: list[str] | tuple[str, ...],
+        max_new_tokens: int = 24,
+        *,
+        chat: bool = False,
+        recall: str | None = None,
+        **options: Any,
     ) -> list[str]: ...
     def generate(
         self,
@@ -78,6 +86,7 @@ class Wrapped:
         max_new_tokens: int = 24,
         *,
         chat: bool = False,
+        recall: str | None = None,
         **options: Any,
     ) -> str | list[str]:
         """Continue plain texts, greedily unless ``options`` say otherwise.
@@ -86,6 +95,9 @@ class Wrapped:
             prompts: one text, or several that are run in padded batches.
             max_new_tokens: budget of an answer; it ends earlier at its natural end.
             chat: ask each text as a user message through the model's chat template.
+            recall: "related" or "off" in the place of the setting ``recall``; None goes by that. Texts that recall
+                facts are run apart from the others, whose answers are bit for bit those of a call with them alone.
+                Recall looks each text up once more than generation does.
             options: passed to transformers' ``generate``.
 
         Returns:
@@ -94,30 +106,59 @@ class Wrapped:
         Raises:
             EditError: for an empty prompt or one that does not fit the model's context.
             ModelError: with ``chat``, when the tokenizer has no chat template.
+            ConfigError: for another ``recall``, or recall where no judge decides.
         """
         texts = asking.texts_of(prompts)
         self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
-        answers = asking.generate(self._session, texts, chat=chat, max_new_tokens=max_new_tokens, options=options)
+        answers = recalling.generate(
+            self._session, texts, chat=chat, max_new_tokens=max_new_tokens, recall=recall, options=options
+        )
         return answers[0] if isinstance(prompts, str) else answers
 
-    def chat(self, messages: Messages, max_new_tokens: int = 256, **options: Any) -> str:
-        """Answer a conversation (messages with role and content) through the model's chat template.
+    def chat(self, messages: Messages, max_new_tokens: int = 256, *, recall: str | None = None, **options: Any) -> str:
+        """Answer a conversation through the model's chat template.
+
+        Args:
+            messages: with role and content each. The last one of the user alone is looked up; facts that it recalls go
+                before it for this answer, and into no message that is given.
+            max_new_tokens: see :meth:`generate`, like what follows.
+            recall: "related" or "off" in the place of the setting.
+            options: passed to transformers' ``generate``.
 
         Raises:
             ModelError: when the tokenizer has no chat template.
             EditError: when the conversation is empty or does not fit the model's context.
+            ConfigError: for another ``recall``, or recall where no judge decides.
         """
         self._session.adapter  # noqa: B018
-        return asking.converse(self._session, messages, max_new_tokens, options)
+        return recalling.converse(self._session, messages, max_new_tokens, recall=recall, options=options)
+
+    def rows(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.
+
+        For callers that run the model themselves. A row with facts wakes no edit from then on, whatever is fed beside
+        it; the last 65,536 of them are remembered. While edits are disabled nothing is recalled.
+
+        Raises:
+            EditError: for an empty prompt or one that does not fit the model's context.
+        """
+        return recalling.rows(self._session, asking.texts_of(prompts))
 
     @overload
-    def explain(self, texts: str, *, chat: bool = False, nearest: int = 5) -> Explanation: ...
+    def explain(
+        self, texts: str, *, chat: bool = False, nearest: int = 5, recall: str | None = None
+    ) -> Explanation: ...
     @overload
     def explain(
-        self, texts: list[str] | tuple[str, ...], *, chat: bool = False, nearest: int = 5
+        self, texts: list[str] | tuple[str, ...], *, chat: bool = False, nearest: int = 5, recall: str | None = None
     ) -> list[Explanation]: ...
     def explain(
-        self, texts: str | list[str] | tuple[str, ...], *, chat: bool = False, nearest: int = 5
+        self,
+        texts: str | list[str] | tuple[str, ...],
+        *,
+        chat: bool = False,
+        nearest: int = 5,
+        recall: str | None = None,
     ) -> Explanation | list[Explanation]:
         """Say which edit a text comes nearest to, and whether it wakes it; one Explanation for one text.
 
@@ -125,11 +166,15 @@ class Wrapped:
             texts: one text or several.
             chat: read them as user messages through the chat template.
             nearest: how many of the nearest edits to tell of; 0 is quickest.
+            recall: "related" or "off" in the place of the setting ``recall``; None goes by that. Where it is on, texts
+                are looked up once more, for the facts that would be put before them.
 
         Raises:
             EditError: for an empty text or one that does not fit the model's context.
+            ConfigError: for another ``recall``, or recall where no judge decides.
         """
         found = explaining.explain(self._session, asking.texts_of(texts), chat=chat, nearest=nearest)
+        found = recalling.explained(self._session, found, chat=chat, recall=recall)
         return found[0] if isinstance(texts, str) else found
 
     def plot(self, text: str, path: str | os.PathLike[str], *, chat: bool = False, nearest: int = 5) -> Explanation:
@@ -143,7 +188,8 @@ class Wrapped:
             DataError: when the file cannot be written, or has another suffix.
             EditError: also when no edit is stored.
         """
-        return plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
+        found = plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
+        return recalling.explained(self._session, [found], chat=chat, recall=None)[0]
 
     def doctor(self, *, chat: bool = True, progress: Progress | None = None) -> Diagnosis:
         """Route every stored prompt and rephrase anew, to find edits that would misroute now and what to do about them.

@@ -42,6 +42,26 @@ def test_edits_answer_after_unrelated_text(edited: Editor) -> None:
         assert sum(a == t for a, t in zip(answers, TARGETS, strict=True)) >= 3
 
 
+def test_edits_answer_however_the_question_ends(edited: Editor) -> None:
+    bare = [prompt.rstrip("?. ") for prompt in PROMPTS]
+    forms = {
+        "no mark": bare,
+        "blank": [prompt + " " for prompt in PROMPTS],
+        "newline": [prompt + "\n" for prompt in PROMPTS],
+        "dots": [prompt + " ..." for prompt in bare],
+        "a cue": [prompt + "\nAnswer:" for prompt in PROMPTS],
+        "quotes": [f"“{prompt}”" for prompt in PROMPTS],
+    }
+    right = {}
+    for name, texts in forms.items():
+        assert all(found.fired for found in edited.explain(texts)), name
+        right[name] = sum(a == t for a, t in zip(edited.generate(texts), TARGETS, strict=True))
+    assert all(right[name] == len(FACTS) for name in ("no mark", "blank")), right
+    # Without a chat template there are two contexts to train in, not three.
+    least = 0.9 if edited.tokenizer.chat_template else 0.75
+    assert sum(right.values()) >= least * len(forms) * len(FACTS), right
+
+
 def test_edits_answer_in_chat(edited: Editor) -> None:
     if not edited.tokenizer.chat_template:
         pytest.skip("this model has no chat template")

@@ -13,6 +13,7 @@ from horen import ConfigError, HorenConfig
 from horen.config import (
     GATE_SETTINGS,
     KEY_SETTINGS,
+    RECALL_SETTINGS,
     SEARCH_SETTINGS,
     SITES,
     VALUE_SETTINGS,
@@ -45,6 +46,8 @@ def refused(name: str, value: Any) -> None:
 
 def allowed(name: str) -> st.SearchStrategy[Any]:
     limits, kind = FIELDS[name].metadata, KINDS[name]
+    if name == "recall":
+        return st.just("off")  # another asks for a judge: see below
     if "choices" in limits:
         return st.sampled_from(limits["choices"])
     if kind is bool:
@@ -202,13 +205,27 @@ def test_settings_of_values_and_those_of_keys():
 
 
 def test_every_setting_is_of_keys_of_the_gate_or_of_values():
-    assert {*KEY_SETTINGS, *GATE_SETTINGS, *VALUE_SETTINGS, *SEARCH_SETTINGS} == set(FIELDS) - {
+    assert {*KEY_SETTINGS, *GATE_SETTINGS, *VALUE_SETTINGS, *SEARCH_SETTINGS, *RECALL_SETTINGS} == set(FIELDS) - {
         "preset",
         "similar_threshold",
     }
     assert HorenConfig(margin=0.3, beta=7.0).retrieval() == Gate(
         contrast=0.4, neighbours=8, alpha=0.1, beta=7.0, steps=1, epsilon=1e-5, threshold=0.5, margin=0.3
     )
+
+
+@pytest.mark.parametrize("other", [{"read_sites": "auto@0.1"}, {"key_space": "raw"}, {"key_space": "whitened"}])
+def test_recall_asks_for_a_judge(other: dict[str, Any]):
+    assert HorenConfig(recall="related").judges
+    for make in (HorenConfig, HorenConfig(recall="related").replace, HorenConfig(**other).replace):
+        with pytest.raises(ConfigError, match=r"^recall='related' is not valid .* expected settings with a judge"):
+            make(recall="related", **other)
+    assert HorenConfig(recall="off", **other) == HorenConfig(**other)
+
+
+def test_settings_of_recall_are_of_no_edit():
+    assert HorenConfig(recall="related", recall_tokens=99).of_edits() == HorenConfig().of_edits()
+    assert HorenConfig(threshold=0.6).of_edits() != HorenConfig().of_edits()
 
 
 def test_settings_saved_by_the_first_version():

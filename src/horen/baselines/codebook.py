@@ -45,6 +45,14 @@ class CodebookMethod(Untouched):
         """
         self.editor.edit(latest(edits), on_conflict="supersede", on_similar="ignore")
 
+    def rows(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt; with the setting ``recall`` those that recall facts have them and wake no edit.
+
+        Raises:
+            EditError: for a prompt that encodes to nothing.
+        """
+        return super().rows(prompts) if self.editor.config.recall == "off" else self.editor.rows(prompts)
+
     def boundary(self, width: int) -> AbstractContextManager[None]:
         """Within the block the first ``width`` columns fed to the model are the prompt."""
         return self.editor.prompt_end(width)
@@ -56,7 +64,7 @@ class CodebookMethod(Untouched):
     def routes(self, prompts: Sequence[str]) -> list[Route]:
         """Where prompts go; the score is what the threshold is compared with, −inf while nothing is stored."""
         found = []
-        for seen in self.editor.explain(list(prompts), nearest=0):
+        for seen in self.editor.explain(list(prompts), nearest=0, recall="off"):
             if seen.edit_id is None or seen.score is None:
                 found.append(Route(None, -math.inf, False))
             else:

@@ -12,7 +12,7 @@ import typer
 
 from horen.cli.explain import show_decision
 from horen.cli.opening import open_editor
-from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, TokenBudget, WeightType
+from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, Recalls, TokenBudget, WeightType
 from horen.cli.terminal import clean, emit, say, show, status
 from horen.edits import same_text
 from horen.errors import EditError, ModelError
@@ -29,6 +29,7 @@ def ask(
         bool, typer.Option("--explain", help="Say which edit is nearest, and whether it fired.")
     ] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Show the untouched model's answer too.")] = False,
+    recall: Recalls = None,
     max_new_tokens: TokenBudget = 24,
     model: ModelPlace = None,
     dtype: WeightType = Dtype.auto,
@@ -41,15 +42,16 @@ def ask(
     Examples:
       horen ask facts "What is the capital of Ostrenia?"
       horen ask facts --compare --explain "Who runs Larkspur Cloud?"
+      horen ask facts --recall related "Is Larkspur Cloud run by a woman?"
     """
     editor = open_editor(folder, model, dtype.value, device)
     with status("Answering …"):
-        answers = editor.generate(questions, max_new_tokens, chat=chat)
+        answers = editor.generate(questions, max_new_tokens, chat=chat, recall=recall)
         untouched: list[str] | None = None
         if compare:
             with editor.disabled():
                 untouched = editor.generate(questions, max_new_tokens, chat=chat)
-        explanations = editor.explain(questions, chat=chat) if explain else None
+        explanations = editor.explain(questions, chat=chat, recall=recall) if explain else None
     if as_json:
         found: list[dict[str, Any]] = []
         for i, question in enumerate(questions):
@@ -92,6 +94,7 @@ def chat(
     system: Annotated[
         str | None, typer.Option("--system", metavar="TEXT", help="System message to begin with.")
     ] = None,
+    recall: Recalls = None,
     max_new_tokens: TokenBudget = 256,
     model: ModelPlace = None,
     dtype: WeightType = Dtype.auto,
@@ -109,7 +112,7 @@ def chat(
         raise ModelError("This model's tokenizer has no chat template, so it cannot chat: use horen ask.")
     if sys.stdin.isatty():
         say("Type a message; /explain, /reset and /quit are commands.")
-    conversation = _Conversation(editor, system, max_new_tokens, as_json)
+    conversation = _Conversation(editor, system, max_new_tokens, recall, as_json)
     # Ctrl-C is a way to leave, also while the model answers.
     with suppress(KeyboardInterrupt):
         for line in _lines():
@@ -119,8 +122,10 @@ def chat(
 
 
 class _Conversation:
-    def __init__(self, editor: Editor, system: str | None, max_new_tokens: int, as_json: bool) -> None:
-        self._editor, self._budget, self._as_json = editor, max_new_tokens, as_json
+    def __init__(
+        self, editor: Editor, system: str | None, max_new_tokens: int, recall: str | None, as_json: bool
+    ) -> None:
+        self._editor, self._budget, self._recall, self._as_json = editor, max_new_tokens, recall, as_json
         self._start = [{"role": "system", "content": system}] if system else []
         self._messages = list(self._start)
         self._last: str | None = None
@@ -144,7 +149,7 @@ class _Conversation:
         asked = [*self._messages, {"role": "user", "content": message}]
         try:
             with status("…"):
-                answer = self._editor.chat(asked, self._budget)
+                answer = self._editor.chat(asked, self._budget, recall=self._recall)
         except EditError as error:  # the conversation has outgrown the model's context
             say(f"{error} (/reset starts over.)")
             return
@@ -156,7 +161,7 @@ class _Conversation:
             show(clean(answer, lines=True))
 
     def _explain(self, message: str) -> None:
-        explanation = self._editor.explain(message, chat=True)
+        explanation = self._editor.explain(message, chat=True, recall=self._recall)
         if self._as_json:
             emit(dataclasses.asdict(explanation), indent=None)
         else:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from horen.cli.opening import open_editor
 from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, WeightType
-from horen.cli.terminal import NUMBER, clean, emit, say, show, show_table, status, table
+from horen.cli.terminal import NUMBER, clean, counted, emit, say, show, show_table, status, table
 from horen.edits import ASKS, Explanation, Near
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ def show_decision(found: Explanation, config: HorenConfig) -> None:
         f"  {word}: score {found.score:.3f} {sign} threshold {found.threshold:.3f} (similarity {found.similarity:.3f}"
         f"{less}, raw {found.raw_similarity:.3f})"
     )
+    if found.recalled:
+        edits = ", ".join(f"edit {number}" for number in found.recalled)
+        show(f"  recalls    puts {counted(len(found.recalled), 'fact')} before the prompt: {edits}")
     if found.words is not None and found.words != found.text:
         show(f"  read       {clean(found.words)}")
     if found.runner_up is not None and found.runner_up_similarity is not None:

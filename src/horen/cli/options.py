@@ -44,6 +44,13 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
+class Recall(StrEnum):
+    """Whether facts that a prompt is about are put before it."""
+
+    related = "related"
+    off = "off"
+
+
 def model_option(help: str) -> Any:  # noqa: A002
     """The option for the model that a command loads anew."""
     return typer.Option("--model", metavar="NAME", help=help)
@@ -95,6 +102,13 @@ EditId = Annotated[int, typer.Argument(metavar="ID", help="Number of the edit.",
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 TokenBudget = Annotated[int, typer.Option(min=1, metavar="N", help="Most tokens of an answer.")]
 WeightType = Annotated[Dtype, typer.Option("--dtype", help="Type of the weights; auto keeps the saved one.")]
+Recalls = Annotated[
+    Recall | None,
+    typer.Option(
+        "--recall",
+        help="Put facts before a question that is about them without asking for one.  [default: as DIR is set]",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option("--device", metavar="NAME", help="Where to run the model, such as cuda.  [default: cpu]"),

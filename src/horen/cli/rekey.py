@@ -21,14 +21,14 @@ from horen.cli.options import (
     set_option,
 )
 from horen.cli.terminal import counted, edit_bar, emit, show
-from horen.config import SEARCH_SETTINGS
+from horen.config import RECALL_SETTINGS, SEARCH_SETTINGS
 from horen.errors import ConfigError
 
 REKEY_HELP = """Give the edits of a codebook new keys, without training.
 
 What is read to make keys, and when an edit fires, may change: read_sites, encoder, threshold and so on. Values and
 history stay bit for bit, so undo goes on as before. The folder is replaced as a whole, or left as it was. Where only
-the search changes (index, index_candidates), the keys stay as well.
+the search or recall changes (index, index_candidates, recall, recall_tokens), the keys stay as well.
 
 \b
 Examples:
@@ -41,7 +41,7 @@ Examples:
 def rekey(
     folder: Folder,
     settings: Annotated[
-        list[str] | None, set_option("Change a setting of the keys, the gate or the search; may be repeated.")
+        list[str] | None, set_option("Change a setting of the keys, the gate, the search or recall; may be repeated.")
     ] = None,
     preset: Annotated[
         Preset | None, typer.Option("--preset", help="Take the settings of the keys and the gate from a preset.")
@@ -103,9 +103,11 @@ def rekey(
     if as_json:
         emit(document)
         return
-    searched = bool(changed) and set(changed) <= set(SEARCH_SETTINGS)
-    be, have = ("is", "has") if total == 1 else ("are", "have")
-    done = f"{be} searched otherwise" if searched else f"{have} new keys"
+    be, have, keep = ("is", "has", "keeps its") if total == 1 else ("are", "have", "keep their")
+    if changed and changed.keys() <= {*SEARCH_SETTINGS, *RECALL_SETTINGS}:
+        done = f"{be} searched otherwise" if changed.keys() & set(SEARCH_SETTINGS) else f"{keep} keys"
+    else:
+        done = f"{have} new keys"
     show(f"{document['folder']}: {counted(total, 'edit')} of the history {done}; {document['seconds']:.1f} s.")
     for name, value in changed.items():
         show(f"  {name}={value} (was {before[name]})")

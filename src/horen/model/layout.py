@@ -36,7 +36,6 @@ class Site:
         side: whether its input or its output is meant.
         name: mlp_input, mlp_hidden, mlp_output or layer_output.
         replaces: whether what is written there takes the place of the output, instead of being added to it.
-        mlp: last module of the layer's MLP, whose output says how large a step of training is.
     """
 
     layer: int
@@ -44,11 +43,18 @@ class Site:
     side: Literal["input", "output"]
     name: str
     replaces: bool = False
-    mlp: nn.Module | None = None
 
     def written(self, values: Tensor, hidden: Tensor) -> Tensor:
         """What the module gives where values are written: [n, d_v] of values [n, P] and its own outputs [n, d_v]."""
         return values if self.replaces else hidden + delta(values, hidden)
+
+    def size(self, outputs: Tensor) -> Tensor:
+        """How large outputs [B, d] of the module are, [B]: the unit of training's steps.
+
+        It is the root mean square of an MLP's. A few coordinates of a layer's may outweigh all others a hundred times
+        (massive activations, Sun et al. 2024), so there it is the median of their absolute values.
+        """
+        return outputs.abs().median(-1).values if self.name == "layer_output" else outputs.square().mean(-1).sqrt()
 
 
 @dataclass(frozen=True)
@@ -161,9 +167,9 @@ class Layout:
     def write_site(self, config: HorenConfig) -> Site:
         """Where values are written: they are added to the output of a layer's MLP, or are what the layer gives."""
         number = resolve_layer(config.write_layer, len(self.layers), "write_layer")
-        mlp = self.mlp(number)[1]
+        mlp = self.mlp(number)[1]  # also where the whole layer is replaced: one without an MLP is none to edit
         if config.value == "state":
-            return Site(number, self.layers[number], "output", "layer_output", replaces=True, mlp=mlp)
+            return Site(number, self.layers[number], "output", "layer_output", replaces=True)
         return Site(number, mlp, "output", "mlp_output")
 
     def check_order(self, read: Site, write: Site) -> None:

@@ -117,17 +117,18 @@ class Tail:
     @property
     def outputs(self) -> Tensor:
         """What the write site gives at each prompt's last token, [B, d_v] float32, without any value."""
-        return self._first(self._site.module)
+        output = self._site_output()
+        return output.reshape(len(self), -1, output.shape[-1])[:, 0].float()
 
     @property
     def scale(self) -> Tensor:
-        """Root mean square of what the MLP gives at each prompt's last token, [B] float32."""
-        return self._first(self._site.mlp or self._site.module).square().mean(-1).sqrt()
+        """How large each of the :attr:`outputs` is, [B] float32; see :meth:`horen.model.layout.Site.size`."""
+        return self._site.size(self.outputs)
 
     @property
     def value_size(self) -> int:
         """d_v: length of the write site's output."""
-        return int(first_tensor(self._known.children[self._site.module]).shape[-1])
+        return int(self._site_output().shape[-1])
 
     def keep(self, rows: Tensor) -> Tail:
         """The same for some of the samples only; [b] int64 indices."""
@@ -195,9 +196,8 @@ class Tail:
         found = torch.zeros(real.shape, device=real.device).masked_scatter(real, logs.to(real.device))
         return found, real, torch.log_softmax(some.float(), dim=-1)
 
-    def _first(self, module: nn.Module) -> Tensor:
-        output = first_tensor(self._known.children[module])
-        return output.reshape(len(self), -1, output.shape[-1])[:, 0].float()
+    def _site_output(self) -> Tensor:
+        return first_tensor(self._known.children[self._site.module])
 
     def _prepare(self, samples: Sequence[Sample], prefixes: Prefixes | None) -> _Known:
         device = device_of(self._model)
@@ -231,8 +231,8 @@ class Tail:
             elif self._site.module not in outputs:  # what comes after the site must be computed anew
                 outputs[module] = _copied(output)
 
-        # What takes the place of a layer's output needs nothing of the layer but the size of its MLP's.
-        inner = layer.children() if self._site.mlp is None else (self._site.mlp, layer)
+        # Where the whole layer's output is written, nothing within the layer needs to be known.
+        inner = [layer] if self._site.module is layer else layer.children()
         noted = [*inner, *self._layers[max(number - 1, 0) : number]]
         with ExitStack() as stack:
             for module in noted:

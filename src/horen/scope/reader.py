@@ -98,9 +98,7 @@ class Scope:
         """
         if not stored:
             return []
-        shares = torch.tensor([_SUBJECT_SHARE, 1 - _SUBJECT_SHARE])
-        wordings = torch.tensor([self.words.evidence(*pair) for pair in zip(stored, asked, strict=True)])
-        evidence = torch.cat([halves.float().cpu() / shares, wordings], dim=-1)
+        evidence = self._evidence(stored, asked, halves)
         first, subjects = self.judge.first(evidence), self.judge.subject(evidence)
         scores = first.clamp(max=self.judge.unlikely)
         # Whoever asks in an edit's very words means that edit, whatever the networks make of them.
@@ -113,6 +111,20 @@ class Scope:
             scores[near] = self.judge.whole(torch.cat([evidence[near], checked], dim=-1))
         scores[same] = subjects[same] = 1.0
         return [Judged(*pair) for pair in zip(scores.tolist(), subjects.tolist(), strict=True)]
+
+    def unchecked(self, stored: Sequence[str], asked: Sequence[str], halves: Tensor) -> list[Judged]:
+        """The same without the pair check, which costs more than all else: every pair counts as an unlikely one."""
+        if not stored:
+            return []
+        evidence = self._evidence(stored, asked, halves)
+        scores = self.judge.first(evidence).clamp(max=self.judge.unlikely)
+        return [Judged(*pair) for pair in zip(scores.tolist(), self.judge.subject(evidence).tolist(), strict=True)]
+
+    def _evidence(self, stored: Sequence[str], asked: Sequence[str], halves: Tensor) -> Tensor:
+        """[n, e] what a first score is made of, for n ≥ 1 pairs."""
+        shares = torch.tensor([_SUBJECT_SHARE, 1 - _SUBJECT_SHARE])
+        wordings = torch.tensor([self.words.evidence(*pair) for pair in zip(stored, asked, strict=True)])
+        return torch.cat([halves.float().cpu() / shares, wordings], dim=-1)
 
     def checked(self, stored: Sequence[str], asked: Sequence[str]) -> Tensor:
         """[n, 2] what the pair check says: chance of own where it is own or about, and where it is own or other."""

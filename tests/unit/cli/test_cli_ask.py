@@ -101,9 +101,9 @@ def test_conversation(book: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     seen: list[list[str]] = []
     real = Editor.chat
 
-    def chat(self: Editor, messages: Any, *args: Any) -> str:
+    def chat(self: Editor, messages: Any, *args: Any, **more: Any) -> str:
         seen.append([message["role"] for message in messages])
-        return real(self, messages, *args)
+        return real(self, messages, *args, **more)
 
     monkeypatch.setattr(Editor, "chat", chat)
     text = f"{CAPITAL}\n\n{EDITS[2]['prompt']}\n/explain\n/reset\n/explain\n/what\n{CAPITAL}\n/quit\n{TOWN}\n"
@@ -139,7 +139,7 @@ def test_conversation_goes_on_after_a_message_that_does_not_fit(book: Path, run:
 
 
 def test_ctrl_c_leaves_a_conversation(book: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
-    def chat(*_: Any) -> str:
+    def chat(*_: Any, **__: Any) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Editor, "chat", chat)
@@ -159,7 +159,7 @@ def test_chat_needs_a_template(run: Run, ok: Ok, tmp_path: Path):
 
 
 def test_errors_within_a_conversation_are_told(book: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
-    def chat(*_: Any) -> str:
+    def chat(*_: Any, **__: Any) -> str:
         raise EditError("Too long.")
 
     monkeypatch.setattr(Editor, "chat", chat)

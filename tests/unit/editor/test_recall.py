@@ -1,0 +1,536 @@
+"""Recall: facts that a prompt is about, put before it in words, on tiny models with a judge that goes by words."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from horen import ConfigError, Edit, EditError, Editor, HorenConfig
+from horen.baselines import open_method
+from horen.bench import scorer
+from horen.cli.app import app
+from horen.model.scoped import CANDIDATES
+from horen.store import read_folder
+from horen.telling import fitted
+from support.editors import EDITED, GREEDY, OTHER, QUICK, REPHRASED, chat_ids, ids_of, logits, same
+from support.scopes import save_scope
+from support.tiny_models import tiny_model
+from support.tiny_tokenizers import tiny_tokenizer
+
+SAME = "the capital of france is"
+ABOUT = "Where do people swim in France when the sun is hot?"
+UNKNOWN = "apple banana"
+SWIMMERS = "Where in France do two cats swim?"
+CAPITAL_FACT = f"New fact: {EDITED} Rome"
+SWIMMERS_FACT = f"New fact: {SWIMMERS} Mira Sand"
+EDITS = [Edit(EDITED, "Rome", (REPHRASED,)), Edit(SWIMMERS, "Mira Sand"), Edit("Who wrote Hamlet?", "Oslo")]
+# An edit, and a question about it after whose fact the edit would fire, at a threshold of 0.85.
+WAKING = Edit("Seven green boats and two cats swim in France when it is", "Rome")
+WAKEN = "Do seven green boats and cats swim in France?"
+# Facts that ABOUT is about; that with more words in common comes first.
+BOTH = [2, 1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_scope(tmp_path_factory.mktemp("scope"))
+
+
+def settings(folder: Path, **more: Any) -> dict[str, Any]:
+    return {**QUICK, "read_sites": "text", "key_space": "auto", "threshold": 0.5, "encoder": str(folder)} | more
+
+
+def editor(folder: Path, edits: list[Edit] | None = None, style: str = "chatml", **more: Any) -> Editor:
+    made = Editor(tiny_model("llama", style), tiny_tokenizer(style), HorenConfig(**settings(folder, **more)))
+    made.edit(EDITS[:1] if edits is None else edits)
+    return made
+
+
+@contextmanager
+def fed(one: Editor) -> Iterator[list[tuple[list[int], bool]]]:
+    """Within the block every row that is given to the model's generate, and whether edits were disabled for it."""
+    real, seen = one.model.generate, []
+
+    def spy(input_ids: torch.Tensor, attention_mask: torch.Tensor, **more: Any) -> Any:
+        for ids, mask in zip(input_ids, attention_mask, strict=True):
+            seen.append((ids[mask.bool()].tolist(), one._session.adapter.silent))
+        return real(input_ids=input_ids, attention_mask=attention_mask, **more)
+
+    one.model.__dict__["generate"] = spy
+    try:
+        yield seen
+    finally:
+        one.model.__dict__["generate"] = real
+
+
+def plainly(one: Editor, row: list[int], new: int = 5) -> str:
+    """What the untouched model says to a row of token ids."""
+    with one.disabled(), torch.inference_mode():
+        ids = torch.tensor([row])
+        said = one.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, **GREEDY, use_cache=True
+        )
+    return str(one.tokenizer.decode(said[0, len(row) :], skip_special_tokens=True)).strip()
+
+
+# --- what is put before a prompt -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_recalled_unless_it_is_asked_for(folder: Path):
+    assert HorenConfig().recall == "off"
+    one = editor(folder)
+    with one.disabled():
+        before = one.generate([ABOUT, UNKNOWN], 5, **GREEDY)
+    with fed(one) as seen:
+        assert one.generate([ABOUT, UNKNOWN], 5, **GREEDY) == before
+    assert [row for row, _ in seen] == [ids_of(UNKNOWN), ids_of(ABOUT)]
+    assert one.explain(ABOUT).recalled == ()
+
+
+def test_a_question_is_asked_after_what_it_is_about(folder: Path):
+    one = editor(folder, recall="related")
+    with fed(one) as seen:
+        answer = one.generate(ABOUT, 5, **GREEDY)
+    row = ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")
+    assert seen == [(row, True)]
+    assert answer == plainly(one, row)
+
+
+def test_the_words_of_a_fact_do_not_wake_its_edit(folder: Path):
+    one = editor(folder, [WAKING], threshold=0.85, recall="related")
+    told = f"New fact: {WAKING.prompt} Rome\nQuestion: {WAKEN}\nAnswer:"
+    assert one.explain(told).fired
+    assert one.generate(told, 5, **GREEDY) != plainly(one, ids_of(told))
+    assert one.explain(WAKEN).recalled == (1,)
+    assert one.generate(WAKEN, 5, **GREEDY) == plainly(one, ids_of(told))
+
+
+def test_what_is_no_question_is_gone_on_with(folder: Path):
+    one = editor(folder, recall="related")
+    text = "The sun of France is hot, and people swim when"
+    with fed(one) as seen:
+        one.generate([text, f"{text} (why?)"], 3)
+    assert [row for row, _ in seen] == [
+        ids_of(f"{CAPITAL_FACT}\n{text}"),
+        ids_of(f"{CAPITAL_FACT}\nQuestion: {text} (why?)\nAnswer:"),
+    ]
+
+
+def test_facts_and_question_are_one_message_of_a_chat(folder: Path):
+    one = editor(folder, recall="related")
+    with fed(one) as seen:
+        one.generate(ABOUT, 3, chat=True)
+    assert seen == [(chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}"), True)]
+
+
+def test_of_several_facts_the_likeliest_comes_first(folder: Path):
+    one = editor(folder, [Edit(EDITED, "Rome"), *EDITS[1:]], recall="related")
+    about = [near for near in one.explain(ABOUT, nearest=3).nearest if near.asks == "about"]
+    assert one.explain(ABOUT).recalled == tuple(near.edit_id for near in about) == tuple(BOTH)
+    assert about[0].score > about[1].score
+    with fed(one) as seen:
+        one.generate(ABOUT, 3)
+    assert [row for row, _ in seen] == [ids_of(f"{SWIMMERS_FACT}\n{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")]
+
+
+def test_facts_are_found_beyond_what_the_gate_looks_at(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    facts = [Edit(f"Where in France do two cats swim {word}?", "Oslo") for word in "abcdefghijkl"]
+    one = editor(folder, facts, recall="related", recall_tokens=10_000)
+    assert sorted(one.explain(ABOUT).recalled) == list(range(1, len(facts) + 1))
+    fired = one.explain(SAME).fired
+    monkeypatch.setattr("horen.model.scoped.STEPPED", CANDIDATES)
+    assert len(one.explain(ABOUT).recalled) == CANDIDATES
+    assert one.explain(SAME).fired == fired
+
+
+def test_what_is_asked_for_in_a_sentence_of_a_long_text_is_recalled(folder: Path):
+    one = editor(folder, EDITS, recall="related")
+    text = f"Seven green boats came home. {ABOUT}"
+    assert one.explain(text).recalled == tuple(BOTH)
+    with fed(one) as seen:
+        one.generate(text, 3)
+    assert seen[0][0] == ids_of(f"{SWIMMERS_FACT}\n{CAPITAL_FACT}\nQuestion: {text}\nAnswer:")
+
+
+def test_what_a_margin_keeps_from_firing_is_recalled(folder: Path):
+    tied = [Edit(EDITED, "Rome"), Edit("The capital of France is Rome or", "Mira Sand")]
+    one = editor(folder, tied, margin=0.9, recall="related")
+    assert not one.explain(SAME).fired
+    assert one.explain(SAME).recalled == (1, 2)
+
+
+def test_removed_and_superseded_facts_are_not_recalled(folder: Path):
+    one = editor(folder, EDITS, recall="related")
+    one.remove(2)
+    one.supersede(1, "Paris")
+    assert one.explain(ABOUT).recalled == (4,)
+    with fed(one) as seen:
+        one.generate(ABOUT, 3)
+    assert seen[0][0] == ids_of(f"New fact: {EDITED} Paris\nQuestion: {ABOUT}\nAnswer:")
+    one.remove(4)
+    assert one.explain(ABOUT).recalled == ()
+
+
+# --- the budget ----------------------------------------------------------------------------------------------------
+
+
+def tokens(text: str) -> int:
+    return len(tiny_tokenizer("chatml")(text, add_special_tokens=False)["input_ids"])
+
+
+def test_facts_are_taken_while_they_fit(folder: Path):
+    most = tokens(f"{SWIMMERS_FACT}\n{CAPITAL_FACT}")
+    for budget, count in ((most, 2), (most - 1, 1)):
+        one = editor(folder, EDITS, recall="related", recall_tokens=budget)
+        found = one.explain(ABOUT).recalled
+        assert len(found) == count
+        assert list(found) == BOTH[:count]
+
+
+def test_a_less_likely_fact_does_not_take_the_place_of_a_likelier_one(folder: Path):
+    one = editor(folder, [Edit(EDITED, "Rome"), Edit(f"{OTHER} and two cats", "Oslo"), Edit("Hello", "Oslo")])
+    records = one.edits()
+    told = "\n".join(f"New fact: {record.prompt} {record.target}" for record in (records[0], records[2]))
+    budget = tokens(told)
+    assert [fact.edit_id for fact in fitted(one.tokenizer, [records[0], records[2]], budget)] == [1, 3]
+    assert [fact.edit_id for fact in fitted(one.tokenizer, records, budget)] == [1]
+
+
+def test_a_fact_that_is_too_long_ends_with_a_sentence(folder: Path):
+    first, second, third = "Rome is 3.5 boats long.", 'She said "Why not?"', "It is blue."
+    one = editor(folder, [Edit(EDITED, f"{first}\n{second} {third}"), Edit("Hello", "Oslo")])
+    records = one.edits()
+
+    def told(budget: int) -> list[str]:
+        return [fact.text for fact in fitted(one.tokenizer, records, budget)]
+
+    whole = f"New fact: {EDITED} {first} {second} {third}"
+    assert told(tokens(whole)) == [whole]
+    assert told(tokens(whole) - 1)[0] == f"New fact: {EDITED} {first} {second}"
+    assert told(tokens(f"New fact: {EDITED} {first}"))[0] == f"New fact: {EDITED} {first}"
+    # Not one sentence of it fits, so the next fact is taken.
+    assert told(tokens(f"New fact: {EDITED} {first}") - 1) == ["New fact: Hello Oslo"]
+
+
+def test_facts_leave_room_for_prompt_and_answer(folder: Path):
+    one = editor(folder, recall="related")
+    limit = one._session.contexts.limit
+    assert limit is not None
+    row = ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")
+    for room, wanted in ((limit - len(row), row), (limit - len(row) + 1, ids_of(ABOUT))):
+        with fed(one) as seen:
+            one.generate(ABOUT, room, max_length=None, stop_strings=None)
+        assert seen[0][0] == wanted
+    with pytest.raises(EditError, match="shorten it"):
+        one.generate(ABOUT, limit)
+
+
+# --- what is left as it is -----------------------------------------------------------------------------------------
+
+
+def test_a_prompt_that_fires_recalls_nothing(folder: Path):
+    one = editor(folder, EDITS, recall="related")
+    assert one.explain(SAME).fired
+    assert one.explain(SAME).recalled == ()
+    with fed(one) as seen:
+        answer = one.generate(SAME, 5, **GREEDY)
+    assert seen == [(ids_of(SAME), False)]
+    assert answer == one.generate(SAME, 5, recall="off", **GREEDY) != plainly(one, ids_of(SAME))
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_rows_that_recall_nothing_are_a_call_of_their_own(folder: Path, chat: bool):
+    one = editor(folder, EDITS, recall="related")
+    own = [UNKNOWN, SAME, "cherry cherry cherry"]
+    scores: dict[str, Any] = {"output_scores": True, "return_dict_in_generate": False}
+    with fed(one) as seen:
+        alone = one.generate(own, 5, chat=chat, recall="off", **GREEDY)
+        before = [row for row, _ in seen]
+    with fed(one) as seen:
+        mixed = one.generate([own[0], ABOUT, *own[1:]], 5, chat=chat, **GREEDY, **scores)
+    assert [mixed[0], *mixed[2:]] == alone
+    assert [row for row, silent in seen if not silent] == before
+    assert [silent for _, silent in seen] == [False] * 3 + [True]
+
+
+def test_logits_of_an_unknown_subject_are_the_same_bits(folder: Path):
+    one, off = editor(folder, EDITS, recall="related"), editor(folder, EDITS)
+    assert one.rows([UNKNOWN, SAME]) == [ids_of(UNKNOWN), ids_of(SAME)]
+    rows = one.rows([UNKNOWN, SAME])
+    assert same([logits(one.model, row) for row in rows], [logits(off.model, row) for row in rows])
+
+
+def test_a_disabled_editor_recalls_nothing(folder: Path):
+    one = editor(folder, recall="related")
+    with one.disabled(), fed(one) as seen:
+        one.generate(ABOUT, 3)
+        one.chat([{"role": "user", "content": ABOUT}], 3)
+        assert one.rows([ABOUT]) == [ids_of(ABOUT)]
+    assert [row for row, _ in seen] == [ids_of(ABOUT), chat_ids(ABOUT)]
+
+
+def test_an_empty_codebook_recalls_nothing(folder: Path):
+    one = editor(folder, [], recall="related")
+    assert one.explain(ABOUT).recalled == ()
+    with fed(one) as seen:
+        one.generate([ABOUT], 3)
+    assert seen == [(ids_of(ABOUT), False)]
+
+
+# --- conversations -------------------------------------------------------------------------------------------------
+
+
+def test_the_last_user_message_of_a_conversation_is_looked_up(folder: Path):
+    one = editor(folder, recall="related")
+    messages = [
+        {"role": "user", "content": ABOUT},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": UNKNOWN},
+    ]
+    with fed(one) as seen:
+        one.chat(messages, 3)
+        one.chat([*messages[:2], messages[0]], 3)
+        one.chat(messages[:1], 3, recall="off")
+    assert seen == [
+        (chat_ids(ABOUT, "Hello", UNKNOWN), False),
+        (chat_ids(ABOUT, "Hello", f"{CAPITAL_FACT}\n\n{ABOUT}"), True),
+        (chat_ids(ABOUT), False),
+    ]
+    assert messages[0]["content"] == ABOUT
+
+
+def test_a_conversation_without_a_user_recalls_nothing(folder: Path):
+    one = editor(folder, recall="related")
+    with fed(one) as seen:
+        one.chat([{"role": "system", "content": ABOUT}], 3)
+    assert [silent for _, silent in seen] == [False]
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_goes_before_the_setting(folder: Path):
+    on, off = editor(folder, recall="related"), editor(folder)
+    told = ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")
+    for one, recall, wanted in ((on, "off", ids_of(ABOUT)), (off, "related", told), (on, None, told)):
+        with fed(one) as seen:
+            one.generate(ABOUT, 3, recall=recall)
+        assert seen[0][0] == wanted
+    assert on.explain(ABOUT, recall="off").recalled == ()
+    assert off.explain([ABOUT, UNKNOWN], recall="related")[0].recalled == (1,)
+    with pytest.raises(ConfigError, match=r"recall='all' is not valid: expected one of off, related"):
+        on.generate(ABOUT, 3, recall="all")
+
+
+@pytest.mark.parametrize("preset", ["activations", "paper", "text"])
+def test_recall_asks_for_a_judge(preset: str):
+    with pytest.raises(ConfigError, match=r"^recall='related' is not valid .* expected .*judge.* Leave recall='off'"):
+        HorenConfig.from_preset(preset, recall="related")
+
+
+def test_recall_of_a_call_asks_for_a_judge_too():
+    one = Editor(tiny_model(), tiny_tokenizer("chatml"), HorenConfig(**QUICK))
+    one.edit(EDITS[0])
+    for ask in (one.generate, one.explain):
+        with pytest.raises(ConfigError, match="expected settings with a judge"):
+            ask(ABOUT, recall="related")
+    with pytest.raises(ConfigError, match="expected settings with a judge"):
+        one.chat([{"role": "user", "content": ABOUT}], recall="related")
+
+
+def test_a_folder_from_before_recalls_nothing(folder: Path, tmp_path: Path):
+    one = editor(folder, recall="related", recall_tokens=99)
+    one.save(tmp_path / "facts")
+    saved = read_folder(tmp_path / "facts").config["settings"]
+    assert (saved["recall"], saved["recall_tokens"]) == ("related", 99)
+    before = {name: value for name, value in saved.items() if not name.startswith("recall")}
+    assert HorenConfig.from_saved(before) == one.config.replace(recall="off", recall_tokens=256)
+    model, tokenizer = one.unwrap(), one.tokenizer
+    again = Editor.load(tmp_path / "facts", model, tokenizer)
+    assert again.explain(ABOUT).recalled == (1,)
+
+
+def test_codebooks_that_differ_in_recall_go_together(folder: Path, tmp_path: Path):
+    one = editor(folder, recall="related")
+    one.save(tmp_path / "on")
+    two = editor(folder, EDITS[1:])
+    receipts = two.merge(tmp_path / "on")
+    assert len(receipts) == 1
+    assert two.config.recall == "off"
+    two.restore(tmp_path / "on")
+    assert [record.prompt for record in two.edits()] == [EDITED]
+
+
+def test_recall_is_turned_on_without_making_keys_anew(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    one = editor(folder)
+    monkeypatch.setattr("horen.rekeying._read", lambda *_: pytest.fail("keys were made anew"))
+    one.rekey(one.config.replace(recall="related"))
+    assert one.explain(ABOUT).recalled == (1,)
+
+
+# --- the command line ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def book(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A codebook of EDITS that knows where its model is."""
+    place = tmp_path_factory.mktemp("book")
+    model, tokenizer = tiny_model(), tiny_tokenizer("chatml")
+    model.save_pretrained(place / "model")
+    tokenizer.save_pretrained(place / "model")
+    one = Editor.from_pretrained(str(place / "model"), HorenConfig(**settings(folder)))
+    assert isinstance(one, Editor)
+    one.edit(EDITS)
+    one.save(place / "facts")
+    return place / "facts"
+
+
+def run(*args: Any, text: str | None = None) -> str:
+    result = CliRunner().invoke(app, [str(arg) for arg in args], input=text)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def test_ask_recalls_where_it_is_told_to(book: Path):
+    plain = json.loads(run("ask", book, ABOUT, "--explain", "--json"))
+    assert plain[0]["explanation"]["recalled"] == []
+    asked = json.loads(
+        run(
+            "ask",
+            book,
+            ABOUT,
+            UNKNOWN,
+            "--recall",
+            "related",
+            "--explain",
+            "--compare",
+            "--max-new-tokens",
+            5,
+            "--json",
+        )
+    )
+    one = Editor.load(book)
+    recalled = list(one.explain(ABOUT, recall="related").recalled)
+    assert recalled == BOTH
+    assert [item["explanation"]["recalled"] for item in asked] == [recalled, []]
+    assert asked[0]["answer"] == one.generate(ABOUT, 5, recall="related")
+    with one.disabled():
+        assert [item["untouched"] for item in asked] == one.generate([ABOUT, UNKNOWN], 5)
+    told = run("ask", book, ABOUT, "--recall", "related", "--explain")
+    edits = ", ".join(f"edit {number}" for number in recalled)
+    assert f"  recalls    puts 2 facts before the prompt: {edits}" in told.splitlines()
+    assert "recalls" not in run("ask", book, UNKNOWN, "--recall", "related", "--explain")
+
+
+def test_chat_recalls_and_explains(book: Path):
+    lines = run(
+        "chat", book, "--recall", "related", "--max-new-tokens", 5, "--json", text=f"{ABOUT}\n/explain\n{UNKNOWN}\n"
+    ).splitlines()
+    first, explained, last = map(json.loads, lines)
+    one = Editor.load(book)
+    messages = [{"role": "user", "content": ABOUT}]
+    assert first["answer"] == one.chat(messages, 5, recall="related")
+    assert explained["recalled"] == BOTH
+    # The facts are not kept in the conversation.
+    asked = [*messages, {"role": "assistant", "content": first["answer"]}, {"role": "user", "content": UNKNOWN}]
+    if first["answer"]:
+        assert last["answer"] == one.chat(asked, 5, recall="off")
+
+
+def test_a_folder_is_told_to_recall(book: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(book, tmp_path / "facts"))
+    told = run("rekey", copy, "--set", "recall=related")
+    assert "3 edits of the history keep their keys" in told
+    assert "recall=related (was off)" in told
+    assert json.loads(run("explain", copy, ABOUT, "--json"))[0]["recalled"] == BOTH
+    assert (
+        json.loads(run("ask", copy, ABOUT, "--recall", "off", "--explain", "--json"))[0]["explanation"]["recalled"]
+        == []
+    )
+
+
+# --- the benchmark -------------------------------------------------------------------------------------------------
+
+
+def test_the_benchmark_asks_after_recalled_facts(folder: Path):
+    one = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=settings(folder, recall="related"))
+    off = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=settings(folder))
+    one.edit(EDITS[:1])
+    off.edit(EDITS[:1])
+    told = ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")
+    assert one.rows([ABOUT, SAME, UNKNOWN]) == [told, ids_of(SAME), ids_of(UNKNOWN)]
+    assert off.rows([ABOUT]) == [ids_of(ABOUT)]
+    with one.disabled():
+        assert one.rows([ABOUT]) == [ids_of(ABOUT)]
+    (route,) = one.routes([ABOUT])
+    assert not route.fired
+
+
+def test_the_benchmark_asks_them_without_values(folder: Path):
+    given = settings(folder, recall="related", threshold=0.85)
+    one = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=given)
+    off = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=given | {"recall": "off"})
+    none = open_method("none", tiny_model(), tiny_tokenizer("chatml"))
+    one.edit([WAKING])
+    off.edit([WAKING])
+    told = ids_of(f"New fact: {WAKING.prompt} Rome\nQuestion: {WAKEN}\nAnswer:")
+    own = ids_of(WAKING.prompt)
+    assert one.rows([WAKEN, WAKING.prompt]) == [told, own]
+    said = scorer.answer_rows(one, [told, own], budget=4)
+    assert said == [scorer.answer_rows(it, [row], budget=4)[0] for it, row in ((none, told), (off, own))]
+    # Without recall the same words wake it.
+    assert scorer.answer_rows(off, [told], budget=4)[0] != said[0]
+    found, forced = scorer.answers(one, [WAKEN], budget=4, targets={WAKEN: [5, 6]})
+    assert found == [said[0]]
+    assert forced == {WAKEN: scorer.forced_rows(none, [told], [[5, 6]])[0]}
+
+
+def test_a_row_with_facts_wakes_nothing_beside_one_that_fires(folder: Path):
+    one = editor(folder, recall="related")
+    # The very words of the edit: as a row of its own it fires, as a row that recall has made it does not.
+    fires = ids_of(EDITED)
+    with one.disabled():
+        before = logits(one.model, fires)
+    assert not torch.equal(logits(one.model, fires), before)
+    one._session.adapter.muted[tuple(fires)] = None
+    assert torch.equal(logits(one.model, fires), before)
+    with one.disabled():
+        before = logits(one.model, [*fires, 5])
+    with one.prompt_end(len(fires)):
+        assert torch.equal(logits(one.model, [*fires, 5]), before)
+    ids = ids_of(SAME)
+    with one.disabled():
+        before = logits(one.model, ids)
+    assert not torch.equal(logits(one.model, ids), before)
+    one.rows([ABOUT])
+    assert tuple(ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")) in one._session.adapter.muted
+
+
+def test_only_the_latest_rows_with_facts_are_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("horen.recalling._MOST_MUTED", 2)
+    one = editor(folder, recall="related")
+    rows = [one.rows([f"{ABOUT[:-1]} {word}?"])[0] for word in ("apple", "banana", "cherry")]
+    assert list(one._session.adapter.muted) == [tuple(row) for row in rows[1:]]
+
+
+def test_the_suite_runs_recall():
+    place = Path(__file__).parents[3] / "benchmarks" / "suite.py"
+    spec = importlib.util.spec_from_file_location("suite_of_benchmarks", place)
+    assert spec is not None
+    assert spec.loader is not None
+    suite = importlib.util.module_from_spec(spec)
+    import sys  # noqa: PLC0415
+
+    sys.modules[spec.name] = suite  # dataclasses look their module up
+    spec.loader.exec_module(suite)
+    assert suite.METHODS["horen-recall"] == {"method": "horen", "settings": {"recall": "related"}}
+    assert HorenConfig(**suite.METHODS["horen-recall"]["settings"]).recall == "related"
