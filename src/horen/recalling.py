@@ -22,7 +22,7 @@ from horen.model.batching import batches
 from horen.model.prompts import Placed
 from horen.model.routed import best
 from horen.session import Session
-from horen.telling import fitted, in_chat, in_plain
+from horen.telling import fitted, in_chat, in_plain, is_question
 
 _BATCH = 32
 # Rows that are known to hold facts; the oldest are forgotten.
@@ -171,7 +171,8 @@ def _chosen(session: Session, recall: str | None) -> HorenConfig:
 
 def _prompt(session: Session, text: str, *, chat: bool, room: int) -> _Asked:
     def told(facts: str) -> list[int]:
-        if chat:
+        # Many models that were tuned on chat end at once after a plain question, whatever stands before it.
+        if chat or (session.contexts.has_chat and is_question(text)):
             return session.contexts.chat([{"role": "user", "content": in_chat(facts, text)}])
         return session.contexts.plain(in_plain(facts, text))
 

@@ -58,8 +58,13 @@ def in_chat(facts: str, question: str) -> str:
     return f"{facts}\n\n{question}"
 
 
+def is_question(prompt: str) -> bool:
+    """Whether a text ends with a question mark."""
+    return bool(_QUESTION.search(prompt))
+
+
 def in_plain(facts: str, prompt: str) -> str:
     """Facts before a plain text: a question is marked as one, since many models end at once after it; others go on."""
-    if _QUESTION.search(prompt):
+    if is_question(prompt):
         return f"{facts}\nQuestion: {prompt.strip()}\nAnswer:"
     return f"{facts}\n{prompt}"

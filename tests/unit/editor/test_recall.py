@@ -100,18 +100,27 @@ def test_a_question_is_asked_after_what_it_is_about(folder: Path):
     one = editor(folder, recall="related")
     with fed(one) as seen:
         answer = one.generate(ABOUT, 5, **GREEDY)
-    row = ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")
+    row = chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}")
     assert seen == [(row, True)]
     assert answer == plainly(one, row)
 
 
+def test_a_model_without_chat_is_given_a_cue(folder: Path):
+    one = editor(folder, style="plain", recall="related")
+    assert not one._session.contexts.has_chat
+    with fed(one) as seen:
+        one.generate(ABOUT, 3)
+    told = f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:"
+    assert seen == [(one.tokenizer(told)["input_ids"], True)]
+
+
 def test_the_words_of_a_fact_do_not_wake_its_edit(folder: Path):
     one = editor(folder, [WAKING], threshold=0.85, recall="related")
-    told = f"New fact: {WAKING.prompt} Rome\nQuestion: {WAKEN}\nAnswer:"
-    assert one.explain(told).fired
-    assert one.generate(told, 5, **GREEDY) != plainly(one, ids_of(told))
+    told = f"New fact: {WAKING.prompt} Rome\n\n{WAKEN}"
+    assert one.explain(told, chat=True).fired
+    assert one.generate(told, 5, chat=True, **GREEDY) != plainly(one, chat_ids(told))
     assert one.explain(WAKEN).recalled == (1,)
-    assert one.generate(WAKEN, 5, **GREEDY) == plainly(one, ids_of(told))
+    assert one.generate(WAKEN, 5, **GREEDY) == plainly(one, chat_ids(told))
 
 
 def test_what_is_no_question_is_gone_on_with(folder: Path):
@@ -121,7 +130,7 @@ def test_what_is_no_question_is_gone_on_with(folder: Path):
         one.generate([text, f"{text} (why?)"], 3)
     assert [row for row, _ in seen] == [
         ids_of(f"{CAPITAL_FACT}\n{text}"),
-        ids_of(f"{CAPITAL_FACT}\nQuestion: {text} (why?)\nAnswer:"),
+        chat_ids(f"{CAPITAL_FACT}\n\n{text} (why?)"),
     ]
 
 
@@ -139,7 +148,7 @@ def test_of_several_facts_the_likeliest_comes_first(folder: Path):
     assert about[0].score > about[1].score
     with fed(one) as seen:
         one.generate(ABOUT, 3)
-    assert [row for row, _ in seen] == [ids_of(f"{SWIMMERS_FACT}\n{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")]
+    assert [row for row, _ in seen] == [chat_ids(f"{SWIMMERS_FACT}\n{CAPITAL_FACT}\n\n{ABOUT}")]
 
 
 def test_facts_are_found_beyond_what_the_gate_looks_at(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -158,7 +167,7 @@ def test_what_is_asked_for_in_a_sentence_of_a_long_text_is_recalled(folder: Path
     assert one.explain(text).recalled == tuple(BOTH)
     with fed(one) as seen:
         one.generate(text, 3)
-    assert seen[0][0] == ids_of(f"{SWIMMERS_FACT}\n{CAPITAL_FACT}\nQuestion: {text}\nAnswer:")
+    assert seen[0][0] == chat_ids(f"{SWIMMERS_FACT}\n{CAPITAL_FACT}\n\n{text}")
 
 
 def test_what_a_margin_keeps_from_firing_is_recalled(folder: Path):
@@ -175,7 +184,7 @@ def test_removed_and_superseded_facts_are_not_recalled(folder: Path):
     assert one.explain(ABOUT).recalled == (4,)
     with fed(one) as seen:
         one.generate(ABOUT, 3)
-    assert seen[0][0] == ids_of(f"New fact: {EDITED} Paris\nQuestion: {ABOUT}\nAnswer:")
+    assert seen[0][0] == chat_ids(f"New fact: {EDITED} Paris\n\n{ABOUT}")
     one.remove(4)
     assert one.explain(ABOUT).recalled == ()
 
@@ -225,7 +234,7 @@ def test_facts_leave_room_for_prompt_and_answer(folder: Path):
     one = editor(folder, recall="related")
     limit = one._session.contexts.limit
     assert limit is not None
-    row = ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")
+    row = chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}")
     for room, wanted in ((limit - len(row), row), (limit - len(row) + 1, ids_of(ABOUT))):
         with fed(one) as seen:
             one.generate(ABOUT, room, max_length=None, stop_strings=None)
@@ -320,7 +329,7 @@ def test_a_conversation_without_a_user_recalls_nothing(folder: Path):
 
 def test_a_call_goes_before_the_setting(folder: Path):
     on, off = editor(folder, recall="related"), editor(folder)
-    told = ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")
+    told = chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}")
     for one, recall, wanted in ((on, "off", ids_of(ABOUT)), (off, "related", told), (on, None, told)):
         with fed(one) as seen:
             one.generate(ABOUT, 3, recall=recall)
@@ -466,7 +475,7 @@ def test_the_benchmark_asks_after_recalled_facts(folder: Path):
     off = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=settings(folder))
     one.edit(EDITS[:1])
     off.edit(EDITS[:1])
-    told = ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")
+    told = chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}")
     assert one.rows([ABOUT, SAME, UNKNOWN]) == [told, ids_of(SAME), ids_of(UNKNOWN)]
     assert off.rows([ABOUT]) == [ids_of(ABOUT)]
     with one.disabled():
@@ -482,7 +491,7 @@ def test_the_benchmark_asks_them_without_values(folder: Path):
     none = open_method("none", tiny_model(), tiny_tokenizer("chatml"))
     one.edit([WAKING])
     off.edit([WAKING])
-    told = ids_of(f"New fact: {WAKING.prompt} Rome\nQuestion: {WAKEN}\nAnswer:")
+    told = chat_ids(f"New fact: {WAKING.prompt} Rome\n\n{WAKEN}")
     own = ids_of(WAKING.prompt)
     assert one.rows([WAKEN, WAKING.prompt]) == [told, own]
     said = scorer.answer_rows(one, [told, own], budget=4)
@@ -512,7 +521,7 @@ def test_a_row_with_facts_wakes_nothing_beside_one_that_fires(folder: Path):
         before = logits(one.model, ids)
     assert not torch.equal(logits(one.model, ids), before)
     one.rows([ABOUT])
-    assert tuple(ids_of(f"{CAPITAL_FACT}\nQuestion: {ABOUT}\nAnswer:")) in one._session.adapter.muted
+    assert tuple(chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}")) in one._session.adapter.muted
 
 
 def test_only_the_latest_rows_with_facts_are_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch):
