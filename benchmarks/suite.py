@@ -72,7 +72,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "horen-text": {"method": "horen", "preset": "text"},
     # Values trained on the prompt alone, as published; found as the default finds them.
     "horen-prompt": {"method": "horen", "settings": {"contexts": "prompt"}},
-    # The same values; facts that a question is about, without asking for one, are put before it.
+    # The values of horen-default; facts that a question is about, without asking for one, are put before it.
     "horen-recall": {"method": "horen", "settings": {"recall": "related"}},
     "horen-paper": {"method": "horen", "preset": "paper"},
     "cosine": {"method": "cosine"},

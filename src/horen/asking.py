@@ -43,11 +43,6 @@ def generate(
     return answers(asked, rows, max_new_tokens, options)
 
 
-def converse(asked: Asked, messages: Messages, max_new_tokens: int, options: Mapping[str, Any]) -> str:
-    """The next answer of a conversation; see :meth:`horen.Editor.chat`."""
-    return answers(asked, [conversation(asked, messages, room=max_new_tokens)], max_new_tokens, options)[0]
-
-
 def conversation(asked: Asked, messages: Messages, *, room: int) -> list[int]:
     """Token ids of a conversation up to where the next answer begins.
 

@@ -2,84 +2,38 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from typer.testing import CliRunner
 
 from horen import ConfigError, Edit, EditError, Editor, HorenConfig
-from horen.baselines import open_method
-from horen.bench import scorer
-from horen.cli.app import app
 from horen.model.scoped import CANDIDATES
 from horen.store import read_folder
 from horen.telling import fitted
-from support.editors import EDITED, GREEDY, OTHER, QUICK, REPHRASED, chat_ids, ids_of, logits, same
+from support.editors import EDITED, GREEDY, OTHER, QUICK, chat_ids, ids_of, logits, same
+from support.recalls import (
+    ABOUT,
+    BOTH,
+    CAPITAL_FACT,
+    EDITS,
+    SAME,
+    SWIMMERS_FACT,
+    UNKNOWN,
+    WAKEN,
+    WAKING,
+    editor,
+    fed,
+    plainly,
+)
 from support.scopes import save_scope
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
-
-SAME = "the capital of france is"
-ABOUT = "Where do people swim in France when the sun is hot?"
-UNKNOWN = "apple banana"
-SWIMMERS = "Where in France do two cats swim?"
-CAPITAL_FACT = f"New fact: {EDITED} Rome"
-SWIMMERS_FACT = f"New fact: {SWIMMERS} Mira Sand"
-EDITS = [Edit(EDITED, "Rome", (REPHRASED,)), Edit(SWIMMERS, "Mira Sand"), Edit("Who wrote Hamlet?", "Oslo")]
-# An edit, and a question about it after whose fact the edit would fire, at a threshold of 0.85.
-WAKING = Edit("Seven green boats and two cats swim in France when it is", "Rome")
-WAKEN = "Do seven green boats and cats swim in France?"
-# Facts that ABOUT is about; that with more words in common comes first.
-BOTH = [2, 1]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_scope(tmp_path_factory.mktemp("scope"))
-
-
-def settings(folder: Path, **more: Any) -> dict[str, Any]:
-    return {**QUICK, "read_sites": "text", "key_space": "auto", "threshold": 0.5, "encoder": str(folder)} | more
-
-
-def editor(folder: Path, edits: list[Edit] | None = None, style: str = "chatml", **more: Any) -> Editor:
-    made = Editor(tiny_model("llama", style), tiny_tokenizer(style), HorenConfig(**settings(folder, **more)))
-    made.edit(EDITS[:1] if edits is None else edits)
-    return made
-
-
-@contextmanager
-def fed(one: Editor) -> Iterator[list[tuple[list[int], bool]]]:
-    """Within the block every row that is given to the model's generate, and whether edits were disabled for it."""
-    real, seen = one.model.generate, []
-
-    def spy(input_ids: torch.Tensor, attention_mask: torch.Tensor, **more: Any) -> Any:
-        for ids, mask in zip(input_ids, attention_mask, strict=True):
-            seen.append((ids[mask.bool()].tolist(), one._session.adapter.silent))
-        return real(input_ids=input_ids, attention_mask=attention_mask, **more)
-
-    one.model.__dict__["generate"] = spy
-    try:
-        yield seen
-    finally:
-        one.model.__dict__["generate"] = real
-
-
-def plainly(one: Editor, row: list[int], new: int = 5) -> str:
-    """What the untouched model says to a row of token ids."""
-    with one.disabled(), torch.inference_mode():
-        ids = torch.tensor([row])
-        said = one.model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, **GREEDY, use_cache=True
-        )
-    return str(one.tokenizer.decode(said[0, len(row) :], skip_special_tokens=True)).strip()
 
 
 # --- what is put before a prompt -----------------------------------------------------------------------------------
@@ -384,162 +338,3 @@ def test_recall_is_turned_on_without_making_keys_anew(folder: Path, monkeypatch:
     monkeypatch.setattr("horen.rekeying._read", lambda *_: pytest.fail("keys were made anew"))
     one.rekey(one.config.replace(recall="related"))
     assert one.explain(ABOUT).recalled == (1,)
-
-
-# --- the command line ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def book(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A codebook of EDITS that knows where its model is."""
-    place = tmp_path_factory.mktemp("book")
-    model, tokenizer = tiny_model(), tiny_tokenizer("chatml")
-    model.save_pretrained(place / "model")
-    tokenizer.save_pretrained(place / "model")
-    one = Editor.from_pretrained(str(place / "model"), HorenConfig(**settings(folder)))
-    assert isinstance(one, Editor)
-    one.edit(EDITS)
-    one.save(place / "facts")
-    return place / "facts"
-
-
-def run(*args: Any, text: str | None = None) -> str:
-    result = CliRunner().invoke(app, [str(arg) for arg in args], input=text)
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
-
-
-def test_ask_recalls_where_it_is_told_to(book: Path):
-    plain = json.loads(run("ask", book, ABOUT, "--explain", "--json"))
-    assert plain[0]["explanation"]["recalled"] == []
-    asked = json.loads(
-        run(
-            "ask",
-            book,
-            ABOUT,
-            UNKNOWN,
-            "--recall",
-            "related",
-            "--explain",
-            "--compare",
-            "--max-new-tokens",
-            5,
-            "--json",
-        )
-    )
-    one = Editor.load(book)
-    recalled = list(one.explain(ABOUT, recall="related").recalled)
-    assert recalled == BOTH
-    assert [item["explanation"]["recalled"] for item in asked] == [recalled, []]
-    assert asked[0]["answer"] == one.generate(ABOUT, 5, recall="related")
-    with one.disabled():
-        assert [item["untouched"] for item in asked] == one.generate([ABOUT, UNKNOWN], 5)
-    told = run("ask", book, ABOUT, "--recall", "related", "--explain")
-    edits = ", ".join(f"edit {number}" for number in recalled)
-    assert f"  recalls    puts 2 facts before the prompt: {edits}" in told.splitlines()
-    assert "recalls" not in run("ask", book, UNKNOWN, "--recall", "related", "--explain")
-
-
-def test_chat_recalls_and_explains(book: Path):
-    lines = run(
-        "chat", book, "--recall", "related", "--max-new-tokens", 5, "--json", text=f"{ABOUT}\n/explain\n{UNKNOWN}\n"
-    ).splitlines()
-    first, explained, last = map(json.loads, lines)
-    one = Editor.load(book)
-    messages = [{"role": "user", "content": ABOUT}]
-    assert first["answer"] == one.chat(messages, 5, recall="related")
-    assert explained["recalled"] == BOTH
-    # The facts are not kept in the conversation.
-    asked = [*messages, {"role": "assistant", "content": first["answer"]}, {"role": "user", "content": UNKNOWN}]
-    if first["answer"]:
-        assert last["answer"] == one.chat(asked, 5, recall="off")
-
-
-def test_a_folder_is_told_to_recall(book: Path, tmp_path: Path):
-    copy = Path(shutil.copytree(book, tmp_path / "facts"))
-    told = run("rekey", copy, "--set", "recall=related")
-    assert "3 edits of the history keep their keys" in told
-    assert "recall=related (was off)" in told
-    assert json.loads(run("explain", copy, ABOUT, "--json"))[0]["recalled"] == BOTH
-    assert (
-        json.loads(run("ask", copy, ABOUT, "--recall", "off", "--explain", "--json"))[0]["explanation"]["recalled"]
-        == []
-    )
-
-
-# --- the benchmark -------------------------------------------------------------------------------------------------
-
-
-def test_the_benchmark_asks_after_recalled_facts(folder: Path):
-    one = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=settings(folder, recall="related"))
-    off = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=settings(folder))
-    one.edit(EDITS[:1])
-    off.edit(EDITS[:1])
-    told = chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}")
-    assert one.rows([ABOUT, SAME, UNKNOWN]) == [told, ids_of(SAME), ids_of(UNKNOWN)]
-    assert off.rows([ABOUT]) == [ids_of(ABOUT)]
-    with one.disabled():
-        assert one.rows([ABOUT]) == [ids_of(ABOUT)]
-    (route,) = one.routes([ABOUT])
-    assert not route.fired
-
-
-def test_the_benchmark_asks_them_without_values(folder: Path):
-    given = settings(folder, recall="related", threshold=0.85)
-    one = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=given)
-    off = open_method("horen", tiny_model(), tiny_tokenizer("chatml"), settings=given | {"recall": "off"})
-    none = open_method("none", tiny_model(), tiny_tokenizer("chatml"))
-    one.edit([WAKING])
-    off.edit([WAKING])
-    told = chat_ids(f"New fact: {WAKING.prompt} Rome\n\n{WAKEN}")
-    own = ids_of(WAKING.prompt)
-    assert one.rows([WAKEN, WAKING.prompt]) == [told, own]
-    said = scorer.answer_rows(one, [told, own], budget=4)
-    assert said == [scorer.answer_rows(it, [row], budget=4)[0] for it, row in ((none, told), (off, own))]
-    # Without recall the same words wake it.
-    assert scorer.answer_rows(off, [told], budget=4)[0] != said[0]
-    found, forced = scorer.answers(one, [WAKEN], budget=4, targets={WAKEN: [5, 6]})
-    assert found == [said[0]]
-    assert forced == {WAKEN: scorer.forced_rows(none, [told], [[5, 6]])[0]}
-
-
-def test_a_row_with_facts_wakes_nothing_beside_one_that_fires(folder: Path):
-    one = editor(folder, recall="related")
-    # The very words of the edit: as a row of its own it fires, as a row that recall has made it does not.
-    fires = ids_of(EDITED)
-    with one.disabled():
-        before = logits(one.model, fires)
-    assert not torch.equal(logits(one.model, fires), before)
-    one._session.adapter.muted[tuple(fires)] = None
-    assert torch.equal(logits(one.model, fires), before)
-    with one.disabled():
-        before = logits(one.model, [*fires, 5])
-    with one.prompt_end(len(fires)):
-        assert torch.equal(logits(one.model, [*fires, 5]), before)
-    ids = ids_of(SAME)
-    with one.disabled():
-        before = logits(one.model, ids)
-    assert not torch.equal(logits(one.model, ids), before)
-    one.rows([ABOUT])
-    assert tuple(chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}")) in one._session.adapter.muted
-
-
-def test_only_the_latest_rows_with_facts_are_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.recalling._MOST_MUTED", 2)
-    one = editor(folder, recall="related")
-    rows = [one.rows([f"{ABOUT[:-1]} {word}?"])[0] for word in ("apple", "banana", "cherry")]
-    assert list(one._session.adapter.muted) == [tuple(row) for row in rows[1:]]
-
-
-def test_the_suite_runs_recall():
-    place = Path(__file__).parents[3] / "benchmarks" / "suite.py"
-    spec = importlib.util.spec_from_file_location("suite_of_benchmarks", place)
-    assert spec is not None
-    assert spec.loader is not None
-    suite = importlib.util.module_from_spec(spec)
-    import sys  # noqa: PLC0415
-
-    sys.modules[spec.name] = suite  # dataclasses look their module up
-    spec.loader.exec_module(suite)
-    assert suite.METHODS["horen-recall"] == {"method": "horen", "settings": {"recall": "related"}}
-    assert HorenConfig(**suite.METHODS["horen-recall"]["settings"]).recall == "related"

@@ -29,13 +29,13 @@ SCORING = Scoring(alpha=0.3, beta=15.0, steps=2)
 def test_few_keys_are_refined_as_by_the_whole_step(count: int, wanted: int, seed: int):
     keys, queries = unit(count, 8, seed), unit(3, 8, seed + 1)
     found, value_of = stored(keys).candidates(queries, SCORING, wanted) or pytest.fail("nothing found")
-    refined = trajectory(queries, keys, alpha=0.3, beta=15.0, steps=2, epsilon=1e-5)[-1]
-    similarity, order = (refined @ keys.T).sort(dim=-1, descending=True)
+    # In float64: two ways to sum in float32 may each be off by half of what is allowed.
+    refined = trajectory(queries.double(), keys.double(), alpha=0.3, beta=15.0, steps=2, epsilon=1e-5)[-1]
+    similarity, order = (refined @ keys.double().T).sort(dim=-1, descending=True)
     size = min(wanted, count)
-    # Sums of another order: two steps at β = 15 make 1.1e-5 of what float32 rounds.
-    torch.testing.assert_close(found.similarity, similarity[:, :size], atol=3e-5, rtol=1e-5)
+    torch.testing.assert_close(found.similarity.double(), similarity[:, :size], atol=1e-5, rtol=1e-5)
     assert found.entries.shape == (3, size)
-    clear = (similarity[:, :-1] - similarity[:, 1:] > 6e-5).all() if count > 1 else True
+    clear = (similarity[:, :-1] - similarity[:, 1:] > 1e-5).all() if count > 1 else True
     if clear:
         assert torch.equal(found.entries, order[:, :size])
     assert value_of.tolist() == list(range(count))
