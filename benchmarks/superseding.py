@@ -37,13 +37,13 @@ Fact = tuple[str, str]
 
 
 def store(editor: Editor, records: Sequence[Record]) -> None:
-    """Store prompts as edits whose values are nothing."""
+    """Store prompts as further edits, whose values are nothing."""
     session = editor._session
     keys = [rows[:1] for rows in Router(editor).features([record.prompt for record in records])]
     codebook = session.codebook()
     nothing = torch.zeros(session.value_size)
     added = []
-    for number, (record, key) in enumerate(zip(records, keys, strict=True), 1):
+    for number, (record, key) in enumerate(zip(records, keys, strict=True), session.history.next_id):
         value = codebook.add_value(nothing)
         entries = tuple(codebook.add_entries(key, value))
         added.append(EditRecord(number, record.prompt, record.target, (), entries, value, 0.0, 0, True, False, now()))

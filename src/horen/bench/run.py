@@ -71,7 +71,7 @@ def run(
     text = None if plan.text is None else held_aside(Path(plan.text))
     origin = None if values is None else Origin.of(values)
     _claim(plan, out, manifest(plan, dataset) | (origin.facts if origin else {}), resume=resume)
-    known |= _read_base(out / BASE)
+    known |= read_answers(out / BASE)
     report("loading the model", 0, 1)
     model, tokenizer = load_model(plan.model, dtype=plan.dtype, device=plan.device)
     similarity = Similarity(load_encoder(device=device_of(model))) if dataset.unstructured else None
@@ -176,7 +176,7 @@ class _Seed:
         edited = frozenset(same_text(record.prompt) for record in self._edits[:count])
         rows = self._asker.rows(held, edited, self._progress)
         if len(self._asker.base) != known:
-            _write_json(self._base_file, {text: asdict(said) for text, said in self._asker.base.items()})
+            write_answers(self._base_file, self._asker.base)
         costs: dict[str, Any] = {
             "edits": count,
             "scored": len(held),
@@ -258,14 +258,20 @@ def _base_of(other: Path, plan: Plan, dataset: Dataset) -> dict[str, Answer]:
         differs.append("budget")
     if differs:
         raise StoreError(f"{other} asked in another way ({', '.join(differs)}): give a run of the same model.")
-    return _read_base(other / BASE)
+    return read_answers(other / BASE)
 
 
-def _read_base(place: Path) -> dict[str, Answer]:
+def read_answers(place: Path) -> dict[str, Answer]:
+    """Return the untouched model's answers of a file, by prompt; none where there is no file."""
     if not place.exists():
         return {}
     known = json.loads(place.read_text(encoding="utf-8"))
     return {text: Answer(said["text"], tuple(said["tokens"]), said["cut"], said["raw"]) for text, said in known.items()}
+
+
+def write_answers(place: Path, base: dict[str, Answer]) -> None:
+    """Write the untouched model's answers."""
+    _write_json(place, {text: asdict(said) for text, said in base.items()})
 
 
 def _write_json(place: Path, document: Any) -> None:
