@@ -7,7 +7,8 @@
 
 The sets in benchmarks/data are written by hand and nothing was fitted or chosen on them; the others are public files.
 Prompts are stored without values, since none is needed to route. With --sizes so many EntityQuestions prompts are
-stored, and questions that have nothing to do with them are asked.
+stored, and questions that have nothing to do with them are asked. With --beside so many of them are stored beside
+each set.
 """
 
 from __future__ import annotations
@@ -128,9 +129,9 @@ def routes(editor: Editor, texts: Sequence[str], what: str) -> list[Explanation]
     return [found for start in shown for found in editor.explain(texts[start : start + _BATCH], nearest=0)]
 
 
-def measured(editor: Editor, trial: Trial, what: str) -> dict[str, Any]:
+def measured(editor: Editor, trial: Trial, what: str, beside: Sequence[str] = ()) -> dict[str, Any]:
     """Shares by kind at the threshold in force, and rephrases found where a share of each kind fires."""
-    store(editor, [_Stored(*pair) for pair in trial.stored])
+    store(editor, [_Stored(*pair) for pair in (*trial.stored, *((text, "nothing") for text in beside))])
     found = routes(editor, [asked.text for asked in trial.asked], what)
     kinds: dict[str, list[tuple[Asked, Explanation]]] = {}
     for pair in zip(trial.asked, found, strict=True):
@@ -139,7 +140,7 @@ def measured(editor: Editor, trial: Trial, what: str) -> dict[str, Any]:
     right = [(e.score or 0.0) if e.edit_id == a.own + 1 else -1.0 for a, e in own]
     woken = sum(e.fired and e.edit_id == a.own + 1 for a, e in own)
     astray = sum(e.fired and e.edit_id != a.own + 1 for a, e in own)
-    result: dict[str, Any] = {"stored": len(trial.stored), "kinds": {}}
+    result: dict[str, Any] = {"stored": len(trial.stored), "beside": len(beside), "kinds": {}}
     if own:
         result["own"] = {"asked": len(own), "woken": woken / len(own), "wake_another": astray / len(own)}
         result["own"]["missed"] = [
@@ -230,22 +231,24 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=1000)
     parser.add_argument("--skip", type=int, default=0, help="usable ZsRE records left out at the file's beginning")
     parser.add_argument("--sizes", type=int, nargs="*", default=[])
+    parser.add_argument("--beside", type=int, default=0, help="EntityQuestions prompts stored beside each set")
     parser.add_argument("--only", nargs="*", default=[], help="names of sets; all where none is given")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     results: dict[str, Any] = {}
+    most = max([given.beside, *given.sizes])
+    entities = load("entity_questions", given.entities, limit=most).records if most else []
+    prompts = list(dict.fromkeys(record.prompt for record in entities))
+    random.Random(0).shuffle(prompts)  # noqa: S311
     for preset in given.presets:
         config = HorenConfig.from_preset(preset, **parse_settings(given.set))
         results[preset] = {"threshold": config.threshold}
         for name, trial in trials(given).items():
             editor = Editor.from_pretrained(given.model, config)
-            results[preset][name] = measured(editor, trial, f"{preset} {name}")
+            results[preset][name] = measured(editor, trial, f"{preset} {name}", prompts[: given.beside])
             _tell(preset, name, results[preset][name])
         if given.sizes:
             results[preset]["unrelated"] = []
-            entities = load("entity_questions", given.entities, limit=max(given.sizes)).records
-            prompts = list(dict.fromkeys(record.prompt for record in entities))
-            random.Random(0).shuffle(prompts)  # noqa: S311
             lines = given.questions.read_text(encoding="utf-8").splitlines()
             questions = [json.loads(line)["question"] for line in lines]
             for size in given.sizes:
