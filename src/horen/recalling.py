@@ -25,6 +25,9 @@ from horen.session import Session
 from horen.telling import fitted, in_chat, in_plain, is_question
 
 _BATCH = 32
+# A fact that does not belong before a prompt does more harm than one that is missing. Of held-back prompts 0.77 recall
+# their subject's fact (0.85 where the chance exceeds a half), and 0.02 of those about a like name (0.13) that name's.
+_SURE = 0.8
 # Rows that are known to hold facts; the oldest are forgotten.
 _MOST_MUTED = 65_536
 
@@ -138,7 +141,7 @@ def related(session: Session, prompts: Sequence[Sequence[int]]) -> list[list[Edi
             scores: dict[EditRecord, tuple[float, float]] = {}
             for entry, judged, asks in (item for s in surveys[start : start + len(own)] for item in s.around):
                 record = session.history.owner(entry)
-                if record is not None and asks != "other":
+                if record is not None and (asks == "own" or judged.subject > _SURE):
                     scores[record] = max(scores.get(record, (0.0, 0.0)), (judged.score, judged.subject))
             found[batch[n]] = sorted(scores, key=lambda record: (*(-score for score in scores[record]), record.id))
     return found

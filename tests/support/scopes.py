@@ -17,7 +17,7 @@ from support.tiny_tokenizers import SENTENCES
 WORDS_DECIDE = Judge(
     first=Logistic(tuple(12.0 if name == "common_words" else 0.0 for name in FIRST), -6.0),
     whole=Logistic(tuple(12.0 if name == "common_words" else 0.0 for name in WHOLE), -6.0),
-    subject=Logistic(tuple(-8.0 if name == "missing_name" else 0.0 for name in FIRST), 4.0),
+    subject=Logistic(tuple(-20.0 if name == "missing_name" else 0.0 for name in FIRST), 10.0),
     unlikely=0.01,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from horen import ConfigError, Edit, EditError, Editor, HorenConfig
 from horen.model.scoped import CANDIDATES
+from horen.scope.judging import Logistic
 from horen.store import read_folder
 from horen.telling import fitted
 from support.editors import EDITED, GREEDY, OTHER, QUICK, chat_ids, ids_of, logits, same
@@ -26,7 +28,7 @@ from support.recalls import (
     fed,
     plainly,
 )
-from support.scopes import save_scope
+from support.scopes import WORDS_DECIDE, save_scope
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
@@ -57,6 +59,14 @@ def test_a_question_is_asked_after_what_it_is_about(folder: Path):
     row = chat_ids(f"{CAPITAL_FACT}\n\n{ABOUT}")
     assert seen == [(row, True)]
     assert answer == plainly(one, row)
+
+
+def test_a_fact_whose_subject_is_in_doubt_is_not_recalled(tmp_path: Path):
+    doubtful = replace(WORDS_DECIDE, subject=Logistic(WORDS_DECIDE.subject.weights, 9.0))  # 0.73 for ABOUT
+    one = editor(save_scope(tmp_path, judge=doubtful), recall="related")
+    seen = one.explain(ABOUT)
+    assert seen.asks == "about"
+    assert seen.recalled == ()
 
 
 def test_a_model_without_chat_is_given_a_cue(folder: Path):
