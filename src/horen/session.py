@@ -193,6 +193,11 @@ def wording(record: EditRecord, entry: int) -> str:
 
 def check_parts(model: object, tokenizer: object, config: object) -> None:
     """Raise what :class:`horen.Editor` raises for what is no model, no fast tokenizer or no settings."""
+    if not isinstance(model, PreTrainedModel) and isinstance(_inner(model), PreTrainedModel):
+        raise ModelError(
+            f"The model is {type(model).__name__}, which lies around a transformers model: pass "
+            "model.get_base_model(), which has the adapters in it; what lies around it then answers with the edits too."
+        )
     if not isinstance(model, PreTrainedModel):
         raise ModelError(
             f"The model is {type(model).__name__}, not a transformers model: pass one that was loaded, or use "
@@ -205,3 +210,9 @@ def check_parts(model: object, tokenizer: object, config: object) -> None:
         )
     if config is not None and not isinstance(config, HorenConfig):
         raise ConfigError(f"config is {type(config).__name__}: give a HorenConfig, or None for the default.")
+
+
+def _inner(model: object) -> object:
+    """The model that peft's adapters lie around; None for any other."""
+    inner = getattr(model, "get_base_model", None)
+    return inner() if callable(inner) else None

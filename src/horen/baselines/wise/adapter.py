@@ -77,7 +77,7 @@ class WiseAdapter(GatedAdapter[Side]):
         here.batch, here.routes, here.activation = 0, (), None
         if state.disabled or not self.awake:
             return
-        given = self._given(args, kwargs)
+        given = self._given(module, args, kwargs)
         source = given.get("input_ids") if given.get("input_ids") is not None else given.get("inputs_embeds")
         if source is None:
             return
