@@ -22,7 +22,7 @@ from horen.model.devices import device_of
 from horen.model.embedded import full_encoder_name, full_name
 from horen.model.encoder import TextEncoder
 from horen.model.fitting import fit_key_space, pooled
-from horen.model.pooling import rare_weights
+from horen.model.pooling import for_vocabulary, rare_weights
 from horen.model.prompts import PromptReader
 from horen.model.sequels import Sequel
 from horen.store.history import History
@@ -156,7 +156,8 @@ class Session:
     @property
     def token_weights(self) -> Tensor | None:
         """[V] float32, how much each token id counts in a feature; None where all count alike."""
-        return self._adapter.reads.weights
+        weights = self._adapter.reads.weights
+        return None if weights is None else for_vocabulary(weights, self.vocabulary_size)
 
     @cached_property
     def rare_weights(self) -> Tensor:
