@@ -116,7 +116,8 @@ def test_a_folder_for_a_model_with_compiled_parts(tmp_path: Path):
     model = small()
     for layer in model.model.layers:
         layer.mlp.compile(backend="eager")
-    logits(model, ids_of(OTHER))
+    for ids in (ids_of(OTHER), [5]):  # a model's sizes are told by one token
+        logits(model, ids)
     loaded = Editor.load(tmp_path / "edits", model, tiny_tokenizer())
     close(logits(model, ids_of(EDITED)), edited)
     assert loaded.explain(EDITED).fired
