@@ -64,5 +64,7 @@ def rare_weights(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vocab
 
 def for_vocabulary(weights: Tensor, vocabulary: int) -> Tensor:
     """Weights [V] of a vocabulary that has grown since or shrunk: tokens that were added count as the rarest do."""
+    if len(weights) == vocabulary:
+        return weights
     added = weights.new_ones(max(vocabulary - len(weights), 0))
     return torch.cat([weights, added])[:vocabulary]
