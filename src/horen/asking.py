@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.edits import check_encodable, same_text
@@ -41,6 +42,24 @@ def generate(
     """Answers to plain prompts or, with ``chat``, to single user messages; see :meth:`horen.Editor.generate`."""
     rows = [encode(asked, text, chat=chat, room=max_new_tokens) for text in prompts]
     return answers(asked, rows, max_new_tokens, options)
+
+
+def budget(given: int | None, options: Mapping[str, Any], usual: int) -> int:
+    """Return how many new tokens an answer may have: as ``given``, as a generation_config says, or the usual.
+
+    Raises:
+        EditError: for an option that would ask for something else than one text an answer.
+    """
+    config = options.get("generation_config")
+    several = options.get("num_return_sequences") or getattr(config, "num_return_sequences", None) or 1
+    if several != 1:
+        raise EditError(
+            f"num_return_sequences={several!r} asks for several answers to a prompt, and there is one text for each: "
+            "omit it, or call model.generate, which applies the edits too."
+        )
+    if given is not None:
+        return given
+    return getattr(config, "max_new_tokens", None) or usual
 
 
 def conversation(asked: Asked, messages: Messages, *, room: int) -> list[int]:
@@ -120,13 +139,17 @@ def answers(asked: Asked, rows: Sequence[Sequence[int]], max_new_tokens: int, op
     model: Any = asked.model
     tokenizer = asked.tokenizer
     settings = {**greedy(asked.contexts.ends, tokenizer, max_new_tokens), **options}
+    config = options.get("generation_config")
+    for name in ("do_sample", "eos_token_id", "pad_token_id"):  # what a configuration leaves open is as ever
+        if name not in options and getattr(config, name, None) is not None:
+            del settings[name]
     found = [""] * len(rows)
     for batch in batches(rows, _BATCH):
         ids, mask, _ = left_padded([rows[i] for i in batch], model)
         with torch.inference_mode():
             produced: Any = model.generate(input_ids=ids, attention_mask=mask, **settings)
-        several = len(produced) // len(batch)
-        for position, i in enumerate(batch):
-            new = produced[position * several][ids.shape[1] :]
+        sequences = produced if isinstance(produced, Tensor) else produced.sequences
+        for i, row in zip(batch, sequences, strict=True):
+            new = row[ids.shape[1] :]
             found[i] = str(tokenizer.decode(new, skip_special_tokens=True)).strip()
     return found

@@ -22,7 +22,7 @@ from horen.model.devices import device_of
 from horen.model.embedded import full_encoder_name, full_name
 from horen.model.encoder import TextEncoder
 from horen.model.fitting import fit_key_space, pooled
-from horen.model.pooling import rare_weights
+from horen.model.pooling import for_vocabulary, rare_weights
 from horen.model.prompts import PromptReader
 from horen.model.sequels import Sequel
 from horen.store.history import History
@@ -156,7 +156,8 @@ class Session:
     @property
     def token_weights(self) -> Tensor | None:
         """[V] float32, how much each token id counts in a feature; None where all count alike."""
-        return self._adapter.reads.weights
+        weights = self._adapter.reads.weights
+        return None if weights is None else for_vocabulary(weights, self.vocabulary_size)
 
     @cached_property
     def rare_weights(self) -> Tensor:
@@ -193,6 +194,11 @@ def wording(record: EditRecord, entry: int) -> str:
 
 def check_parts(model: object, tokenizer: object, config: object) -> None:
     """Raise what :class:`horen.Editor` raises for what is no model, no fast tokenizer or no settings."""
+    if not isinstance(model, PreTrainedModel) and isinstance(_inner(model), PreTrainedModel):
+        raise ModelError(
+            f"The model is {type(model).__name__}, which lies around a transformers model: pass "
+            "model.get_base_model(), which has the adapters in it; what lies around it then answers with the edits too."
+        )
     if not isinstance(model, PreTrainedModel):
         raise ModelError(
             f"The model is {type(model).__name__}, not a transformers model: pass one that was loaded, or use "
@@ -205,3 +211,9 @@ def check_parts(model: object, tokenizer: object, config: object) -> None:
         )
     if config is not None and not isinstance(config, HorenConfig):
         raise ConfigError(f"config is {type(config).__name__}: give a HorenConfig, or None for the default.")
+
+
+def _inner(model: object) -> object:
+    """The model that peft's adapters lie around; None for any other."""
+    inner = getattr(model, "get_base_model", None)
+    return inner() if callable(inner) else None

@@ -68,13 +68,19 @@ class Wrapped:
 
     @overload
     def generate(
-        self, prompts: str, max_new_tokens: int = 24, *, chat: bool = False, recall: str | None = None, **options: Any
+        self,
+        prompts: str,
+        max_new_tokens: int | None = None,
+        *,
+        chat: bool = False,
+        recall: str | None = None,
+        **options: Any,
     ) -> str: ...
     @overload
     def generate(
         self,
         prompts: list[str] | tuple[str, ...],
-        max_new_tokens: int = 24,
+        max_new_tokens: int | None = None,
         *,
         chat: bool = False,
         recall: str | None = None,
@@ -83,7 +89,7 @@ class Wrapped:
     def generate(
         self,
         prompts: str | list[str] | tuple[str, ...],
-        max_new_tokens: int = 24,
+        max_new_tokens: int | None = None,
         *,
         chat: bool = False,
         recall: str | None = None,
@@ -93,35 +99,39 @@ class Wrapped:
 
         Args:
             prompts: one text, or several that are run in padded batches.
-            max_new_tokens: budget of an answer; it ends earlier at its natural end.
+            max_new_tokens: budget of an answer, which ends earlier at its natural end; None for that of a
+                ``generation_config`` among the options, else 24.
             chat: ask each text as a user message through the model's chat template.
             recall: "related" or "off" in the place of the setting ``recall``; None goes by that. Texts that recall
                 facts are run apart from the others, whose answers are bit for bit those of a call with them alone.
                 Recall looks each text up once more than generation does.
-            options: passed to transformers' ``generate``.
+            options: passed to transformers' ``generate``. What a ``generation_config`` leaves open is as without it.
 
         Returns:
             The new text alone, without surrounding white space: a list for a list, one text for one.
 
         Raises:
-            EditError: for an empty prompt or one that does not fit the model's context.
+            EditError: for an empty prompt or one that does not fit the model's context, or several answers to a prompt.
             ModelError: with ``chat``, when the tokenizer has no chat template.
             ConfigError: for another ``recall``, or recall where no judge decides.
         """
         texts = asking.texts_of(prompts)
         self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
+        room = asking.budget(max_new_tokens, options, 24)
         answers = recalling.generate(
-            self._session, texts, chat=chat, max_new_tokens=max_new_tokens, recall=recall, options=options
+            self._session, texts, chat=chat, max_new_tokens=room, recall=recall, options=options
         )
         return answers[0] if isinstance(prompts, str) else answers
 
-    def chat(self, messages: Messages, max_new_tokens: int = 256, *, recall: str | None = None, **options: Any) -> str:
+    def chat(
+        self, messages: Messages, max_new_tokens: int | None = None, *, recall: str | None = None, **options: Any
+    ) -> str:
         """Answer a conversation through the model's chat template.
 
         Args:
             messages: with role and content each. The last one of the user alone is looked up; facts that it recalls go
                 before it for this answer, and into no message that is given.
-            max_new_tokens: see :meth:`generate`, like what follows.
+            max_new_tokens: see :meth:`generate`, but 256 where nothing says how many.
             recall: "related" or "off" in the place of the setting.
             options: passed to transformers' ``generate``.
 
@@ -131,7 +141,8 @@ class Wrapped:
             ConfigError: for another ``recall``, or recall where no judge decides.
         """
         self._session.adapter  # noqa: B018
-        return recalling.converse(self._session, messages, max_new_tokens, recall=recall, options=options)
+        room = asking.budget(max_new_tokens, options, 256)
+        return recalling.converse(self._session, messages, room, recall=recall, options=options)
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.

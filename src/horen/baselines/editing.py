@@ -102,15 +102,22 @@ class MethodEditor:
         self._method.edit(listed(edits))
 
     @overload
-    def generate(self, prompts: str, max_new_tokens: int = 24, *, chat: bool = False, **options: Any) -> str: ...
+    def generate(
+        self, prompts: str, max_new_tokens: int | None = None, *, chat: bool = False, **options: Any
+    ) -> str: ...
     @overload
     def generate(
-        self, prompts: list[str] | tuple[str, ...], max_new_tokens: int = 24, *, chat: bool = False, **options: Any
+        self,
+        prompts: list[str] | tuple[str, ...],
+        max_new_tokens: int | None = None,
+        *,
+        chat: bool = False,
+        **options: Any,
     ) -> list[str]: ...
     def generate(
         self,
         prompts: str | list[str] | tuple[str, ...],
-        max_new_tokens: int = 24,
+        max_new_tokens: int | None = None,
         *,
         chat: bool = False,
         **options: Any,
@@ -125,10 +132,11 @@ class MethodEditor:
         texts, method = asking.texts_of(prompts), self._method
         if chat and isinstance(method, Retrieval):
             raise ModelError(f"{self.method!r} puts facts before plain prompts: ask without chat.")
-        rows = [asking.encode(method, text, chat=chat, room=max_new_tokens) for text in texts]
+        room = asking.budget(max_new_tokens, options, 24)
+        rows = [asking.encode(method, text, chat=chat, room=room) for text in texts]
         if not chat:
             rows = method.rows(texts)
-        answers = asking.answers(method, rows, max_new_tokens, options)
+        answers = asking.answers(method, rows, room, options)
         return answers[0] if isinstance(prompts, str) else answers
 
     @contextmanager

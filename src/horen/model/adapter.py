@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +18,10 @@ from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace, Match
 from horen.model import turns
 from horen.model.calls import Boundary, Call, Feeding, State, key_of
+from horen.model.entrances import Overlay, Uncompiled, around, holding, not_compiled, replay
 from horen.model.frozen import frozen
 from horen.model.layout import Layout, Site, first_tensor, rewritten
+from horen.model.methods import check_unpacked, methods, refuse_copy
 from horen.model.padding import extents, first_label, plain_mask
 from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
@@ -30,8 +31,6 @@ from horen.model.sequels import Sequel
 from horen.model.sources import FeatureSource, Span, feature_source
 
 _MARK = "_horen_adapter"
-# Methods of the model that are put in front of its own.
-_REPLACED = ("generate", "prepare_inputs_for_generation")
 
 
 class Adapter:
@@ -61,8 +60,11 @@ class Adapter:
         # Prompts that wake nothing, since facts are told in them; as keys, in the order in which they came.
         self.muted: dict[tuple[int, ...], None] = {}
         self._state = State()
-        self._signature = inspect.signature(model.forward)
+        self._entrances = holding(model, self.layout.layers)
+        self._signatures = {module: inspect.signature(module.forward) for module in self._entrances}
         self._handles: list[RemovableHandle] = []
+        self._overlay = Overlay()
+        self.uncompiled = Uncompiled(model)
 
     def wrap(self) -> None:
         """Put the hooks on the model.
@@ -73,15 +75,16 @@ class Adapter:
         model = self.model
         if getattr(model, _MARK, None) is not None:
             raise ModelError("This model is wrapped by an editor already: call unwrap() on that editor first.")
-        self._own = {name: model.__dict__[name] for name in _REPLACED if name in model.__dict__}
-        self._generate, self._prepare = (getattr(model, name) for name in _REPLACED)
+        torch.compiler.reset()  # code that was compiled without hooks would go on without them
         # One by one, so that unwrap takes off what an interruption let come on.
-        self._handles.append(model.register_forward_pre_hook(self._before, with_kwargs=True))
-        self._handles.append(model.register_forward_hook(self._after, always_call=True))
-        self._handles.extend(self.reads.hook(self._gather))
-        self._handles.append(self.write.module.register_forward_hook(self._write))
-        model.__dict__.update(zip(_REPLACED, (self._bounded_generate(), self._noted_inputs()), strict=True))
-        setattr(model, _MARK, self)
+        self._handles.extend(self.reads.hook(not_compiled(self._gather)))
+        self._handles.append(self.write.module.register_forward_hook(not_compiled(self._write)))
+        for module in self._entrances:
+            self._overlay.lay(module, "forward", around(module, self._state, self._before, self._after))
+            self._overlay.lay(module, "__reduce_ex__", refuse_copy)
+        for name, method in methods(self).items():
+            self._overlay.lay(model, name, method)
+        self._overlay.lay(model, _MARK, self)
 
     @property
     def installed(self) -> bool:
@@ -94,10 +97,7 @@ class Adapter:
             return
         for handle in self._handles:
             handle.remove()
-        for name in _REPLACED:
-            self.model.__dict__.pop(name, None)
-        self.model.__dict__.update(self._own)
-        self.model.__dict__.pop(_MARK, None)
+        self._overlay.take_off()
         self._handles = []
 
     @contextmanager
@@ -112,11 +112,12 @@ class Adapter:
     @contextmanager
     def boundary(self, width: int) -> Iterator[None]:
         """Say that the first ``width`` columns of what the model is fed within the block are the prompt."""
-        with self._bounded(Boundary(width)):
+        with self.bounded(Boundary(width)):
             yield
 
     @contextmanager
-    def _bounded(self, boundary: Boundary) -> Iterator[None]:
+    def bounded(self, boundary: Boundary) -> Iterator[None]:
+        """Let a caller's word about the prompt hold within the block."""
         before, self._state.boundary = self._state.boundary, boundary
         try:
             yield
@@ -125,7 +126,7 @@ class Adapter:
 
     def features(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]) -> Tensor:
         """Features [Σ spans, d_f] float32 of rows; see :meth:`horen.model.sources.FeatureSource.of_rows`."""
-        with self.disabled():
+        with self.disabled(), self.uncompiled():
             return self.reads.of_rows(rows, spans)
 
     def nearest(self, places: Sequence[Placed], features: Tensor, *, above: float | None = None) -> list[Routed]:
@@ -180,6 +181,15 @@ class Adapter:
         return gate.surveyed(*found, [self.reader.text(p.ids, s) for p in places for s in p.prompt.spans])
 
     @property
+    def state(self) -> State:
+        """What is going on in this thread."""
+        return self._state
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        """Refuse to be copied or pickled, with what it is on."""
+        refuse_copy()
+
+    @property
     def silent(self) -> bool:
         """Whether edits are disabled in this thread."""
         return self._state.disabled > 0
@@ -208,34 +218,16 @@ class Adapter:
             self.key_space = self.key_space.to(features.device)
         return self.codebook, self.key_space(features)
 
-    def _bounded_generate(self) -> Any:
-        @functools.wraps(self._generate)
-        def generate(*args: Any, **kwargs: Any) -> Any:
-            given = [args[0] if args else None, *(kwargs.get(k) for k in ("inputs_embeds", "inputs", "input_ids"))]
-            width = next((int(value.shape[1]) for value in given if isinstance(value, Tensor)), 1)
-            mask = kwargs.get("attention_mask")
-            plain = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
-            ids = next((v for v in given if isinstance(v, Tensor) and not v.is_floating_point()), None)
-            with self._bounded(Boundary(width, plain, ids)):
-                return self._generate(*args, **kwargs)
-
-        return generate
-
-    def _noted_inputs(self) -> Any:
-        @functools.wraps(self._prepare)
-        def prepare(input_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if self._state.boundary is not None:
-                self._state.boundary.current = input_ids
-            return self._prepare(input_ids, *args, **kwargs)
-
-        return prepare
-
-    def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         state = self._state
         state.call = state.feeding = None
         if state.disabled or not self.awake:
             return
-        given = self._given(args, kwargs)
+        given = self._given(module, args, kwargs)
+        check_unpacked(given)
+        if module.training:
+            for part in (*self._entrances, self.layout.layers[self.write.layer]):
+                replay(self._overlay, part, state)
         ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
         # Embeddings have activations, but no words that a text encoder could read.
         source = ids if ids is not None or not self.reads.parts else embeds
@@ -288,9 +280,9 @@ class Adapter:
                 call.routed.append(replace(own, place=replace(own.place, row=number, offset=start, ids=tokens)))
         self._state.call = call
 
-    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of a call of the model by name."""
-        given: dict[str, Any] = dict(self._signature.bind_partial(*args, **kwargs).arguments)
+    def _given(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call of the model, or of one within that holds its layers, by name."""
+        given: dict[str, Any] = dict(self._signatures[module].bind_partial(*args, **kwargs).arguments)
         given.update(given.pop("kwargs", {}))
         return given
 
@@ -370,6 +362,17 @@ class Adapter:
         call = self._state.call
         if call is None:
             return None
+        if call.written is None:
+            call.written = self._planned(call)
+        rows, columns, values = call.written or ([], [], None)
+        if values is None:
+            return None
+        call.wrote = True
+        values = values.to(first_tensor(output).device)
+        return rewritten(output, call.shape, rows, columns, lambda hidden: self.write.written(values, hidden))
+
+    def _planned(self, call: Call) -> tuple[list[int], list[int], Tensor] | tuple[()]:
+        """Rows, columns and values of what is written in a call; nothing where no edit fires."""
         found: list[Routed] = []
         for routed in (r for r in call.routed if r.match.fired):
             sequel = self.sequel(routed.match.entry)
@@ -378,16 +381,13 @@ class Adapter:
         written = range(call.before, call.before + call.shape[1])
         fired = [r for r in found if r.place.offset + r.place.prompt.at in written]
         if not fired:
-            return None
-        call.wrote = True
-        rows = [r.place.row for r in fired]
+            return ()
         columns = [r.place.offset + r.place.prompt.at - call.before for r in fired]
-        values = self.values_of(fired).to(first_tensor(output).device)
-        return rewritten(output, call.shape, rows, columns, lambda hidden: self.write.written(values, hidden))
+        return [r.place.row for r in fired], columns, self.values_of(fired)
 
 
 @contextmanager
 def quiet(adapter: Adapter) -> Iterator[None]:
     """The model without edits, without dropout and with frozen weights, as it was again afterwards."""
-    with frozen(adapter.model), adapter.disabled():
+    with frozen(adapter.model), adapter.disabled(), adapter.uncompiled():
         yield

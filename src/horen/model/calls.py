@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +18,8 @@ class Call:
 
     A prompt that is fed in chunks is routed in the last: until then activations are gathered, and ``before`` columns
     of the places were in earlier chunks. ``seen`` holds the parts of the features' source so far. ``woken`` are those
-    of ``routed`` whose edits have further values.
+    of ``routed`` whose edits have further values. ``written`` are rows, columns and values of what is written, once
+    that is settled.
     """
 
     places: list[Placed]
@@ -29,6 +30,11 @@ class Call:
     routed: list[Routed] = field(default_factory=list)
     wrote: bool = False
     woken: list[Routed] = field(default_factory=list)
+    written: tuple[list[int], list[int], Tensor] | tuple[()] | None = None
+
+    def again(self) -> Call:
+        """What is done where a part of the call is computed once more: nothing is read, and the same is written."""
+        return replace(self, places=[], gathers=False, seen=[], woken=[])
 
 
 @dataclass
@@ -40,12 +46,14 @@ class Boundary:
         mask: [B, width] of generate, None where there is none.
         given: [B, width] token ids of generate, those in a kept cache included; None where they are not known.
         current: [B, S] token ids of all rows as generate has them at this step.
+        partial: whether generate was given what comes after a kept cache alone.
     """
 
     width: int
     mask: Tensor | None = None
     given: Tensor | None = None
     current: Tensor | None = None
+    partial: bool = False
     ids: list[Tensor] = field(default_factory=list)
     states: list[list[Tensor]] = field(default_factory=list)
     revision: int = -1
@@ -68,6 +76,7 @@ class State(threading.local):
     boundary: Boundary | None = None
     feeding: Feeding | None = None
     disabled: int = 0
+    running: bool = False
 
 
 def key_of(place: Placed) -> tuple[int, tuple[int, ...]]:

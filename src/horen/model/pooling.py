@@ -38,7 +38,10 @@ class Pooling:
         rows = states[-kept:].float()
         if self.weights is None or ids[0] < 0:
             return rows.mean(0)
-        weights = self.weights[list(ids[-kept:])].to(rows.device)
+        known = self.weights
+        if max(ids) >= len(known):
+            known = for_vocabulary(known, max(ids) + 1)
+        weights = known[list(ids[-kept:])].to(rows.device)
         return (weights / weights.sum()) @ rows
 
 
@@ -57,3 +60,11 @@ def rare_weights(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vocab
     counts = torch.bincount(torch.tensor([token for row in rows for token in row]), minlength=vocabulary)
     share_of = counts.float() / counts.sum().clamp(min=1)
     return _COMMON / (_COMMON + share_of)
+
+
+def for_vocabulary(weights: Tensor, vocabulary: int) -> Tensor:
+    """Weights [V] of a vocabulary that has grown since or shrunk: tokens that were added count as the rarest do."""
+    if len(weights) == vocabulary:
+        return weights
+    added = weights.new_ones(max(vocabulary - len(weights), 0))
+    return torch.cat([weights, added])[:vocabulary]

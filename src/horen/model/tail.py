@@ -11,9 +11,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.past import past_argument
 from horen.model.precision import bfloat16_matrices
 from horen.model.prefix import Prefixes
+from horen.model.sources import ReadOnly
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,9 @@ class Tail:
             for module in noted:
                 handle = module.register_forward_hook(note)
                 stack.callback(handle.remove)
-            for above in self._layers[number + 1 :]:
-                stack.enter_context(_forward(above, _pass_on))
+            for above in self._layers[number + 1 : number + 2]:
+                stack.enter_context(_forward(above, _stop))
+            stack.enter_context(suppress(ReadOnly))
             self._ask(stack, self._model.base_model, known)
         for module in again:  # one that serves before and after the site, such as a shared dropout, runs live
             outputs.pop(module, None)
@@ -296,6 +298,10 @@ def _constant(output: Any) -> Callable[..., Any]:
 
 def _pass_on(*args: Any, **kwargs: Any) -> Any:
     return args[0] if args else kwargs["hidden_states"]
+
+
+def _stop(*_args: Any, **_kwargs: Any) -> NoReturn:
+    raise ReadOnly
 
 
 def _noted(handed: list[Tensor]) -> Callable[[Tensor], Tensor]:

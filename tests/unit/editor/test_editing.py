@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from horen import Edit, EditError, EditNotFoundError
 from support.editors import (
@@ -21,7 +22,7 @@ from support.editors import (
     same,
     taught_editor,
 )
-from support.tiny_models import answer_to, questions
+from support.tiny_models import answer_to, questions, seeded
 from support.tiny_tokenizers import tiny_tokenizer
 
 
@@ -88,7 +89,39 @@ def test_generation_takes_the_options_of_transformers():
     assert len(ids_of(editor.generate(OTHER, 1))) <= 4
     beams = editor.generate([OTHER, EDITED], 4, num_beams=3)
     assert len(beams) == 2
-    assert len(editor.generate([OTHER, EDITED], 4, num_beams=3, num_return_sequences=2)) == 2
+
+
+def test_what_is_generated_is_one_text_for_each_prompt():
+    editor = quick_editor()
+    several = GenerationConfig(num_beams=3, num_return_sequences=2)
+    for options in ({"num_beams": 3, "num_return_sequences": 2}, {"generation_config": several}):
+        with pytest.raises(EditError, match=r"num_return_sequences=2.*model\.generate"):
+            editor.generate([OTHER, EDITED], 4, **options)
+        with pytest.raises(EditError, match="num_return_sequences=2"):
+            editor.chat([{"role": "user", "content": EDITED}], 4, **options)
+    told = editor.generate([OTHER, EDITED], 4, return_dict_in_generate=True, num_return_sequences=1)
+    assert told == editor.generate([OTHER, EDITED], 4)
+    assert all(told)
+
+
+def test_a_generation_config_is_honoured():
+    editor = quick_editor()
+    usual = editor.generate(OTHER, 30, eos_token_id=None)
+    longer, ids = GenerationConfig(max_new_tokens=30, eos_token_id=-1), ids_of(OTHER)
+    assert editor.generate(OTHER, generation_config=longer) == usual
+    assert editor.generate(OTHER, 5, generation_config=longer) == editor.generate(OTHER, 5, eos_token_id=None)
+    with torch.no_grad():
+        first = int(editor.model.generate(torch.tensor([ids]), max_new_tokens=1, do_sample=False)[0, -1])
+    assert editor.generate(OTHER, 9, generation_config=GenerationConfig(eos_token_id=first)) == editor.generate(
+        OTHER, 1
+    )
+    open_ = GenerationConfig(temperature=0.5)  # asks for no sampling
+    assert editor.generate([OTHER, EDITED], 6, generation_config=open_) == editor.generate([OTHER, EDITED], 6)
+    found = set()
+    for seed in range(5):
+        with seeded(seed):
+            found.add(editor.generate(OTHER, generation_config=GenerationConfig(do_sample=True, temperature=5.0)))
+    assert len(found) > 1
 
 
 def test_many_prompts_are_asked_in_batches():

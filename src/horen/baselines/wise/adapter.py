@@ -62,7 +62,7 @@ class WiseAdapter(GatedAdapter[Side]):
 
     def inputs(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
         """What the down projection is given for the n tokens of each row of ids, [n, d_k] float32."""
-        with self.disabled():
+        with self.disabled(), self.uncompiled():
             return [
                 states.float()
                 for states in Activations(self.model, self.layout.read_sites(self.config), 1.0).states(rows)
@@ -77,7 +77,7 @@ class WiseAdapter(GatedAdapter[Side]):
         here.batch, here.routes, here.activation = 0, (), None
         if state.disabled or not self.awake:
             return
-        given = self._given(args, kwargs)
+        given = self._given(module, args, kwargs)
         source = given.get("input_ids") if given.get("input_ids") is not None else given.get("inputs_embeds")
         if source is None:
             return

@@ -1,0 +1,142 @@
+"""The ways into a model, and what is laid over them while it is wrapped."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from horen.model.calls import Call, State
+
+Before = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
+After = Callable[[nn.Module, tuple[Any, ...], Any], None]
+
+# Keeps torch.compile from looking into a function; typed here, which torch does not do.
+not_compiled: Callable[..., Callable[..., Any]] = torch.compiler.disable
+
+_COMPILED = "_compiled_call_impl"
+_CHECKPOINT = "_gradient_checkpointing_func"
+
+
+class Overlay:
+    """Attributes laid over modules' own, until they are taken off again."""
+
+    def __init__(self) -> None:
+        self._laid: list[tuple[nn.Module, str, Any, Any]] = []
+
+    def lay(self, module: nn.Module, name: str, value: Any) -> None:
+        """Let ``value`` be the module's attribute of that name."""
+        # Noted first, so that an interruption leaves nothing that is not taken off.
+        self._laid.append((module, name, value, module.__dict__.get(name)))
+        module.__dict__[name] = value
+
+    def take_off(self) -> None:
+        """Put back what was there; what somebody has laid over it meanwhile stays."""
+        while self._laid:
+            module, name, value, before = self._laid.pop()
+            if module.__dict__.get(name) is not value:
+                continue
+            del module.__dict__[name]
+            if before is not None:
+                module.__dict__[name] = before
+
+
+def holding(model: nn.Module, layers: nn.Module) -> list[nn.Module]:
+    """The modules that a call may begin with, outermost first: ``model`` and those in it that hold its layers."""
+    return [m for m in model.modules() if m is not layers and any(part is layers for part in m.modules())]
+
+
+def around(module: nn.Module, state: State, before: Before, after: After) -> Callable[..., Any]:
+    """A ``forward`` of a module with something done before and after it, whatever calls it.
+
+    It is done once, however many such modules lie within each other. ``after`` is given None in the place of the output
+    when the call does not come to its end.
+    """
+    own = module.forward
+    # Compiled code knows nothing of hooks that come and go, as those do that read prompts and train values.
+    plain = not_compiled(own)
+
+    @functools.wraps(own)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if state.disabled:
+            return plain(*args, **kwargs)
+        if state.running:
+            return own(*args, **kwargs)
+        output, state.running = None, True
+        try:
+            before(module, args, kwargs)
+            output = own(*args, **kwargs)
+            return output
+        finally:
+            state.running = False
+            after(module, args, output)
+
+    # What is within may be compiled; this itself, which decides about a prompt's words, may not.
+    return not_compiled(forward, recursive=False)
+
+
+class Uncompiled:
+    """Lets the compiled parts of a model run as they are, for a while."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._kept: dict[nn.Module, Any] = {}
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Run no compiled code within the block, which several threads may be in."""
+        with self._lock:
+            self._inside += 1
+            for module in self._model.modules():
+                if module.__dict__.get(_COMPILED) is not None:
+                    self._kept[module] = module.__dict__.pop(_COMPILED)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    for module, compiled in self._kept.items():
+                        module.__dict__.setdefault(_COMPILED, compiled)
+                    self._kept = {}
+
+
+def replay(overlay: Overlay, module: nn.Module, state: State) -> None:
+    """Let what a module computes again for its gradients be computed with the values of the first time.
+
+    With gradient checkpointing a layer runs once more when a loss is taken backward, long after its call has ended.
+    """
+    own = module.__dict__.get(_CHECKPOINT)
+    if own is not None and not getattr(own, "replays", False):
+        overlay.lay(module, _CHECKPOINT, _replaying(own, state))
+
+
+def _replaying(own: Callable[..., Any], state: State) -> Callable[..., Any]:
+    @functools.wraps(own)
+    def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call = state.call
+        return own(function if call is None else _with(call, function, state), *args, **kwargs)
+
+    checkpoint.__dict__["replays"] = True
+    return checkpoint
+
+
+def _with(call: Call, function: Callable[..., Any], state: State) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if state.call is call:  # the first time
+            return function(*args, **kwargs)
+        before, state.call = state.call, call.again()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            state.call = before
+
+    return run
