@@ -19,7 +19,7 @@ from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace, Match
 from horen.model import turns
 from horen.model.calls import Boundary, Call, Feeding, State, key_of
-from horen.model.frozen import frozen
+from horen.model.frozen import await_thaw, frozen
 from horen.model.layout import Layout, Site, first_tensor, rewritten
 from horen.model.padding import extents, first_label, plain_mask
 from horen.model.past import past_of
@@ -233,6 +233,7 @@ class Adapter:
     def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         state = self._state
         state.call = state.feeding = None
+        await_thaw(self.model)
         if state.disabled or not self.awake:
             return
         given = self._given(args, kwargs)
