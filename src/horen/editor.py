@@ -240,7 +240,8 @@ class Editor(Wrapped):
         """Write settings, history and codebook into a folder, as a whole or not at all.
 
         Raises:
-            StoreError: when the folder cannot be written; what it held before is intact.
+            StoreError: when the folder cannot be written, or has changed since this editor was loaded from it or saved
+                in it; what it holds is intact.
         """
         with self._turn:
             saving.save(self._session, path)

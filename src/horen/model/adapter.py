@@ -216,7 +216,8 @@ class Adapter:
             mask = kwargs.get("attention_mask")
             plain = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
             ids = next((v for v in given if isinstance(v, Tensor) and not v.is_floating_point()), None)
-            with self._bounded(Boundary(width, plain, ids)):
+            # One that begins while nothing is stored ends as it began, whatever other threads write.
+            with self._bounded(Boundary(width, plain, ids, answering=True)) if self.awake else self.disabled():
                 return self._generate(*args, **kwargs)
 
         return generate
@@ -234,7 +235,7 @@ class Adapter:
         state = self._state
         state.call = state.feeding = None
         await_thaw(self.model)
-        if state.disabled or not self.awake:
+        if state.disabled or not (self.awake or (state.boundary is not None and state.boundary.memo)):
             return
         given = self._given(args, kwargs)
         ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
@@ -349,10 +350,7 @@ class Adapter:
                 return
             states = [torch.cat(chunks, dim=1) for chunks in zip(*boundary.states, strict=True)]
             boundary.ids, boundary.states = [], []
-        memo = {} if boundary is None else boundary.memo
-        if boundary is not None and boundary.revision != self.revision:
-            memo.clear()
-            boundary.revision = self.revision
+        memo = {} if boundary is None else boundary.routes(self.revision)
         fresh = []
         for place in call.places:
             # Without a cache the same prompt comes by at every step: its route is settled at the first.
