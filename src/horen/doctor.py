@@ -93,7 +93,7 @@ def _routed(session: Session, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked,
 
 def _serves(session: Session, record: EditRecord, match: Match) -> bool:
     """Whether the entry that came out nearest answers with an edit's target."""
-    nearest = session.history.owner(match.entry)
+    nearest = session.history.holder(match.entry)
     return match.value == record.value or (
         nearest is not None and same_text(nearest.target) == same_text(record.target)
     )
@@ -112,7 +112,7 @@ def _misrouted(session: Session, record: EditRecord, failed: list[tuple[_Asked, 
     # Where its key is the reading, only the steps can bring another edit nearer than its own.
     drifted = kind == "shadowed" and first.ids is None and match.raw_similarity < _ALIKE
     in_the_way = astray[0].entry if astray else match.runner_up
-    other = None if in_the_way is None else session.history.owner(in_the_way)
+    other = None if in_the_way is None else session.history.holder(in_the_way)
     return Finding(
         edit_id=record.id,
         prompt=record.prompt,
@@ -125,7 +125,7 @@ def _misrouted(session: Session, record: EditRecord, failed: list[tuple[_Asked, 
 
 
 def _reading(session: Session, item: _Asked, match: Match) -> Reading:
-    nearest = session.history.owner(match.entry)
+    nearest = session.history.holder(match.entry)
     assert nearest is not None  # noqa: S101 - only awake entries are matched
     return Reading(wording(item.record, item.entry), item.chat, match.score, match.fired, nearest.id)
 

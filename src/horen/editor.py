@@ -35,7 +35,7 @@ class Editor(Wrapped):
     """Corrects what a causal language model knows, one fact after another, without touching its weights.
 
     Wrapping puts hooks on ``model``: its own ``forward`` and ``generate`` apply the edits from then on, until
-    :meth:`unwrap`. Edits are made by one thread at a time.
+    :meth:`unwrap`. Threads may share an editor: many ask while one edits (docs/concurrency.md).
 
     Args:
         model: a decoder-only transformers model with an MLP in its layers.
@@ -161,8 +161,9 @@ class Editor(Wrapped):
         given = listed(edits)
         check_choice(on_conflict)
         check_list(given)
-        plans = plan_with_similar(self._session, given, on_conflict, on_similar)
-        receipts = write(self._session, "edit", plans, progress)
+        with self._turn:
+            plans = plan_with_similar(self._session, given, on_conflict, on_similar)
+            receipts = write(self._session, "edit", plans, progress)
         warn(given, receipts, resembling=on_similar == "warn")
         return receipts
 
@@ -176,11 +177,13 @@ class Editor(Wrapped):
         Raises:
             EditError: for a prompt that cannot be encoded.
         """
-        return find_similar(self._session, listed(edits))
+        with self._askers.asking():
+            return find_similar(self._session, listed(edits))
 
     def prepare(self) -> None:
         """Measure how the model reads, which the first edit otherwise does: seconds, once for each codebook."""
-        self._session.codebook()
+        with self._turn:
+            self._session.codebook()
 
     def check(self, edit: Edit) -> None:
         """Raise what :meth:`edit` would raise for an edit that this model cannot take, and change nothing.
@@ -203,8 +206,9 @@ class Editor(Wrapped):
             EditNotFoundError: when no such edit is active.
             EditError: when the target is the same or cannot be encoded.
         """
-        plans = plan_replacement(self._session.history, number, target, rephrases)
-        return write(self._session, "supersede", plans, None)[0]
+        with self._turn:
+            plans = plan_replacement(self._session.history, number, target, rephrases)
+            return write(self._session, "supersede", plans, None)[0]
 
     def remove(self, numbers: int | Iterable[int]) -> list[EditRecord]:
         """Remove edits as one operation; returns the records that are gone.
@@ -212,7 +216,8 @@ class Editor(Wrapped):
         Raises:
             EditNotFoundError: when one of them is not active; then none is removed.
         """
-        return removing.remove(self._session, numbers)
+        with self._turn:
+            return removing.remove(self._session, numbers)
 
     def undo(self) -> Undone:
         """Take back the last operation (edit, supersede or remove) that has not been taken back.
@@ -222,20 +227,24 @@ class Editor(Wrapped):
         Raises:
             EditError: when there is nothing left to undo.
         """
-        return removing.undo(self._session)
+        with self._turn:
+            return removing.undo(self._session)
 
     def unwrap(self) -> PreTrainedModel:
         """Take every hook off and return the model as it was; the editor can be saved but no longer asked."""
-        self._session.unwrap()
-        return self.model
+        with self._turn:
+            self._askers.alone(self._session.unwrap)
+            return self.model
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write settings, history and codebook into a folder, as a whole or not at all.
 
         Raises:
-            StoreError: when the folder cannot be written; what it held before is intact.
+            StoreError: when the folder cannot be written, or has changed since this editor was loaded from it or saved
+                in it; what it holds is intact.
         """
-        saving.save(self._session, path)
+        with self._turn:
+            saving.save(self._session, path)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Put a saved codebook of this model in the place of this editor's own.
@@ -247,9 +256,10 @@ class Editor(Wrapped):
             StoreError: when the folder is missing, truncated or altered; nothing has changed.
             MismatchError: when it was made for another model, with other settings or by a newer version.
         """
-        saved = saving.Saved.read(path)
-        check_same(path, saved.config.of_edits(), self.config.of_edits())
-        saved.restore(self._session)
+        with self._turn:
+            saved = saving.Saved.read(path)
+            check_same(path, saved.config.of_edits(), self.config.of_edits())
+            self._askers.alone(lambda: saved.restore(self._session))
 
     def take_values(self, *paths: str | os.PathLike[str], keys: bool = False) -> None:
         """From now on take the values of edits that saved codebooks hold from there, rather than train them.
@@ -269,7 +279,8 @@ class Editor(Wrapped):
             StoreError: when a folder is missing, truncated or altered.
             MismatchError: when it is of another model, or of settings with which values come out otherwise.
         """
-        self._session.known = KnownValues([saving.Saved.read(path) for path in paths], self._session, keys=keys)
+        with self._turn:
+            self._session.known = KnownValues([saving.Saved.read(path) for path in paths], self._session, keys=keys)
 
     def merge(
         self, *paths: str | os.PathLike[str], on_conflict: OnConflict = "error", progress: Progress | None = None
@@ -296,13 +307,14 @@ class Editor(Wrapped):
             ConflictError: for a contradiction, with ``on_conflict="error"``.
         """
         check_choice(on_conflict)
-        edits = parts_to_write(paths, self.config, on_conflict)
-        before = self._session.known
-        self.take_values(*paths, keys=True)
-        try:
-            return self.edit(edits, on_conflict, on_similar="ignore", progress=progress)
-        finally:
-            self._session.known = before
+        with self._turn:
+            edits = parts_to_write(paths, self.config, on_conflict)
+            before = self._session.known
+            self.take_values(*paths, keys=True)
+            try:
+                return self.edit(edits, on_conflict, on_similar="ignore", progress=progress)
+            finally:
+                self._session.known = before
 
     def rekey(self, config: HorenConfig, *, progress: Progress | None = None) -> None:
         """Give every edit keys in the key space of other settings, without training a value: all of them or none.
@@ -318,12 +330,17 @@ class Editor(Wrapped):
             ConfigError: when they differ in more, or name a site that the model does not have.
             ModelError: when a text encoder cannot be loaded.
         """
-        old = self._session
-        with quiet(old.adapter):
-            new = rekeyed(Kept.of_session(old), old.model, old.tokenizer, config, progress=progress)
-        new.known = old.known
-        swap(old, new)
-        self._session = new
+        with self._turn:
+            old = self._session
+            with quiet(old.adapter):
+                new = rekeyed(Kept.of_session(old), old.model, old.tokenizer, config, progress=progress)
+            new.known, new.folders = old.known, old.folders
+
+            def change() -> None:
+                swap(old, new)
+                self._session = new
+
+            self._askers.alone(change)
 
     @classmethod
     def load(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from horen.model.scoped import CANDIDATES, ScopedGate
 from horen.session import Session, wording
 
 _BATCH = 32
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,14 @@ class Seen:
 
     routed: Routed
     query: Tensor
+
+
+@dataclass(frozen=True)
+class Given:
+    """Rows of token ids as they are looked up: their prompts, and the features of all readings of these."""
+
+    places: list[Placed]
+    features: Tensor | None
 
 
 def explain(
@@ -38,14 +48,26 @@ def explain(
     """
     check_nearest(nearest)
     rows = [encode(session, text, chat=chat, room=0) for text in texts]
-    starts = range(0, len(rows), _BATCH)
-    seen = [found for start in starts for found in route(session, rows[start : start + _BATCH], above=above)]
-    count = entries_of(session, nearest)
     explanations = []
-    for text, found in zip(texts, seen, strict=True):
-        around = surroundings(session, found, count) if found is not None and count else None
-        explanations.append(explanation(session, text, found, around, nearest))
+    for start in range(0, len(rows), _BATCH):
+        batch, given = texts[start : start + _BATCH], read(session, rows[start : start + _BATCH])
+
+        def look(batch: Sequence[str] = batch, given: Given = given) -> list[Explanation]:
+            seen, count = look_up(session, given, above=above), entries_of(session, nearest)
+            return [_explained(session, *pair, count, nearest) for pair in zip(batch, seen, strict=True)]
+
+        explanations += settled(session, look)
     return explanations
+
+
+def _explained(session: Session, text: str, seen: Seen | None, count: int, nearest: int) -> Explanation:
+    around = surroundings(session, seen, count) if seen is not None and count else None
+    return explanation(session, text, seen, around, nearest)
+
+
+def settled(session: Session, look: Callable[[], _Found]) -> _Found:
+    """What is found in one state of what is stored; see :meth:`horen.memory.Codebook.settled`."""
+    return session.codebook().settled(look) if len(session.history) else look()
 
 
 def check_nearest(nearest: int) -> None:
@@ -59,14 +81,25 @@ def route(session: Session, rows: Sequence[Sequence[int]], *, above: float | Non
 
     With ``above`` also None for some that score no more.
     """
+    return look_up(session, read(session, rows), above=above)
+
+
+def read(session: Session, rows: Sequence[Sequence[int]]) -> Given:
+    """What is looked up for rows of token ids; the model runs here alone."""
     # The last prompt is the one that an answer would follow.
     places = [Placed(i, 0, tuple(row), session.reader.read(row, len(row))) for i, row in enumerate(rows)]
     adapter = session.adapter
-    if not len(session.history):
-        return [None] * len(rows)
-    features = adapter.features(rows, [place.prompt.spans for place in places])
+    stored = len(session.history)
+    return Given(places, adapter.features(rows, [place.prompt.spans for place in places]) if stored else None)
+
+
+def look_up(session: Session, given: Given, *, above: float | None = None) -> list[Seen | None]:
+    """See :func:`route`."""
+    places, features, adapter = given.places, given.features, session.adapter
+    if features is None or not len(session.history):
+        return [None] * len(places)
     firsts = list(accumulate((len(place.prompt.spans) for place in places[:-1]), initial=0))
-    seen: list[Seen | None] = [None] * len(rows)
+    seen: list[Seen | None] = [None] * len(places)
     for routed in adapter.nearest(places, features, above=above):
         row = routed.place.row
         reading = firsts[row] + routed.place.prompt.spans.index(routed.span)
@@ -96,11 +129,11 @@ def explanation(
 ) -> Explanation:
     """What is told of a text, with the nearest edits where their surroundings are known."""
     threshold, margin = session.config.threshold, session.config.margin
-    record = session.history.owner(seen.routed.match.entry) if seen is not None else None
+    record = session.history.holder(seen.routed.match.entry) if seen is not None else None
     if seen is None or record is None:
         return Explanation(text, None, None, None, None, None, None, None, threshold, margin, False, None, None)
     routed, match = seen.routed, seen.routed.match
-    runner = session.history.owner(match.runner_up) if match.runner_up is not None else None
+    runner = session.history.holder(match.runner_up) if match.runner_up is not None else None
     return Explanation(
         text=text,
         words=session.reader.text(routed.place.ids, routed.span),
@@ -127,7 +160,7 @@ def _nearest(session: Session, seen: Seen, around: Surroundings, count: int) -> 
     found: dict[int, tuple[int, Near]] = {}
     # Of entries that tie the gate may have taken another one: the one it took comes first.
     for place in sorted(range(len(entries)), key=lambda i: entries[i] != winner):
-        record = session.history.owner(entries[place])
+        record = session.history.holder(entries[place])
         if record is None or record.id in found:
             continue
         similarities, crowd, score = (column[place] for column in columns)
@@ -143,7 +176,7 @@ def _judged(
     session: Session, scoped: ScopedGate, seen: Seen, kept: Sequence[tuple[int, Near]], count: int
 ) -> tuple[Near, ...]:
     """The same with what a judge says of each, the likeliest first."""
-    owner = session.history.owner(seen.routed.match.entry)
+    owner = session.history.holder(seen.routed.match.entry)
     taken = None if owner is None else owner.id
     products = session.codebook().keys[[entry for entry, _ in kept]] * seen.query
     halves = torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)

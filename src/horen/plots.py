@@ -13,7 +13,7 @@ from horen.asking import encode
 from horen.drawing import INK, colour, dress
 from horen.edits import ASKS, Explanation, Near
 from horen.errors import EditError
-from horen.explaining import check_nearest, entries_of, explanation, route, surroundings
+from horen.explaining import check_nearest, entries_of, explanation, look_up, read, settled, surroundings
 from horen.memory import Surroundings, azimuthal
 from horen.session import Session
 
@@ -33,15 +33,20 @@ def plot(session: Session, text: str, place: Path, *, chat: bool, nearest: int) 
     check_nearest(nearest)
     if not nearest:
         raise EditError("nearest=0 leaves nothing to draw: ask for at least one edit.")
-    seen = route(session, [encode(session, text, chat=chat, room=0)])[0]
-    if seen is None:
-        raise EditError("There is nothing to draw: no edit is stored.")
-    around = surroundings(session, seen, entries_of(session, nearest) + _FURTHER)
-    found = explanation(session, text, seen, around, nearest)
+    given = read(session, [encode(session, text, chat=chat, room=0)])
+
+    def look() -> tuple[Explanation, Surroundings]:
+        seen = look_up(session, given)[0]
+        if seen is None:
+            raise EditError("There is nothing to draw: no edit is stored.")
+        around = surroundings(session, seen, entries_of(session, nearest) + _FURTHER)
+        return explanation(session, text, seen, around, nearest), around
+
+    found, around = settled(session, look)
     figure = drawing.new_figure((_WIDTH, max(_LEAST_HEIGHT, _A_BAR * len(found.nearest))))
     figure.suptitle(_short(text, 90), color=INK, fontsize=10)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.05))
-    owners = [session.history.owner(entry) for entry in around.entries.tolist()]
+    owners = [session.history.holder(entry) for entry in around.entries.tolist()]
     keys = session.codebook().keys[around.entries]
     _draw_map(left, found, around, keys, [owner.id if owner is not None else 0 for owner in owners], session)
     _draw_scores(right, found)

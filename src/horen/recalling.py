@@ -118,7 +118,7 @@ def rows(session: Session, prompts: Sequence[str]) -> list[list[int]]:
     muted = session.adapter.muted
     muted |= {tuple(one.row): None for one in found if one is not None}
     for row in list(muted)[: max(len(muted) - _MOST_MUTED, 0)]:
-        del muted[row]
+        muted.pop(row, None)  # another thread may have forgotten it too
     return [one.row if recalled is None else recalled.row for one, recalled in zip(asked, found, strict=True)]
 
 
@@ -140,7 +140,7 @@ def related(session: Session, prompts: Sequence[Sequence[int]]) -> list[list[Edi
                 continue
             scores: dict[EditRecord, tuple[float, float]] = {}
             for entry, judged, asks in (item for s in surveys[start : start + len(own)] for item in s.around):
-                record = session.history.owner(entry)
+                record = session.history.holder(entry)
                 if record is not None and (asks == "own" or judged.subject > _SURE):
                     scores[record] = max(scores.get(record, (0.0, 0.0)), (judged.score, judged.subject))
             found[batch[n]] = sorted(scores, key=lambda record: (*(-score for score in scores[record]), record.id))

@@ -45,6 +45,9 @@ def undo(session: Session) -> Undone:
 
 def _settle(session: Session, operation: Operation) -> None:
     """Wake the entries of an operation's edits or put them to sleep, as the history now has it."""
-    history = session.history
-    for number in (*(record.id for record in operation.added), *operation.removed):
-        session.codebook().set_awake(history.entries(number), history.is_active(number))
+    history, codebook = session.history, session.codebook()
+    numbers = [*(record.id for record in operation.added), *operation.removed]
+    with codebook.together():
+        for awake in (False, True):
+            some = (number for number in numbers if history.is_active(number) == awake)
+            codebook.set_awake((entry for number in some for entry in history.entries(number)), awake)

@@ -124,6 +124,7 @@ class Saved:
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
             ) from error
         session.history, session.source = self.history, self.source
+        session.folders[self.path.resolve()] = {self.folder.mark}
         session.install(space, codebook, tensors.get("token_weights"))
 
     def key_space(self, tensors: Mapping[str, Tensor]) -> KeySpace:
@@ -219,7 +220,8 @@ def save(session: Session, path: str | os.PathLike[str]) -> None:
     }
     if session.encoder is not None:
         config["encoder"] = {"name": session.config.encoder, "fingerprint": fingerprint(session.encoder.module)}
-    write_folder(Path(path), config=config, records=session.history.to_lines(), tensors=tensors)
+    known = session.folders.setdefault(Path(path).resolve(), set())
+    write_folder(Path(path), config=config, records=session.history.to_lines(), tensors=tensors, known=known)
 
 
 def remove_from_folder(path: str | os.PathLike[str], numbers: Sequence[int]) -> list[EditRecord]:

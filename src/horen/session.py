@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -52,6 +53,8 @@ class Session:
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()
         self.known: KnownValues | None = None
+        #: Folders that this was loaded from or saved in, and the marks of what they held then.
+        self.folders: dict[Path, set[str]] = {}
         self._sequels: dict[EditRecord, Sequel] = {}
         self._adapter = Adapter(model, self.reader, config)
         self._adapter.wording, self._adapter.sequel = self.wording, self.sequel
@@ -139,13 +142,13 @@ class Session:
             self._adapter.reads.weights = weights
 
     def wording(self, entry: int) -> str | None:
-        """The prompt or rephrase that an entry was made of; None where no active edit has it."""
-        record = self.history.owner(entry)
+        """The prompt or rephrase that an entry was made of; None where no edit has it."""
+        record = self.history.holder(entry)
         return None if record is None else wording(record, entry)
 
     def sequel(self, entry: int) -> Sequel | None:
-        """The text and the further values of the edit that an entry belongs to; None where no active edit has it."""
-        record = self.history.owner(entry)
+        """The text and the further values of the edit that an entry belongs to; None where no edit has it."""
+        record = self.history.holder(entry)
         if record is None:
             return None
         if record not in self._sequels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, overload
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen import asking, doctor, explaining, plots, recalling
+from horen.askers import Askers
 from horen.asking import Messages
 from horen.config import HorenConfig
 from horen.diagnosis import Diagnosis
@@ -29,6 +31,9 @@ class Wrapped:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        # Changes and saves take turns: whoever holds it may do several. Those who ask never need it.
+        self._turn = threading.RLock()
+        self._askers = Askers()
 
     @property
     def model(self) -> PreTrainedModel:
@@ -116,11 +121,12 @@ class Wrapped:
             ConfigError: for another ``recall``, or recall where no judge decides.
         """
         texts = asking.texts_of(prompts)
-        self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
         room = asking.budget(max_new_tokens, options, 24)
-        answers = recalling.generate(
-            self._session, texts, chat=chat, max_new_tokens=room, recall=recall, options=options
-        )
+        with self._askers.asking():
+            self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
+            answers = recalling.generate(
+                self._session, texts, chat=chat, max_new_tokens=room, recall=recall, options=options
+            )
         return answers[0] if isinstance(prompts, str) else answers
 
     def chat(
@@ -140,9 +146,10 @@ class Wrapped:
             EditError: when the conversation is empty or does not fit the model's context.
             ConfigError: for another ``recall``, or recall where no judge decides.
         """
-        self._session.adapter  # noqa: B018
         room = asking.budget(max_new_tokens, options, 256)
-        return recalling.converse(self._session, messages, room, recall=recall, options=options)
+        with self._askers.asking():
+            self._session.adapter  # noqa: B018
+            return recalling.converse(self._session, messages, room, recall=recall, options=options)
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.
@@ -153,7 +160,8 @@ class Wrapped:
         Raises:
             EditError: for an empty prompt or one that does not fit the model's context.
         """
-        return recalling.rows(self._session, asking.texts_of(prompts))
+        with self._askers.asking():
+            return recalling.rows(self._session, asking.texts_of(prompts))
 
     @overload
     def explain(
@@ -184,8 +192,9 @@ class Wrapped:
             EditError: for an empty text or one that does not fit the model's context.
             ConfigError: for another ``recall``, or recall where no judge decides.
         """
-        found = explaining.explain(self._session, asking.texts_of(texts), chat=chat, nearest=nearest)
-        found = recalling.explained(self._session, found, chat=chat, recall=recall)
+        with self._askers.asking():
+            found = explaining.explain(self._session, asking.texts_of(texts), chat=chat, nearest=nearest)
+            found = recalling.explained(self._session, found, chat=chat, recall=recall)
         return found[0] if isinstance(texts, str) else found
 
     def plot(self, text: str, path: str | os.PathLike[str], *, chat: bool = False, nearest: int = 5) -> Explanation:
@@ -199,8 +208,9 @@ class Wrapped:
             DataError: when the file cannot be written, or has another suffix.
             EditError: also when no edit is stored.
         """
-        found = plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
-        return recalling.explained(self._session, [found], chat=chat, recall=None)[0]
+        with self._askers.asking():
+            found = plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
+            return recalling.explained(self._session, [found], chat=chat, recall=None)[0]
 
     def doctor(self, *, chat: bool = True, progress: Progress | None = None) -> Diagnosis:
         """Route every stored prompt and rephrase anew, to find edits that would misroute now and what to do about them.
@@ -209,7 +219,8 @@ class Wrapped:
             chat: read each of them as a user message too, where the tokenizer has a chat template.
             progress: called with (readings done, readings to do).
         """
-        return doctor.diagnose(self._session, chat=chat, progress=progress)
+        with self._turn:
+            return doctor.diagnose(self._session, chat=chat, progress=progress)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

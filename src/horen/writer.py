@@ -203,26 +203,27 @@ def _commit(session: Session, name: str, plans: list[Plan], codebook: Codebook) 
     replaced = [history.get(number) for number in gone]
     numbers: dict[int, int] = {}
     added = []
-    try:
-        for offset, item in enumerate(plans):
-            if not item.trained or item.keys is None:
-                raise RuntimeError(f"The edit of {item.edit.prompt!r} was not trained.")
-            if item.reused:
-                value = numbers[id(item.source)] if isinstance(item.source, Plan) else int(item.source or 0)
-            else:
-                value = len(codebook.values)
-                for part in _results(item):
-                    codebook.add_value(part.value)
-            numbers[id(item)] = value
-            rows = codebook.add_entries(item.keys, value)
-            added.append(_record(history.next_id + offset, item, value, rows))
-        codebook.set_awake((entry for record in replaced for entry in record.entries), False)
-        return history.record(name, added, gone).added
-    except BaseException:
-        if not (added and history.is_active(added[-1].id)):
-            codebook.truncate(entries=entries, values=values)
-            codebook.set_awake((entry for record in replaced for entry in record.entries), True)
-        raise
+    with codebook.together():
+        try:
+            for offset, item in enumerate(plans):
+                if not item.trained or item.keys is None:
+                    raise RuntimeError(f"The edit of {item.edit.prompt!r} was not trained.")
+                if item.reused:
+                    value = numbers[id(item.source)] if isinstance(item.source, Plan) else int(item.source or 0)
+                else:
+                    value = len(codebook.values)
+                    for part in _results(item):
+                        codebook.add_value(part.value)
+                numbers[id(item)] = value
+                rows = codebook.add_entries(item.keys, value)
+                added.append(_record(history.next_id + offset, item, value, rows))
+            codebook.set_awake((entry for record in replaced for entry in record.entries), False)
+            return history.record(name, added, gone).added
+        except BaseException:
+            if not (added and history.is_active(added[-1].id)):
+                codebook.truncate(entries=entries, values=values)
+                codebook.set_awake((entry for record in replaced for entry in record.entries), True)
+            raise
 
 
 def _record(number: int, item: Plan, value: int, rows: range) -> EditRecord:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +20,11 @@ from horen.memory.search import Ranking, first_try, nearest_others, next_try, ra
 from horen.memory.sketch import Sketch
 from horen.memory.table import Table
 from horen.memory.values import Packed, Storage, Values
+
+_Found = TypeVar("_Found")
+
+# Look-ups are made so often before changes have to wait for them.
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Codebook:
     the codebook lives. Removing an edit puts its entries to sleep; undoing the removal wakes them, bit for bit.
 
     One thread writes at a time, in amortised O(1) for each entry. Others may read meanwhile: they see every entry whole
-    or not at all, and a value before the entries that name it.
+    or not at all, a value before the entries that name it, and what is changed :meth:`together` at once.
 
     Args:
         key_dimension: d_k.
@@ -71,9 +79,12 @@ class Codebook:
         self._index: Index | None = None
         # Beside the mask, so that an interrupted change can be made again and nothing is counted twice.
         self._asleep: set[int] = set()
-        self._publish()
-        #: Changes whenever what can be retrieved does.
+        # Who moves the tables to another device only wants to read, so it may be any thread.
+        self._writing = threading.RLock()
+        self._unseen = False
+        #: Changes whenever what can be retrieved does, and right after.
         self.revision = 0
+        self._publish()
 
     def __len__(self) -> int:
         """Number of awake entries."""
@@ -82,7 +93,7 @@ class Codebook:
     @property
     def entries(self) -> int:
         """Number of entries, asleep ones included."""
-        return len(self._stand.keys)
+        return len(self._awake)
 
     @property
     def keys(self) -> Tensor:
@@ -115,18 +126,34 @@ class Codebook:
 
     def add_value(self, value: Tensor) -> int:
         """Store a float32 value [P], rounded as its storage asks for, and return its number."""
-        self._values.append(value[None])
-        return len(self._values) - 1
+        with self._writing:
+            self._values.append(value[None])
+            return len(self._values) - 1
 
     def add_entries(self, keys: Tensor, value: int) -> range:
         """Store [n, d_k] unit keys that share one value; returns the entries' numbers."""
-        first = self.entries
-        self._keys.append(keys)
-        self._value_of.append(torch.full((len(keys),), value))
-        self._awake.append(torch.ones(len(keys), dtype=torch.bool))
-        self._publish()
-        self.revision += 1
-        return range(first, first + len(keys))
+        with self._writing:
+            first = self.entries
+            self._keys.append(keys)
+            self._value_of.append(torch.full((len(keys),), value))
+            self._awake.append(torch.ones(len(keys), dtype=torch.bool))
+            self._publish()
+            return range(first, first + len(keys))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let readers see what is changed within the block when it ends, all of it at once."""
+        with self._writing:
+            before, self._unseen = self._unseen, True
+            try:
+                yield
+            finally:
+                self._unseen = before
+                try:
+                    self._publish()
+                except BaseException:  # an interruption on the way into it
+                    self._publish()
+                    raise
 
     def fill(self, keys: Tensor, values: Packed, value_of: Tensor) -> None:
         """Take over saved tables, every entry awake: [n, d_k], m values and [n] int64 below m.
@@ -151,44 +178,63 @@ class Codebook:
         """From now on search the candidates that a new index proposes, where there are enough keys."""
         self._index = index
         self._publish()
-        self.revision += 1
 
     def set_awake(self, entries: Iterable[int], awake: bool) -> None:
         """Put entries to sleep or wake them; a sleeping entry is never retrieved."""
         numbers = set(entries)
         if not numbers:
             return
-        if awake:
-            self._asleep -= numbers
-        else:
-            self._asleep |= numbers
-        rows = self._awake.rows
-        rows[torch.tensor(sorted(numbers), dtype=torch.int64, device=rows.device)] = awake
-        self._publish()
-        self.revision += 1
+        with self._writing:
+            places = torch.tensor(sorted(numbers), dtype=torch.int64, device=self._awake.rows.device)
+            self._awake.put(places, awake)
+            if awake:
+                self._asleep -= numbers
+            else:
+                self._asleep |= numbers
+            self._publish()
 
     def truncate(self, *, entries: int, values: int) -> None:
         """Forget every entry and value numbered from the given counts on: the way back from a failed insertion."""
-        self._asleep = {number for number in self._asleep if number < entries}
-        for table in (self._keys, self._value_of, self._awake):
-            table.truncate(entries)
-        # A reader of the former state may still sketch keys that are gone, so that sketch is no longer ours.
-        self._sketch = Sketch(self._keys.rows.shape[1])
-        self._index = self._index and self._index.fresh()
-        self._publish()
-        self._values.truncate(values)
-        self.revision += 1
+        with self._writing:
+            self._asleep = {number for number in self._asleep if number < entries}
+            for table in (self._keys, self._value_of, self._awake):
+                table.truncate(entries)
+            # A reader of the former state may still sketch keys that are gone, so that sketch is no longer ours.
+            self._sketch = Sketch(self._keys.rows.shape[1])
+            self._index = self._index and self._index.fresh()
+            self._publish()
+            self._values.truncate(values)
 
     def to(self, device: torch.device) -> None:
         """Move every table to a device, in place."""
-        for table in (self._keys, self._values, self._value_of, self._awake):
-            table.to(device)
-        self._publish()
+        with self._writing:
+            for table in (self._keys, self._values, self._value_of, self._awake):
+                table.to(device)
+            self._publish()
+
+    def settled(self, look: Callable[[], _Found]) -> _Found:
+        """What several look-ups find in one state: they are made again where what is stored changed meanwhile."""
+        for _ in range(_TRIES):
+            before = self.revision
+            try:
+                found = look()
+            except Exception:
+                if self.revision == before:
+                    raise
+                continue
+            if self.revision == before:
+                return found
+        with self._writing:  # changes come too fast: they wait this once
+            return look()
 
     def _publish(self) -> None:
         """Let readers see the tables as they are."""
+        if self._unseen:
+            return
         keys, awake = self._keys.rows, self._awake.rows if self._asleep else None
         self._stand = Stand(keys, self._value_of.rows, awake, len(keys) - len(self._asleep), self._sketch, self._index)
+        # A reader that notes the number first and looks up then may look once too often, never once too little.
+        self.revision += 1
 
     def nearest(self, queries: Tensor) -> list[tuple[int, float]] | None:
         """Number and cosine of the nearest awake entry to each of [B, d_k] queries, unrefined; None when empty.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -32,8 +35,7 @@ class Table:
 
     def append(self, rows: Tensor) -> None:
         """Add rows, converted to the table's dtype and device."""
-        # A buffer that was made in inference mode could not be written outside it.
-        with torch.inference_mode(False), torch.no_grad():
+        with _plain():
             self._append(rows)
 
     def _append(self, rows: Tensor) -> None:
@@ -55,6 +57,13 @@ class Table:
             raise RuntimeError(f"rows of shape {tuple(rows.shape[1:])} do not fit this table")
         self._buffer = self._rows = rows.to(self._buffer)
 
+    def put(self, places: Tensor, row: Tensor | float) -> None:
+        """Let one row take the place of some, [n] int64; whoever reads the rows as they were is left with them."""
+        with _plain():
+            rows = self._rows.clone()
+            rows[places] = row
+            self._buffer = self._rows = rows
+
     def truncate(self, length: int) -> None:
         """Forget the rows from ``length`` on."""
         # The buffer ends here too: whoever still reads the forgotten rows must not see others in their place.
@@ -62,4 +71,12 @@ class Table:
 
     def to(self, device: torch.device) -> None:
         """Move to a device."""
-        self._buffer = self._rows = self._rows.to(device)
+        with _plain():
+            self._buffer = self._rows = self._rows.to(device)
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """Neither gradients nor inference mode within the block: what is made in that could not be written outside it."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from horen.memory import Codebook, KeySpace, Match
 from horen.model import turns
 from horen.model.calls import Boundary, Call, Feeding, State, key_of
 from horen.model.entrances import Overlay, Uncompiled, around, holding, not_compiled, replay
-from horen.model.frozen import frozen
+from horen.model.frozen import await_thaw, frozen
 from horen.model.layout import Layout, Site, first_tensor, rewritten
 from horen.model.methods import check_unpacked, methods, refuse_copy
 from horen.model.padding import extents, first_label, plain_mask
@@ -80,7 +81,8 @@ class Adapter:
         self._handles.extend(self.reads.hook(not_compiled(self._gather)))
         self._handles.append(self.write.module.register_forward_hook(not_compiled(self._write)))
         for module in self._entrances:
-            self._overlay.lay(module, "forward", around(module, self._state, self._before, self._after))
+            entered = around(module, self._state, self._before, self._after, functools.partial(await_thaw, model))
+            self._overlay.lay(module, "forward", entered)
             self._overlay.lay(module, "__reduce_ex__", refuse_copy)
         for name, method in methods(self).items():
             self._overlay.lay(model, name, method)
@@ -221,7 +223,7 @@ class Adapter:
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         state = self._state
         state.call = state.feeding = None
-        if state.disabled or not self.awake:
+        if state.disabled or not (self.awake or (state.boundary is not None and state.boundary.memo)):
             return
         given = self._given(module, args, kwargs)
         check_unpacked(given)
@@ -340,10 +342,7 @@ class Adapter:
                 return
             states = [torch.cat(chunks, dim=1) for chunks in zip(*boundary.states, strict=True)]
             boundary.ids, boundary.states = [], []
-        memo = {} if boundary is None else boundary.memo
-        if boundary is not None and boundary.revision != self.revision:
-            memo.clear()
-            boundary.revision = self.revision
+        memo = {} if boundary is None else boundary.routes(self.revision)
         fresh = []
         for place in call.places:
             # Without a cache the same prompt comes by at every step: its route is settled at the first.

@@ -41,7 +41,9 @@ class PrefixCache(DynamicCache):
         return key_states, value_states
 
 
-_current: ContextVar[PrefixCache] = ContextVar("prefix cache")
+# Of this thread, which contexts are one of. How a model attends is said in its configuration, which threads share, so
+# the functions below do what the usual ones do wherever no prefix is set.
+_current: ContextVar[PrefixCache | None] = ContextVar("prefix cache", default=None)
 
 
 def configurations(model: PreTrainedModel) -> list[Any]:
@@ -79,7 +81,7 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **given: Any,
@@ -100,6 +102,11 @@ def attend(
         [B, S, H, d_v], and no weights.
     """
     cache = _current.get()
+    if cache is None:
+        usual: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **given
+        )
+        return usual
     old_key, old_value = cache.prefix[cache.layer]
     if any(item is not None for name, item in given.items() if name not in _KNOWN):
         joined = torch.cat([old_key.to(key.dtype), key], 2), torch.cat([old_value.to(value.dtype), value], 2)
@@ -112,6 +119,7 @@ def attend(
     asked = query.reshape(batch, shared, heads // shared * new, size)
     scores = torch.cat([asked @ old_key.transpose(-1, -2), asked @ key.transpose(-1, -2)], -1).float()
     scores = scores.reshape(batch, shared, -1, new, past + new) * (size**-0.5 if scaling is None else scaling)
+    assert attention_mask is not None  # noqa: S101 - our own mask function skips none
     scores = scores.masked_fill(~attention_mask[:, :, None], torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1).to(value.dtype).reshape(batch, shared, -1, past + new)
     mixed = weights[..., :past] @ old_value + weights[..., past:] @ value
@@ -119,7 +127,8 @@ def attend(
 
 
 def _mask(*args: Any, **kwargs: Any) -> Any:
-    return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
+    whole = {} if _current.get() is None else {"allow_is_causal_skip": False}
+    return sdpa_mask(*args, **{**kwargs, **whole})
 
 
 AttentionInterface.register(_NAME, attend)

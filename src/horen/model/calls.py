@@ -47,6 +47,9 @@ class Boundary:
         given: [B, width] token ids of generate, those in a kept cache included; None where they are not known.
         current: [B, S] token ids of all rows as generate has them at this step.
         partial: whether generate was given what comes after a kept cache alone.
+        answering: whether all that is fed is one answer in the making, in which no prompt changes its edit.
+        revision: of what was stored when prompts were routed.
+        memo: where they went.
     """
 
     width: int
@@ -54,10 +57,18 @@ class Boundary:
     given: Tensor | None = None
     current: Tensor | None = None
     partial: bool = False
+    answering: bool = False
     ids: list[Tensor] = field(default_factory=list)
     states: list[list[Tensor]] = field(default_factory=list)
     revision: int = -1
     memo: dict[tuple[int, tuple[int, ...]], Routed | None] = field(default_factory=dict)
+
+    def routes(self, revision: int) -> dict[tuple[int, tuple[int, ...]], Routed | None]:
+        """Where prompts went, as far as that holds with what is stored now."""
+        if self.revision != revision and not (self.answering and self.memo):
+            self.memo.clear()
+            self.revision = revision
+        return self.memo
 
 
 @dataclass(frozen=True)

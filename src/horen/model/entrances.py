@@ -51,11 +51,13 @@ def holding(model: nn.Module, layers: nn.Module) -> list[nn.Module]:
     return [m for m in model.modules() if m is not layers and any(part is layers for part in m.modules())]
 
 
-def around(module: nn.Module, state: State, before: Before, after: After) -> Callable[..., Any]:
+def around(
+    module: nn.Module, state: State, before: Before, after: After, wait: Callable[[], None]
+) -> Callable[..., Any]:
     """A ``forward`` of a module with something done before and after it, whatever calls it.
 
     It is done once, however many such modules lie within each other. ``after`` is given None in the place of the output
-    when the call does not come to its end.
+    when the call does not come to its end. ``wait`` comes first, also where edits are disabled.
     """
     own = module.forward
     # Compiled code knows nothing of hooks that come and go, as those do that read prompts and train values.
@@ -63,6 +65,8 @@ def around(module: nn.Module, state: State, before: Before, after: After) -> Cal
 
     @functools.wraps(own)
     def forward(*args: Any, **kwargs: Any) -> Any:
+        if not state.running:
+            wait()
         if state.disabled:
             return plain(*args, **kwargs)
         if state.running:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from horen.config import SITES, HorenConfig, parse_sites, resolve_layer
 from horen.errors import ConfigError, ModelError
 from horen.memory import delta
+from horen.model.alone import here
 from horen.model.devices import device_of
 from horen.model.past import NAMES
 
@@ -194,7 +195,7 @@ def _feature_size(model: PreTrainedModel, site: Site) -> int:
 
     if site.side == "output":
         return int(model.config.get_text_config(decoder=True).hidden_size)
-    handle = site.module.register_forward_pre_hook(note)
+    handle = site.module.register_forward_pre_hook(here(note))
     try:
         with torch.no_grad():
             model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device_of(model)), use_cache=False)

@@ -41,6 +41,9 @@ class Wrapping(Protocol):
     def bounded(self, boundary: Boundary) -> AbstractContextManager[None]:
         """A context in which a caller's word about the prompt holds."""
 
+    def disabled(self) -> AbstractContextManager[None]:
+        """A context in which the model is the untouched one."""
+
 
 def methods(wrapping: Wrapping) -> dict[str, Callable[..., Any]]:
     """What each method is replaced by; those that this release of transformers lacks are left out."""
@@ -85,7 +88,8 @@ def check_unpacked(given: dict[str, Any]) -> None:
 def _generate(wrapping: Wrapping, own: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(own)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        with wrapping.bounded(_boundary(args, kwargs)):
+        # One that begins while nothing is stored ends as it began, whatever other threads write.
+        with wrapping.bounded(_boundary(args, kwargs)) if wrapping.awake else wrapping.disabled():
             return own(*args, **kwargs)
 
     return generate
@@ -101,8 +105,8 @@ def _boundary(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Boundary:
     # As generate tells it: ids of the same width as the mask are the whole conversation, others what is new in it.
     whole = width if plain is None else plain.shape[1]
     if cached and kwargs.get("inputs_embeds") is None and (width <= cached if plain is None else whole != width):
-        return Boundary(cached + width, plain, partial=True)
-    return Boundary(width, plain, ids)
+        return Boundary(cached + width, plain, partial=True, answering=True)
+    return Boundary(width, plain, ids, answering=True)
 
 
 def _prepare(wrapping: Wrapping, own: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from horen.config import TrainingSettings
+from horen.model.alone import Forward
 from horen.model.devices import device_of
 
 
@@ -19,11 +22,28 @@ def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str,
 
     Autocasting would make them anew at each step, because it remembers only weights that take a gradient.
     """
-    linear = {module for part in parts for module in part.modules() if type(module) in (nn.Linear, Conv1D)}
+    linear = set(_matrices(parts))
+    return {f"{name}.weight": module.weight.bfloat16() for name, module in model.named_modules() if module in linear}
+
+
+def bfloat16_maps(parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:
+    """What the same linear maps compute with such weights; the modules stay as they are, for other threads too."""
+    maps: dict[nn.Module, Forward] = {}
+    for module in _matrices(parts):
+        other = copy.copy(module)
+        other._parameters = {**module._parameters, "weight": nn.Parameter(module.weight.bfloat16(), False)}
+        # Of its kind, not what accelerate may have put on the module: that belongs to the shared one.
+        maps[module] = MethodType(type(module).forward, other)
+    return maps
+
+
+def _matrices(parts: Iterable[nn.Module]) -> dict[Any, None]:
+    """Linear modules in memory that are not trained."""
     return {
-        f"{name}.weight": module.weight.bfloat16()
-        for name, module in model.named_modules()
-        if module in linear and not module.weight.is_meta and not module.weight.requires_grad
+        module: None
+        for part in parts
+        for module in part.modules()
+        if type(module) in (nn.Linear, Conv1D) and not module.weight.is_meta and not module.weight.requires_grad
     }
 
 

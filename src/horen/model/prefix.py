@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from transformers import DynamicCache, PreTrainedModel
 
 from horen.errors import ModelError
+from horen.model.alone import here, instead
 from horen.model.devices import device_of
 from horen.model.layout import Site, first_tensor, rewritten
 from horen.model.past import past_argument
-from horen.model.precision import bfloat16_matrices
+from horen.model.precision import bfloat16_maps
 
 States = tuple[Tensor, Tensor]
 Written = Mapping[tuple[int, ...], Sequence[tuple[int, Tensor]]]
@@ -94,7 +94,7 @@ class Prefixes:
         rough: bool = False,
     ) -> None:
         self.model, self.rough, self.site, self.written = model, rough, site, written
-        self.cast = bfloat16_matrices(model.base_model, [model.base_model]) if rough else {}
+        self.cast = bfloat16_maps([model.base_model]) if rough else {}
         self._stems: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._known: dict[tuple[int, ...], dict[int, States]] = {}
         given = [tuple(row) for row in rows]
@@ -175,7 +175,8 @@ class _Run:
         for number, (keys, values) in (past or {}).items():
             cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), number)
         writing = self._writing(rows, (len(rows), width))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._rough), writing:
+        rough = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._rough)
+        with rough, writing, instead(self._cast):
             given = {
                 "input_ids": ids.to(device),
                 "attention_mask": mask.to(device),
@@ -183,7 +184,7 @@ class _Run:
                 past_argument(self._model.base_model): cache,
                 "use_cache": True,
             }
-            functional_call(self._model.base_model, self._cast, kwargs=given, tie_weights=False)
+            self._model.base_model(**given)
         found = {number: _states(layer) for number, layer in enumerate(cache.layers)}
         if self._rough:  # without rotary positions the states come as they were computed
             dtype = self._model.dtype
@@ -204,7 +205,7 @@ class _Run:
             stacked = torch.stack(values).to(first_tensor(output).device)
             return rewritten(output, shape, at, columns, lambda hidden: site.written(stacked, hidden))
 
-        handle = site.module.register_forward_hook(add)
+        handle = site.module.register_forward_hook(here(add))
         try:
             yield
         finally:

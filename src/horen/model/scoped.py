@@ -38,7 +38,7 @@ class ScopedGate:
     Args:
         scope: reads and judges.
         gate: retrieval's settings, and the threshold that a score must exceed.
-        wording: the prompt or rephrase of an entry; None for one that no active edit has.
+        wording: the prompt or rephrase of an entry; None for one that no edit has.
     """
 
     def __init__(self, scope: Scope, gate: Gate, wording: Wording) -> None:
@@ -82,7 +82,7 @@ class ScopedGate:
         return self._scope.judge.verdict(judged.score, judged.subject, self._gate.threshold)
 
     def _named(self, near: Candidates, first: int, stop: int) -> list[list[tuple[int, int, str]]]:
-        """For each text place, entry and wording of the candidates from ``first`` on that active edits have."""
+        """For each text place, entry and wording of the candidates from ``first`` on that edits have."""
         return [
             [
                 (p, entry, wording)

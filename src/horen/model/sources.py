@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from horen.config import HorenConfig
+from horen.model.alone import here
 from horen.model.devices import device_of
 from horen.model.encoder import ScopeEncoder, TextEncoder, load_encoder, load_scope
 from horen.model.layout import Layout, Site, first_tensor, joined, read_feature_sizes
@@ -120,7 +121,7 @@ class Activations(FeatureSource):
             if len(seen) == self.parts:
                 raise ReadOnly
 
-        handles = self.hook(take)
+        handles = self.hook(here(take))
         try:
             with torch.no_grad():
                 self._model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)

@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
+from horen.model.alone import Forward, here, instead
 from horen.model.attention import apart, configurations
 from horen.model.devices import device_of
 from horen.model.head import Head
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.past import past_argument
-from horen.model.precision import bfloat16_matrices
+from horen.model.precision import bfloat16_maps
 from horen.model.prefix import Prefixes
 from horen.model.sources import ReadOnly
 
@@ -106,7 +106,7 @@ class Tail:
         self._layers = list(layout.layers)
         self._site = site
         self._rough = False
-        self._cast: dict[str, Tensor] = {}
+        self._cast: dict[nn.Module, Forward] = {}
         self._configs = configurations(model)
         with torch.no_grad():
             self._known = self._prepare(samples, prefixes)
@@ -142,7 +142,7 @@ class Tail:
             prefix={number: (k.bfloat16(), v.bfloat16()) for number, (k, v) in self._known.prefix.items()},
         )
         other = self._variant(known, rough=True)
-        other._cast = bfloat16_matrices(self._model, self._layers[self._site.layer :])
+        other._cast = bfloat16_maps(self._layers[self._site.layer :])
         other._head = self._head and self._head.to(torch.bfloat16)
         return other
 
@@ -181,7 +181,7 @@ class Tail:
             self._replay(stack, known, values)
             handed: list[Tensor] = []
             if self._head is not None:
-                stack.enter_context(_forward(self._head.module, _noted(handed)))
+                stack.enter_context(instead({self._head.module: _noted(handed)}))
             logits = self._ask(stack, self._model, known).logits
         if self._head is not None and not (handed and logits is handed[-1]):
             self._head = None  # this model scales or caps what its head gives
@@ -237,10 +237,9 @@ class Tail:
         noted = [*inner, *self._layers[max(number - 1, 0) : number]]
         with ExitStack() as stack:
             for module in noted:
-                handle = module.register_forward_hook(note)
+                handle = module.register_forward_hook(here(note))
                 stack.callback(handle.remove)
-            for above in self._layers[number + 1 : number + 2]:
-                stack.enter_context(_forward(above, _stop))
+            stack.enter_context(instead(dict.fromkeys(self._layers[number + 1 : number + 2], _stop)))
             stack.enter_context(suppress(ReadOnly))
             self._ask(stack, self._model.base_model, known)
         for module in again:  # one that serves before and after the site, such as a shared dropout, runs live
@@ -266,21 +265,22 @@ class Tail:
             past_argument(model): cache,
             "use_cache": bool(known.prefix),
         }
-        return functional_call(model, self._cast, kwargs=given, tie_weights=False) if self._cast else model(**given)
+        return model(**given)
 
     def _replay(self, stack: ExitStack, known: _Known, values: Tensor) -> None:
         if self._rough:
             stack.enter_context(torch.autocast(known.ids.device.type, dtype=torch.bfloat16))
         number = self._site.layer
+        forwards = dict(self._cast)
         if number:
-            for layer in self._layers[: number - 1]:
-                stack.enter_context(_forward(layer, _pass_on))
-            stack.enter_context(_forward(self._layers[number - 1], _constant(_copied(known.below))))
+            forwards |= dict.fromkeys(self._layers[: number - 1], _pass_on)
+            forwards[self._layers[number - 1]] = _constant(_copied(known.below))
         for child, output in known.children.items():
             given = _copied(output)
             if child is self._site.module:
                 given = with_first_tensor(given, _written(first_tensor(given), values, self._site))
-            stack.enter_context(_forward(child, _constant(given)))
+            forwards[child] = _constant(given)
+        stack.enter_context(instead(forwards))
 
 
 def _written(hidden: Tensor, values: Tensor, site: Site) -> Tensor:
@@ -292,7 +292,7 @@ def _written(hidden: Tensor, values: Tensor, site: Site) -> Tensor:
     return torch.cat([edited[:, None], states[:, 1:]], dim=1).reshape(hidden.shape)
 
 
-def _constant(output: Any) -> Callable[..., Any]:
+def _constant(output: Any) -> Forward:
     return lambda *_args, **_kwargs: output
 
 
@@ -310,20 +310,6 @@ def _noted(handed: list[Tensor]) -> Callable[[Tensor], Tensor]:
         return hidden
 
     return note
-
-
-@contextmanager
-def _forward(module: nn.Module, replacement: Callable[..., Any]) -> Iterator[None]:
-    """Let ``module`` compute ``replacement`` within the block."""
-    before = module.__dict__.get("forward")
-    module.__dict__["forward"] = replacement
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.__dict__["forward"]
-        else:
-            module.__dict__["forward"] = before
 
 
 def _select(value: Any, index: Tensor, batch: int, after: int) -> Any:

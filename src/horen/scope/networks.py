@@ -5,6 +5,7 @@ Both stand on the layers of one sentence encoder; what they change of it is kept
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch.nn.functional import normalize
 #: Length of a subject key and of a relation key.
 SUBJECT, RELATION = 192, 192
 _MOST_TOKENS = 96
+# A fast tokenizer keeps the length to cut at, and is lent to one thread at a time.
+_tokenizing = threading.Lock()
 
 
 class Pooled(nn.Module):
@@ -88,13 +91,14 @@ def encoded(tokenizer: Any, texts: Sequence[str], others: Sequence[str] | None =
     """Token ids, mask and, with ``others`` behind the texts, token types, padded to the longest."""
     length = _MOST_TOKENS if others is None else 2 * _MOST_TOKENS
     given = (list(texts),) if others is None else (list(texts), list(others))
-    rows = tokenizer(
-        *given,
-        padding=True,
-        truncation=True,
-        max_length=length,
-        return_tensors="pt",
-        return_token_type_ids=others is not None,
-    )
+    with _tokenizing:
+        rows = tokenizer(
+            *given,
+            padding=True,
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
+            return_token_type_ids=others is not None,
+        )
     names = ("input_ids", "attention_mask") if others is None else ("input_ids", "attention_mask", "token_type_ids")
     return {name: rows[name] for name in names}

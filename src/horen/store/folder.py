@@ -19,9 +19,10 @@ writes next finishes steps 3 and 4 before anything else.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -62,11 +63,16 @@ _READ_TRIES = 100
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds; the tensors are on the CPU, mapped from the file where the system allows it."""
+    """What a folder holds; the tensors are on the CPU, mapped from the file where the system allows it.
+
+    Attributes:
+        mark: tells this content from every other that the folder held or will hold.
+    """
 
     config: dict[str, Any]
     records: list[dict[str, Any]]
     tensors: dict[str, torch.Tensor]
+    mark: str
 
 
 class _State(NamedTuple):
@@ -133,20 +139,37 @@ def write_folder(
     records: Sequence[Mapping[str, Any]],
     tensors: Mapping[str, torch.Tensor],
     kind: str = "codebook",
+    known: set[str] | None = None,
 ) -> None:
     """Replace what the folder holds, as a whole.
 
     A crash, a kill or a full disk at any moment leaves the old state or the new one. Other files in the folder
     are left alone; files of ours that this package did not write are never overwritten.
+
+    Args:
+        path: the folder.
+        config: settings and whatever else is one JSON object.
+        records: one JSON object a line.
+        tensors: by name.
+        kind: what the folder holds.
+        known: marks of what it held when the caller read or wrote it, to which the new one is added; without any
+            whatever is there is replaced.
+
+    Raises:
+        StoreError: when the folder cannot be written, or holds something else than what is known.
     """
     path = Path(path)
     # Everything that can be wrong with the input shows before the folder is touched.
     data = {EDITS: records_to_bytes(path, records), TENSORS: tensors_to_bytes(path, tensors)}
     document = document_to_bytes(path, config, kind, data)
     with lock_folder(path):
-        _check_target(path, kind)
+        _check_target(path, kind, known)
         _finish_previous_write(path)
-        _stage_and_commit(path, data, document)
+        try:
+            _stage_and_commit(path, data, document)
+        finally:
+            if known is not None and os.path.lexists(path / _MARKER):
+                known.add(_mark(document))
         try:
             _sync_directory(path)
         except OSError as error:
@@ -197,8 +220,13 @@ def _make_folder(path: Path) -> None:
             _sync_directory(place.parent)
 
 
-def _check_target(path: Path, kind: str) -> None:
-    """Refuse to overwrite what this package did not write."""
+def _mark(document: bytes) -> str:
+    # The configuration has the digests of the data and the moment of the write in it.
+    return hashlib.sha256(document).hexdigest()
+
+
+def _check_target(path: Path, kind: str, known: Collection[str] | None) -> None:
+    """Refuse to overwrite what this package did not write, or what somebody else has written since."""
     state = _state(path)
     if state is None:
         for name in _DATA:
@@ -218,6 +246,12 @@ def _check_target(path: Path, kind: str) -> None:
             "another folder, or move the file away."
         ) from error
     check_kind(path, document, kind)
+    if known and _mark(state.raw) not in known:
+        raise StoreError(
+            f"{path} has changed since it was read or saved from here: another process or editor saved to it, and "
+            "saving now would undo that. Load it again and make your changes to that, or save to a new folder and "
+            "merge the two (Editor.merge, horen merge)."
+        )
 
 
 def _finish_previous_write(path: Path) -> None:
@@ -340,7 +374,7 @@ def _read_state(path: Path, state: _State, kind: str) -> Folder:
             tensors = map_tensors(path, handles[TENSORS])
         except OSError as error:
             raise unreadable(path, error) from error
-    return Folder(config=config, records=records, tensors=tensors)
+    return Folder(config=config, records=records, tensors=tensors, mark=_mark(state.raw))
 
 
 def _open_data(path: Path, name: str, state: _State) -> BufferedReader:

@@ -33,34 +33,79 @@ class Operation:
     undoes: int | None = None
 
 
-class History:
-    """Append-only; what is active follows from the operations alone."""
+class _State:
+    """What a history says at one moment: readers take one, and whoever appends makes the next of a copy."""
 
     def __init__(self) -> None:
-        self._operations: list[Operation] = []
-        self._records: dict[int, EditRecord] = {}
-        self._active: dict[int, EditRecord] = {}
-        self._wordings: dict[str, list[int]] = {}
-        self._owner: dict[int, int] = {}
-        self._undoable: list[Operation] = []
-        self._last = 0
+        self.operations: list[Operation] = []
+        self.records: dict[int, EditRecord] = {}
+        self.active: dict[int, EditRecord] = {}
+        self.wordings: dict[str, tuple[int, ...]] = {}
+        self.holders: dict[int, int] = {}
+        self.undoable: list[Operation] = []
+        self.last = 0
+
+    def copied(self) -> _State:
+        """Another one that says the same."""
+        other = _State()
+        other.__dict__.update({name: value if name == "last" else value.copy() for name, value in vars(self).items()})
+        return other
+
+    def append(self, operation: Operation) -> None:
+        """Take an operation in; after an error this state is of no use."""
+        if operation.undoes is None:
+            expected = range(self.last + 1, self.last + 1 + len(operation.added))
+            if [record.id for record in operation.added] != list(expected):
+                raise ValueError(f"operation {operation.sequence} does not add the edits that come next")
+            self._apply(operation.added, operation.removed)
+            self.undoable.append(operation)
+        else:
+            target = self.undoable.pop()
+            if target.sequence != operation.undoes:
+                raise ValueError(f"operation {operation.sequence} undoes {operation.undoes} out of order")
+            self._apply([self.records[number] for number in target.removed], [record.id for record in target.added])
+        self.operations.append(operation)
+
+    def _apply(self, added: Iterable[EditRecord], removed: Iterable[int]) -> None:
+        for number in removed:
+            for text in _wordings(self.active.pop(number)):
+                left = tuple(other for other in self.wordings.pop(text) if other != number)
+                if left:
+                    self.wordings[text] = left
+        for record in added:
+            self.records[record.id] = self.active[record.id] = record
+            self.holders.update(dict.fromkeys(record.entries, record.id))
+            self.last = max(self.last, record.id)
+            for text in _wordings(record):
+                self.wordings[text] = (*self.wordings.get(text, ()), record.id)
+
+
+class History:
+    """Append-only; what is active follows from the operations alone.
+
+    One thread appends at a time. Others may read meanwhile: they see every operation whole or not at all.
+    """
+
+    def __init__(self) -> None:
+        self._state = _State()
 
     @property
     def operations(self) -> tuple[Operation, ...]:
         """All operations, oldest first."""
-        return tuple(self._operations)
+        return tuple(self._state.operations)
 
     @property
     def next_id(self) -> int:
         """The id that the next edit gets; ids are never used twice."""
-        return self._last + 1
+        return self._state.last + 1
 
     def active(self) -> list[EditRecord]:
         """Active edits by id."""
-        return [self._active[number] for number in sorted(self._active)]
+        active = self._state.active
+        return [active[number] for number in sorted(active)]
 
     def __len__(self) -> int:
-        return len(self._active)
+        return len(self._state.active)
 
     def get(self, number: int) -> EditRecord:
         """The active edit of an id.
@@ -68,9 +113,10 @@ class History:
         Raises:
             EditNotFoundError: when there is none; the message says whether it existed once.
         """
-        if number in self._active:
-            return self._active[number]
-        if number in self._records:
+        state = self._state
+        if number in state.active:
+            return state.active[number]
+        if number in state.records:
             raise EditNotFoundError(
                 f"Edit {number} was removed, superseded or undone: list the active edits, or undo the change."
             )
@@ -83,17 +129,28 @@ class History:
     def find_all(self, wording: str) -> list[EditRecord]:
         """Every active edit that has this wording; one whose prompt it is outranks one whose rephrase it is."""
         text = same_text(wording)
-        found = [self._active[number] for number in self._wordings.get(text, ())]
+        state = self._state
+        found = [state.active[number] for number in state.wordings.get(text, ())]
         return sorted(found, key=lambda record: same_text(record.prompt) != text)
 
     def owner(self, entry: int) -> EditRecord | None:
         """The active edit that a codebook entry belongs to."""
-        number = self._owner.get(entry)
-        return None if number is None else self._active.get(number)
+        state = self._state
+        number = state.holders.get(entry)
+        return None if number is None else state.active.get(number)
+
+    def holder(self, entry: int) -> EditRecord | None:
+        """The edit that a codebook entry belongs to, active or not.
+
+        For whoever has found an entry awake: another thread may have removed its edit since.
+        """
+        state = self._state
+        number = state.holders.get(entry)
+        return None if number is None else state.records[number]
 
     def record(self, name: str, added: Iterable[EditRecord] = (), removed: Iterable[int] = ()) -> Operation:
         """Append an operation and make it so."""
-        operation = Operation(len(self._operations) + 1, name, now(), tuple(added), tuple(removed))
+        operation = Operation(len(self._state.operations) + 1, name, now(), tuple(added), tuple(removed))
         self._append(operation)
         return operation
 
@@ -103,17 +160,18 @@ class History:
         Raises:
             EditError: when there is none.
         """
-        if not self._undoable:
+        undoable = self._state.undoable
+        if not undoable:
             raise EditError("There is nothing to undo: no operation is left in the history.")
-        target = self._undoable[-1]
+        target = undoable[-1]
         undone = Undone(target.name, tuple(record.id for record in target.added), target.removed)
-        self._append(Operation(len(self._operations) + 1, "undo", now(), undoes=target.sequence))
+        self._append(Operation(len(self._state.operations) + 1, "undo", now(), undoes=target.sequence))
         return target, undone
 
     def to_lines(self) -> list[dict[str, Any]]:
         """One JSON object for each edit added and each other operation; lines of one operation share ``sequence``."""
         lines: list[dict[str, Any]] = []
-        for operation in self._operations:
+        for operation in self._state.operations:
             head = {"sequence": operation.sequence, "operation": operation.name, "at": operation.at}
             if operation.undoes is not None:
                 lines.append(head | {"undoes": operation.undoes})
@@ -132,73 +190,41 @@ class History:
         Raises:
             StoreError: when the lines do not make one.
         """
-        history = cls()
+        state = _State()
         grouped: dict[int, list[Mapping[str, Any]]] = {}
         try:
             for line in lines:
                 grouped.setdefault(int(line["sequence"]), []).append(line)
             for sequence, group in grouped.items():
-                if sequence != len(history._operations) + 1:
-                    raise ValueError(f"operation {len(history._operations) + 1} is missing")
+                if sequence != len(state.operations) + 1:
+                    raise ValueError(f"operation {len(state.operations) + 1} is missing")
                 if len(group) > 1 and any("undoes" in line for line in group):
                     raise ValueError(f"operation {sequence} is there twice")
                 added = tuple(_record(line["edit"]) for line in group if "edit" in line)
                 removed = tuple(int(number) for line in group for number in line.get("removed", ()))
-                history._append(
+                state.append(
                     Operation(sequence, group[0]["operation"], group[0]["at"], added, removed, group[0].get("undoes"))
                 )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             raise StoreError(
                 f"edits.jsonl does not hold a history of edits ({error!r}): restore the folder from a copy."
             ) from error
+        history = cls()
+        history._state = state
         return history
 
     def entries(self, number: int) -> tuple[int, ...]:
         """Codebook entries of an edit, active or not."""
-        return self._records[number].entries
+        return self._state.records[number].entries
 
     def is_active(self, number: int) -> bool:
         """Whether an edit of this id is active."""
-        return number in self._active
+        return number in self._state.active
 
     def _append(self, operation: Operation) -> None:
-        try:
-            self._advance(operation)
-            self._operations.append(operation)
-        except BaseException:
-            # What was half done is dropped: the operations so far say what is true.
-            again = History()
-            for earlier in self._operations:
-                again._advance(earlier)
-                again._operations.append(earlier)
-            self.__dict__ = again.__dict__
-            raise
-
-    def _advance(self, operation: Operation) -> None:
-        if operation.undoes is None:
-            expected = range(self.next_id, self.next_id + len(operation.added))
-            if [record.id for record in operation.added] != list(expected):
-                raise ValueError(f"operation {operation.sequence} does not add the edits that come next")
-            self._apply(operation.added, operation.removed)
-            self._undoable.append(operation)
-        else:
-            target = self._undoable.pop()
-            if target.sequence != operation.undoes:
-                raise ValueError(f"operation {operation.sequence} undoes {operation.undoes} out of order")
-            self._apply([self._records[number] for number in target.removed], [record.id for record in target.added])
-
-    def _apply(self, added: Iterable[EditRecord], removed: Iterable[int]) -> None:
-        for number in removed:
-            for text in _wordings(self._active.pop(number)):
-                self._wordings[text].remove(number)
-                if not self._wordings[text]:
-                    del self._wordings[text]
-        for record in added:
-            self._records[record.id] = self._active[record.id] = record
-            self._owner.update(dict.fromkeys(record.entries, record.id))
-            self._last = max(self._last, record.id)
-            for text in _wordings(record):
-                self._wordings.setdefault(text, []).append(record.id)
+        after = self._state.copied()
+        after.append(operation)
+        self._state = after
 
 
 def now() -> str:

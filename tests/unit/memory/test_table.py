@@ -99,3 +99,48 @@ def test_readers_see_whole_entries_while_a_writer_adds_removes_and_takes_back(st
             reader.join()
     assert failures == []
     assert book.entries == 1200
+
+
+def test_a_table_that_was_moved_in_inference_mode_is_written_outside_it():
+    """The device "meta" stands for another one that every machine has."""
+    table = Table((2,), torch.float32, torch.device("meta"))
+    table.append(torch.ones(3, 2, device="meta"))
+    with torch.inference_mode():
+        table.to(torch.device("meta", 0))
+        table.to(torch.device("meta"))
+    assert not table.rows.is_inference()
+    book = Codebook(2, 1)
+    with torch.inference_mode():
+        book.add_value(torch.ones(1))
+        book.add_entries(torch.eye(2), 0)
+        book._keys._rows = book._keys._rows.clone()
+        book._awake._buffer = book._awake._rows = book._awake._rows.clone()
+    assert book._awake.rows.is_inference()
+    book.set_awake([0], False)
+    assert len(book) == 1
+    book.add_entries(torch.eye(2)[:1], 0)
+    book.set_awake([0], True)
+    assert len(book) == 3
+    assert not book._awake.rows.is_inference()
+
+
+def test_who_looks_while_entries_are_put_to_sleep_sees_all_or_none_of_them():
+    """A list of entries that go together go from one reading to the next."""
+    book, gate = Codebook(4, 1), Gate(threshold=0.5, alpha=0.1, beta=20.0, steps=0)
+    book.add_value(torch.zeros(1))
+    book.add_entries(torch.eye(4).repeat(64, 1), 0)
+    stand = book._stand
+    with book.together():
+        book.set_awake(range(0, 256, 2), False)
+        book.set_awake(range(1, 256, 2), False)
+        assert len(book.match(torch.eye(4), gate)) == 4
+        assert book._stand is stand
+        assert len(book) == 256
+    assert len(book) == 0
+    assert stand.awake is None
+    assert book.match(torch.eye(4), gate) == []
+    book.set_awake([3, 5], True)
+    held = book._stand.awake
+    book.set_awake([5], False)
+    assert held is not None
+    assert held.nonzero()[:, 0].tolist() == [3, 5]
