@@ -154,7 +154,8 @@ class Editor(Wrapped):
             receipt, and is logged as a warning.
 
         Raises:
-            EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded.
+            EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded or of which the
+                model gives no finite numbers.
             ConflictError: for a conflict, with ``on_conflict="error"``.
             EditNotFoundError: when a list of ids names an edit that is not active.
         """
