@@ -235,6 +235,7 @@ class Editor(Wrapped):
 
         Raises:
             StoreError: when the folder cannot be written; what it held before is intact.
+            MismatchError: when the model's weights have changed since the codebook began.
         """
         saving.save(self._session, path)
 

@@ -65,10 +65,15 @@ class Saved:
             StoreError: when the folder does not say what it was made for.
         """
         # Only what has a model at hand imports transformers: the changes below that need none stay quick.
-        from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
+        from horen.model.fingerprint import fingerprint  # noqa: PLC0415
+
+        self._check_made_for(fingerprint(model))
+
+    def _check_made_for(self, found: dict[str, Any]) -> None:
+        from horen.model.fingerprint import difference  # noqa: PLC0415
 
         try:
-            differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(model))
+            differs = difference(self.folder.config["model"]["fingerprint"], found)
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path} records no fingerprint of its model: restore the folder from a copy."
@@ -85,13 +90,13 @@ class Saved:
         Raises:
             StoreError: when the folder does not say what they were made by.
         """
-        if session.encoder is None:
+        if session.encoder_print is None:
             return
-        from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
+        from horen.model.fingerprint import difference  # noqa: PLC0415
 
         try:
             name = self.folder.config["encoder"]["name"]
-            differs = difference(self.folder.config["encoder"]["fingerprint"], fingerprint(session.encoder.module))
+            differs = difference(self.folder.config["encoder"]["fingerprint"], session.encoder_print)
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path} records no fingerprint of its text encoder: restore the folder from a copy."
@@ -109,7 +114,10 @@ class Saved:
             MismatchError: when the session's model or text encoder is another one.
             StoreError: when the tensors do not fit the history.
         """
-        self.check_model(session.model)
+        from horen.model.fingerprint import Weights  # noqa: PLC0415
+
+        weights = Weights(session.model)
+        self._check_made_for(weights.first)
         self.check_encoder(session)
         device = device_of(session.model)
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
@@ -123,7 +131,7 @@ class Saved:
             raise StoreError(
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
             ) from error
-        session.history, session.source = self.history, self.source
+        session.history, session.source, session.weights = self.history, self.source, weights
         session.install(space, codebook, tensors.get("token_weights"))
 
     def key_space(self, tensors: Mapping[str, Tensor]) -> KeySpace:
@@ -196,8 +204,6 @@ class Saved:
 
 def save(session: Session, path: str | os.PathLike[str]) -> None:
     """Write a session into a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
-    from horen.model.fingerprint import fingerprint  # noqa: PLC0415
-
     codebook, space = session.codebook(), session.key_space
     tensors = {
         "keys": codebook.keys,
@@ -213,12 +219,12 @@ def save(session: Session, path: str | os.PathLike[str]) -> None:
         tensors["token_weights"] = session.token_weights
     config: dict[str, Any] = {
         "settings": session.config.to_dict(),
-        "model": {"source": session.source, "fingerprint": fingerprint(session.model)},
+        "model": {"source": session.source, "fingerprint": session.made_for()},
         "saved": now(),
         "edits": len(session.history),
     }
-    if session.encoder is not None:
-        config["encoder"] = {"name": session.config.encoder, "fingerprint": fingerprint(session.encoder.module)}
+    if session.encoder_print is not None:
+        config["encoder"] = {"name": session.config.encoder, "fingerprint": session.encoder_print}
     write_folder(Path(path), config=config, records=session.history.to_lines(), tensors=tensors)
 
 
