@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen import removing, saving
 from horen.calibration.folder import Calibration
-from horen.config import HorenConfig
+from horen.config import ENCODER, HorenConfig
 from horen.edits import Edit, EditRecord, OnConflict, OnSimilar, Receipt, Similar, Undone
 from horen.errors import ConfigError, ModelError
 from horen.known import KnownValues
@@ -61,7 +61,8 @@ class Editor(Wrapped):
     ) -> None:
         check_parts(model, tokenizer, config)
         if calibration is not None and not isinstance(calibration, Calibration):
-            calibration = Calibration.load(calibration)
+            named = (config or HorenConfig()).encoder
+            calibration = Calibration.load(calibration, encoder=None if named == ENCODER else named)
         super().__init__(Session(model, tokenizer, config or HorenConfig(), calibration))
         self._session.wrap()
 
@@ -338,6 +339,7 @@ class Editor(Wrapped):
         device: str | torch.device | None = None,
         progress: bool = False,
         empty: bool = False,
+        encoder: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Read a saved codebook and wrap its model.
 
@@ -349,13 +351,16 @@ class Editor(Wrapped):
             device: see :meth:`from_pretrained`.
             progress: see :meth:`from_pretrained`.
             empty: leave every edit out, for a codebook of the same settings and the same key space to begin with.
+            encoder: the text encoder that made the keys, wherever it is now, unless that is the package's own. A
+                folder cannot have another one loaded by its own word.
 
         Raises:
             StoreError: when the folder is missing, truncated or altered.
             MismatchError: when it was made for another model or by a newer version.
-            ModelError: when the model cannot be loaded.
+            ModelError: when the model or the text encoder cannot be loaded, or that is not named.
+            ConfigError: when a text encoder is named and none is read.
         """
-        saved = saving.Saved.read(path)
+        saved = saving.Saved.read(path).with_encoder(encoder)
         if empty:
             saved = emptied(saved)
         if model is None and saved.source:

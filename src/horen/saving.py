@@ -6,7 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
-from horen.errors import MismatchError, StoreError
+from horen.errors import ConfigError, MismatchError, StoreError
 from horen.memory import Codebook, KeySpace, Packed, Storage
 from horen.model.devices import device_of
 from horen.store import Folder, lock_folder, read_folder, write_folder
@@ -57,6 +57,21 @@ class Saved:
             raise StoreError(f"{path} records no settings or model: restore the folder from a copy.") from error
         config = HorenConfig.from_saved(settings)
         return cls(path, folder, config, source, History.from_lines(folder.records))
+
+    def with_encoder(self, encoder: str | os.PathLike[str] | None) -> Saved:
+        """The same with the text encoder that the caller names, wherever the one that made the keys is by now.
+
+        Raises:
+            ModelError: when the folder names another than the package's own, and the caller none.
+            ConfigError: when no text encoder is read, and the caller names one.
+        """
+        if not self.config.reads_text:
+            if encoder is None:
+                return self
+            raise ConfigError(f"{self.path} reads no text encoder, but {encoder} was named as one: leave encoder out.")
+        from horen.model.embedded import named_encoder  # noqa: PLC0415
+
+        return replace(self, config=self.config.replace(encoder=named_encoder(self.path, self.config.encoder, encoder)))
 
     def check_model(self, model: PreTrainedModel) -> None:
         """Raise MismatchError when a model is another one than the codebook was made for.

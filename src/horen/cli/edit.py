@@ -17,6 +17,7 @@ from horen.cli.options import (
     Devices,
     Dtype,
     EditId,
+    EncoderPlace,
     Folder,
     ModelPlace,
     OnConflict,
@@ -80,6 +81,7 @@ def edit(
             'For a new DIR: how its model is read, a folder of "horen calibrate" or an embedded model\'s name.'
         ),
     ] = None,
+    encoder: EncoderPlace = None,
     on_conflict: Conflict = OnConflict.error,
     on_similar: Similarity = OnSimilar.warn,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")] = False,
@@ -98,6 +100,7 @@ def edit(
         preset,
         parse_settings(settings or []),
         calibration,
+        encoder,
         on_conflict,
         on_similar,
         skip_bad,
@@ -124,6 +127,7 @@ def supersede(
         typer.Option("--rephrase", metavar="TEXT", help="New rephrase, may be repeated; without it the old ones stay."),
     ] = None,
     model: ModelPlace = None,
+    encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -140,7 +144,7 @@ def supersede(
 
     with lock_folder(folder, create=False):
         old = Saved.read(folder).history.get(number)  # an unknown id shows before the model is loaded
-        editor = open_editor(folder, model, dtype.value, device)
+        editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
         with status("Editing …"):
             receipt = editor.supersede(number, target, rephrases or None)
             editor.save(folder)

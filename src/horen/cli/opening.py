@@ -62,6 +62,7 @@ def open_editor(
     *,
     saved: Saved | None = None,
     empty: bool = False,
+    encoder: str | None = None,
 ) -> Editor:
     """Load a saved codebook and its model.
 
@@ -72,13 +73,14 @@ def open_editor(
         device: where to put the model.
         saved: what the folder holds, where the caller has read it.
         empty: whether its edits are left out.
+        encoder: the user's name for its text encoder; None for the package's own.
 
     Raises:
-        ModelError: when ``model`` is the name of another one, or none can be loaded.
+        ModelError: when ``model`` is the name of another one, or none can be loaded, or the text encoder must be named.
     """
     from horen.saving import Saved  # noqa: PLC0415
 
-    saved = saved or Saved.read(folder)
+    saved = (saved or Saved.read(folder)).with_encoder(encoder)
     name = model_of(saved, model)
     make_ready(name, saved.config, dtype)
     with status(f"Loading {name} …"):
@@ -87,8 +89,8 @@ def open_editor(
 
         _check_device(device)
         if name == saved.source:
-            return Editor.load(folder, dtype=dtype, device=device, empty=empty)
-        return Editor.load(folder, *load_model(name, dtype=dtype, device=device), empty=empty)
+            return Editor.load(folder, dtype=dtype, device=device, empty=empty, encoder=encoder)
+        return Editor.load(folder, *load_model(name, dtype=dtype, device=device), empty=empty, encoder=encoder)
 
 
 def open_model(

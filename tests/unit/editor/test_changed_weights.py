@@ -115,7 +115,7 @@ def test_weights_are_read_once(settings: dict[str, Any], tmp_path: Path):
         editor.save(tmp_path / "two")
     assert sums.count == 0
     with Sums() as sums:
-        Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer())
+        Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer(), encoder=settings.get("encoder"))
     assert sums.count > 0
 
 

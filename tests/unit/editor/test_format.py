@@ -68,6 +68,6 @@ def test_folders_of_the_first_format_answer_as_they_did(
         before.setattr(content, "FORMAT", 1)
         editor.save(tmp_path / "book")
     assert json.loads((tmp_path / "book" / "config.json").read_text())["format"] == 1
-    again = Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer())
+    again = Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer(), encoder=settings.get("encoder"))
     assert same(outputs(again), outputs(editor))
     assert again.history() == editor.history()
