@@ -18,7 +18,7 @@ from horen.known import KnownValues
 from horen.merging import emptied, parts_to_write
 from horen.model.adapter import quiet
 from horen.model.embedded import full_name
-from horen.model.loading import load_model
+from horen.model.loading import ModelOptions, load_model, revision_of
 from horen.plans import check_choice, check_list, listed, plan_replacement
 from horen.rekeying import Kept, rekeyed, swap
 from horen.session import Session, check_parts
@@ -77,6 +77,7 @@ class Editor(Wrapped):
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
+        model_options: ModelOptions | None = None,
     ) -> Self: ...
     @overload
     @classmethod
@@ -89,6 +90,7 @@ class Editor(Wrapped):
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
+        model_options: ModelOptions | None = None,
     ) -> Self | MethodEditor: ...
     @classmethod
     def from_pretrained(
@@ -101,6 +103,7 @@ class Editor(Wrapped):
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
+        model_options: ModelOptions | None = None,
     ) -> Self | MethodEditor:
         """Load a model and wrap it.
 
@@ -114,10 +117,11 @@ class Editor(Wrapped):
             dtype: of the weights; "auto" keeps the saved one, and takes bfloat16 for those of a GGUF file.
             device: where to put the model; None for the CPU.
             progress: show the fetching of an embedded model, or the conversion of a file, on standard error.
+            model_options: what else transformers is told: :class:`horen.model.loading.ModelOptions`.
 
         Raises:
             ModelError: when the model cannot be loaded or wrapped.
-            ConfigError: for an unknown method, or a calibration or settings that are not the method's.
+            ConfigError: for an unknown method or option, or a calibration or settings that are not the method's.
         """
         if method != "horen":
             if calibration is not None:
@@ -125,10 +129,12 @@ class Editor(Wrapped):
             # The other editors are built on this one, so it knows them by name alone.
             from horen.baselines.editing import MethodEditor  # noqa: PLC0415
 
-            return MethodEditor.from_pretrained(name, method, config, dtype=dtype, device=device, progress=progress)
-        model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress)
+            return MethodEditor.from_pretrained(
+                name, method, config, dtype=dtype, device=device, progress=progress, model_options=model_options
+            )
+        model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress, options=model_options)
         editor = cls(model, tokenizer, config, calibration=calibration)
-        editor._session.source = full_name(name)
+        editor._session.source, editor._session.revision = full_name(name), revision_of(name, model_options)
         return editor
 
     def edit(
@@ -340,6 +346,7 @@ class Editor(Wrapped):
         progress: bool = False,
         empty: bool = False,
         encoder: str | os.PathLike[str] | None = None,
+        model_options: ModelOptions | None = None,
     ) -> Self:
         """Read a saved codebook and wrap its model.
 
@@ -353,6 +360,7 @@ class Editor(Wrapped):
             empty: leave every edit out, for a codebook of the same settings and the same key space to begin with.
             encoder: the text encoder that made the keys, wherever it is now, unless that is the package's own. A
                 folder cannot have another one loaded by its own word.
+            model_options: see :meth:`from_pretrained`; the revision is the saved one unless another is given.
 
         Raises:
             StoreError: when the folder is missing, truncated or altered.
@@ -364,7 +372,8 @@ class Editor(Wrapped):
         if empty:
             saved = emptied(saved)
         if model is None and saved.source:
-            model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress)
+            options = saved.model_options(model_options)
+            model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress, options=options)
         if model is None:
             raise ModelError(f"{path} does not record where its model came from: pass model= and tokenizer=.")
         if tokenizer is None:

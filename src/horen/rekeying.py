@@ -41,6 +41,7 @@ class Kept:
         token_weights: [V] float32 weights so far; None where all count alike.
         encoder: fingerprint of the text encoder so far; None where activations were read.
         weights: the model's, since the codebook began; None for as they are.
+        revision: the commit of the model, if it is known.
     """
 
     config: HorenConfig
@@ -53,6 +54,7 @@ class Kept:
     token_weights: Tensor | None
     encoder: dict[str, Any] | None
     weights: Weights | None = None
+    revision: str | None = None
 
     @classmethod
     def of_session(cls, session: Session) -> Kept:
@@ -69,6 +71,7 @@ class Kept:
             session.token_weights,
             session.encoder_print,
             session.weights,
+            session.revision,
         )
 
     @classmethod
@@ -90,7 +93,19 @@ class Kept:
             raise StoreError(f"{saved.path} lacks {error}: restore the folder from a copy.") from error
         weights = folder.tensors.get("token_weights")
         keys = folder.tensors.get("keys")
-        return cls(saved.config, saved.source, saved.history, keys, values, value_of, space, weights, encoder)
+        return cls(
+            saved.config,
+            saved.source,
+            saved.history,
+            keys,
+            values,
+            value_of,
+            space,
+            weights,
+            encoder,
+            None,
+            saved.revision,
+        )
 
 
 def rekeyed(
@@ -124,7 +139,8 @@ def rekeyed(
     """
     check_same_values(kept.config, config)
     session = Session(model, tokenizer, config)
-    session.source, session.history, session.weights = kept.source, kept.history, kept.weights
+    session.source, session.revision = kept.source, kept.revision
+    session.history, session.weights = kept.history, kept.weights
     records = [record for operation in kept.history.operations for record in operation.added]
     _check_tables(kept, records, session)
     alike = key_space is None and _reads_alike(kept, session)

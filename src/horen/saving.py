@@ -24,6 +24,7 @@ from horen.store.history import History, now
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from horen.model.loading import ModelOptions
     from horen.session import Session
 
 
@@ -57,6 +58,16 @@ class Saved:
             raise StoreError(f"{path} records no settings or model: restore the folder from a copy.") from error
         config = HorenConfig.from_saved(settings)
         return cls(path, folder, config, source, History.from_lines(folder.records))
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of the model, where it came from the hub and that is known."""
+        found: str | None = self.folder.config["model"].get("revision")
+        return found
+
+    def model_options(self, given: ModelOptions | None = None) -> ModelOptions | None:
+        """What the loading of the model is told: what is given, and the revision that the codebook was made for."""
+        return given if self.revision is None else {"revision": self.revision, **(given or {})}
 
     def with_encoder(self, encoder: str | os.PathLike[str] | None) -> Saved:
         """The same with the text encoder that the caller names, wherever the one that made the keys is by now.
@@ -147,6 +158,7 @@ class Saved:
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
             ) from error
         session.history, session.source, session.weights = self.history, self.source, weights
+        session.revision = self.revision
         session.install(space, codebook, tensors.get("token_weights"))
 
     def key_space(self, tensors: Mapping[str, Tensor]) -> KeySpace:
@@ -234,7 +246,7 @@ def save(session: Session, path: str | os.PathLike[str]) -> None:
         tensors["token_weights"] = session.token_weights
     config: dict[str, Any] = {
         "settings": session.config.to_dict(),
-        "model": {"source": session.source, "fingerprint": session.made_for()},
+        "model": {"source": session.source, "revision": session.revision, "fingerprint": session.made_for()},
         "saved": now(),
         "edits": len(session.history),
     }

@@ -50,6 +50,7 @@ class Session:
         self._calibration = calibration
         name = getattr(model.config, "_name_or_path", "")
         self.source: str | None = full_name(name) if name else None
+        self.revision: str | None = None  # the commit of a model of the hub
         self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()

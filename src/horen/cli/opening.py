@@ -103,7 +103,8 @@ def open_model(
         from horen.model.loading import load_model  # noqa: PLC0415
 
         _check_device(device)
-        return load_model(name, dtype=dtype, device=device)
+        options = saved.model_options() if name == saved.source else None
+        return load_model(name, dtype=dtype, device=device, options=options)
 
 
 def model_of(saved: Saved, given: str | None) -> str:

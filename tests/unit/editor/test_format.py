@@ -25,7 +25,7 @@ key_space learning_rate learning_rate_unit lora_rank margin max_steps neighbours
 read_sites read_weight recall recall_tokens scope similar_threshold start steps stop_probability threshold train_end
 value value_storage value_tokens write_layer"""
 CONFIG = "edits encoder model saved settings"
-MODEL = "fingerprint source"
+MODEL = "fingerprint revision source"
 TENSORS = "key_space.map key_space.mean keys token_weights value_of value_scales values"
 LINE = "at edit operation removed sequence undoes"
 EDIT = "converged created entries id left loss prompt rephrases replaces reused steps target value"
