@@ -106,8 +106,7 @@ def _checked(name: str, options: ModelOptions | None, device: str | torch.device
         )
     if given.get("revision") is not None and (name in EMBEDDED or local_gguf.is_gguf(name) or Path(name).exists()):
         raise ConfigError(
-            f"revision={given['revision']!r} is not valid for {name!r}: leave it out, which is for "
-            "models of the hub."
+            f"revision={given['revision']!r} is not valid for {name!r}: leave it out, which is for models of the hub."
         )
     return given
 
