@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from horen.saving import Saved
 
 
+def _check_there(saved: Saved, name: str) -> None:
+    """Raise ModelError when the folder or file of a codebook's model is gone."""
+    if name == saved.source and Path(name).is_absolute() and not Path(name).exists():
+        raise ModelError(
+            f"{saved.path} was made for the model {name!r}, which is not there any more: say with --model where it is "
+            "now."
+        )
+
+
 def make_ready(model: str, config: HorenConfig | None = None, dtype: str = "auto") -> None:
     """Fetch an embedded model and text encoder, or convert a GGUF file, where that is still to be done; show how far.
 
@@ -82,6 +91,7 @@ def open_editor(
 
     saved = (saved or Saved.read(folder)).with_encoder(encoder)
     name = model_of(saved, model)
+    _check_there(saved, name)
     make_ready(name, saved.config, dtype)
     with status(f"Loading {name} …"):
         from horen.editor import Editor  # noqa: PLC0415
@@ -98,6 +108,7 @@ def open_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model of a saved codebook for other settings; see :func:`open_editor`."""
     name = model_of(saved, model)
+    _check_there(saved, name)
     make_ready(name, config, dtype)
     with status(f"Loading {name} …"):
         from horen.model.loading import load_model  # noqa: PLC0415
