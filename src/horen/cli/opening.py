@@ -23,8 +23,8 @@ def _check_there(saved: Saved, name: str) -> None:
     """Raise ModelError when the folder or file of a codebook's model is gone."""
     if name == saved.source and Path(name).is_absolute() and not Path(name).exists():
         raise ModelError(
-            f"{saved.path} was made for the model {name!r}, which is not there any more: say with --model where it is "
-            "now."
+            f"The model {name!r} cannot be loaded: {saved.path} was made for it, and it is not there any more: say "
+            "with --model where it is now."
         )
 
 

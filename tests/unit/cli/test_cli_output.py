@@ -79,5 +79,5 @@ def test_a_model_that_has_moved(command: str, tiny: Path, tmp_path: Path, run: R
     result = run(command, book, *more)
     assert result.exit_code == 1
     assert f"{tmp_path / 'then'}" in " ".join(result.stderr.split())
-    assert "is not there any more: say with --model where it is now" in " ".join(result.stderr.split())
+    assert "it is not there any more: say with --model where it is now" in " ".join(result.stderr.split())
     assert run(command, book, *more, "--model", gone).exit_code in ({0, 1} if command == "doctor" else {0})
