@@ -10,14 +10,18 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.edits import check_encodable, same_text
-from horen.errors import EditError, ModelError
+from horen.errors import ConfigError, EditError, ModelError
 from horen.model.batching import batches
 from horen.model.contexts import Contexts, greedy
 from horen.model.padding import left_padded
 
-Messages = Sequence[Mapping[str, str]]
+#: With role and content each; the content is a text, or a list of parts that are texts.
+Messages = Sequence[Mapping[str, Any]]
 
 _BATCH = 32
+# What the editor itself tells a chat template.
+_TOLD = frozenset({"conversation", "tools", "tokenize", "add_generation_prompt", "continue_final_message"})
+_TOLD |= {"return_dict", "return_tensors", "return_assistant_tokens_mask", "padding", "truncation", "max_length"}
 
 
 class Asked(Protocol):
@@ -62,24 +66,71 @@ def budget(given: int | None, options: Mapping[str, Any], usual: int) -> int:
     return getattr(config, "max_new_tokens", None) or usual
 
 
-def conversation(asked: Asked, messages: Messages, *, room: int) -> list[int]:
-    """Token ids of a conversation up to where the next answer begins.
+def conversation(asked: Asked, messages: Messages, template: Mapping[str, Any], *, room: int) -> list[int]:
+    """Token ids of a conversation of :func:`in_words` up to where the next answer begins.
 
     Raises:
-        EditError: for an empty conversation or message, or one that leaves no ``room`` for so many tokens.
+        EditError: for one that leaves no ``room`` for so many tokens.
         ModelError: when the tokenizer has no chat template.
+    """
+    row = _rendered(asked, messages, template)
+    _check_room(asked, str(messages[-1]["content"]), row, room)
+    return row
+
+
+def in_words(messages: Messages) -> list[dict[str, Any]]:
+    """A conversation whose contents are texts, also where they were given in parts.
+
+    Raises:
+        EditError: for an empty conversation or message, or one that holds something else than text.
     """
     if not messages:
         raise EditError("The conversation is empty: give at least one message with role and content.")
+    found = []
     for message in messages:
         if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
             raise EditError(f"The message {message!r} has no role and content: write {{'role': …, 'content': …}}.")
-        if not isinstance(message["content"], str) or not message["content"].strip():
+        text = _text_of(message)
+        # An answer that calls tools need not say anything.
+        if not text.strip() and not message.get("tool_calls"):
             raise EditError(f"The message {message!r} is empty: write a content of at least one word.")
-        check_encodable(message["content"], "message")
-    row = _rendered(asked, messages)
-    _check_room(asked, str(messages[-1]["content"]), row, room)
-    return row
+        check_encodable(text, "message")
+        found.append({**message, "content": text})
+    return found
+
+
+def template_of(tools: Sequence[Any] | None, template: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a chat template is told beside the messages.
+
+    Raises:
+        ConfigError: for an option that the editor itself decides, or what is no mapping.
+    """
+    if template is not None and not isinstance(template, Mapping):
+        raise ConfigError(
+            f"template is {type(template).__name__} ({template!r}): give a dictionary of what the model's chat "
+            "template knows, such as {'enable_thinking': False}."
+        )
+    for name in template or {}:
+        if name in _TOLD:
+            raise ConfigError(
+                f"{name!r} is no option of the chat template but the editor's own: leave it out of template"
+                f"{', and give tools by themselves' if name == 'tools' else ''}."
+            )
+    return {**({} if tools is None else {"tools": list(tools)}), **(template or {})}
+
+
+def _text_of(message: Mapping[str, Any]) -> str:
+    content = message["content"]
+    if not isinstance(content, list | tuple):
+        return content if isinstance(content, str) else ""
+    for part in content:
+        if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            raise EditError(
+                f"The message of {message['role']!r} has a part that is no text ({kind or part!r}): give each part as "
+                "{'type': 'text', 'text': …}, and leave out images and sounds, which no edit reads."
+            )
+    return "".join(part["text"] for part in content)
 
 
 def texts_of(given: str | Sequence[str]) -> Sequence[str]:
@@ -112,10 +163,10 @@ def encode(asked: Asked, text: str, *, chat: bool, room: int) -> list[int]:
     return ids
 
 
-def _rendered(asked: Asked, messages: Messages) -> list[int]:
+def _rendered(asked: Asked, messages: Messages, template: Mapping[str, Any] | None = None) -> list[int]:
     if not asked.contexts.has_chat:
         raise ModelError("This model's tokenizer has no chat template: ask it in plain text (generate) instead.")
-    return asked.contexts.chat([dict(message) for message in messages])
+    return asked.contexts.chat([dict(message) for message in messages], template)
 
 
 def _check_room(asked: Asked, text: str, ids: Sequence[int], room: int) -> None:

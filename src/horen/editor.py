@@ -11,14 +11,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen import removing, saving
 from horen.calibration.folder import Calibration
-from horen.config import HorenConfig
+from horen.config import ENCODER, HorenConfig
 from horen.edits import Edit, EditRecord, OnConflict, OnSimilar, Receipt, Similar, Undone
 from horen.errors import ConfigError, ModelError
 from horen.known import KnownValues
 from horen.merging import emptied, parts_to_write
 from horen.model.adapter import quiet
 from horen.model.embedded import full_name
-from horen.model.loading import load_model
+from horen.model.loading import ModelOptions, load_model, revision_of
 from horen.plans import check_choice, check_list, listed, plan_replacement
 from horen.rekeying import Kept, rekeyed, swap
 from horen.session import Session, check_parts
@@ -61,7 +61,8 @@ class Editor(Wrapped):
     ) -> None:
         check_parts(model, tokenizer, config)
         if calibration is not None and not isinstance(calibration, Calibration):
-            calibration = Calibration.load(calibration)
+            named = (config or HorenConfig()).encoder
+            calibration = Calibration.load(calibration, encoder=None if named == ENCODER else named)
         super().__init__(Session(model, tokenizer, config or HorenConfig(), calibration))
         self._session.wrap()
 
@@ -76,6 +77,7 @@ class Editor(Wrapped):
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
+        model_options: ModelOptions | None = None,
     ) -> Self: ...
     @overload
     @classmethod
@@ -88,6 +90,7 @@ class Editor(Wrapped):
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
+        model_options: ModelOptions | None = None,
     ) -> Self | MethodEditor: ...
     @classmethod
     def from_pretrained(
@@ -100,6 +103,7 @@ class Editor(Wrapped):
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
+        model_options: ModelOptions | None = None,
     ) -> Self | MethodEditor:
         """Load a model and wrap it.
 
@@ -113,10 +117,11 @@ class Editor(Wrapped):
             dtype: of the weights; "auto" keeps the saved one, and takes bfloat16 for those of a GGUF file.
             device: where to put the model; None for the CPU.
             progress: show the fetching of an embedded model, or the conversion of a file, on standard error.
+            model_options: what else transformers is told: :class:`horen.model.loading.ModelOptions`.
 
         Raises:
             ModelError: when the model cannot be loaded or wrapped.
-            ConfigError: for an unknown method, or a calibration or settings that are not the method's.
+            ConfigError: for an unknown method or option, or a calibration or settings that are not the method's.
         """
         if method != "horen":
             if calibration is not None:
@@ -124,10 +129,12 @@ class Editor(Wrapped):
             # The other editors are built on this one, so it knows them by name alone.
             from horen.baselines.editing import MethodEditor  # noqa: PLC0415
 
-            return MethodEditor.from_pretrained(name, method, config, dtype=dtype, device=device, progress=progress)
-        model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress)
+            return MethodEditor.from_pretrained(
+                name, method, config, dtype=dtype, device=device, progress=progress, model_options=model_options
+            )
+        model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress, options=model_options)
         editor = cls(model, tokenizer, config, calibration=calibration)
-        editor._session.source = full_name(name)
+        editor._session.source, editor._session.revision = full_name(name), revision_of(name, model_options)
         return editor
 
     def edit(
@@ -154,7 +161,8 @@ class Editor(Wrapped):
             receipt, and is logged as a warning.
 
         Raises:
-            EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded.
+            EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded or of which the
+                model gives no finite numbers.
             ConflictError: for a conflict, with ``on_conflict="error"``.
             EditNotFoundError: when a list of ids names an edit that is not active.
         """
@@ -242,6 +250,7 @@ class Editor(Wrapped):
         Raises:
             StoreError: when the folder cannot be written, or has changed since this editor was loaded from it or saved
                 in it; what it holds is intact.
+            MismatchError: when the model's weights have changed since the codebook began.
         """
         with self._turn:
             saving.save(self._session, path)
@@ -353,6 +362,8 @@ class Editor(Wrapped):
         device: str | torch.device | None = None,
         progress: bool = False,
         empty: bool = False,
+        encoder: str | os.PathLike[str] | None = None,
+        model_options: ModelOptions | None = None,
     ) -> Self:
         """Read a saved codebook and wrap its model.
 
@@ -364,17 +375,22 @@ class Editor(Wrapped):
             device: see :meth:`from_pretrained`.
             progress: see :meth:`from_pretrained`.
             empty: leave every edit out, for a codebook of the same settings and the same key space to begin with.
+            encoder: the text encoder that made the keys, wherever it is now, unless that is the package's own. A
+                folder cannot have another one loaded by its own word.
+            model_options: see :meth:`from_pretrained`; the revision is the saved one unless another is given.
 
         Raises:
             StoreError: when the folder is missing, truncated or altered.
             MismatchError: when it was made for another model or by a newer version.
-            ModelError: when the model cannot be loaded.
+            ModelError: when the model or the text encoder cannot be loaded, or that is not named.
+            ConfigError: when a text encoder is named and none is read.
         """
-        saved = saving.Saved.read(path)
+        saved = saving.Saved.read(path).with_encoder(encoder)
         if empty:
             saved = emptied(saved)
         if model is None and saved.source:
-            model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress)
+            options = saved.model_options(model_options)
+            model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress, options=options)
         if model is None:
             raise ModelError(f"{path} does not record where its model came from: pass model= and tokenizer=.")
         if tokenizer is None:

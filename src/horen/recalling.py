@@ -74,11 +74,18 @@ def generate(
 
 
 def converse(
-    session: Session, messages: Messages, max_new_tokens: int, *, recall: str | None, options: Mapping[str, Any]
+    session: Session,
+    messages: Messages,
+    max_new_tokens: int,
+    *,
+    template: Mapping[str, Any],
+    recall: str | None,
+    options: Mapping[str, Any],
 ) -> str:
     """The next answer of a conversation, with facts before its last user message; see :meth:`horen.Editor.chat`."""
     config = _chosen(session, recall)
-    row = asking.conversation(session, messages, room=max_new_tokens)
+    messages = asking.in_words(messages)
+    row = asking.conversation(session, messages, template, room=max_new_tokens)
     turns = [number for number, message in enumerate(messages) if message["role"] == "user"]
     if config.recall == "off" or session.adapter.silent or not turns:
         return asking.answers(session, [row], max_new_tokens, options)[0]
@@ -86,7 +93,7 @@ def converse(
     def told(facts: str) -> list[int]:
         given = [dict(message) for message in messages]
         given[turns[-1]]["content"] = in_chat(facts, given[turns[-1]]["content"])
-        return session.contexts.chat(given)
+        return session.contexts.chat(given, template)
 
     (found,) = _recall(session, [_Asked(row, told)], config, max_new_tokens)
     if found is None:

@@ -1,29 +1,32 @@
 """Files of edits: reading them one record at a time, checking them before anything is applied, writing them.
 
-Accepted are JSON Lines (``.jsonl``, ``.ndjson``), a JSON list (``.json``) and tables with a header row (``.csv``,
-``.tsv``, where alternatives in the column ``rephrases`` are separated by ``|``). All of them are UTF-8.
+Accepted are JSON Lines and JSON lists (``.jsonl``, ``.ndjson``, ``.json``; the content tells which) and tables with a
+header row (``.csv``, ``.tsv``, where rephrases are separated by ``|``). All of them are UTF-8.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
+from horen.editfields import check_names, column, edit_of
 from horen.errors import DataError
 from horen.files import whole_file
+from horen.jsonfiles import is_list, items
 from horen.textfiles import (
     BadRecordError,
     Item,
     decode_line,
-    filled_text,
     json_lines,
     json_name,
     not_json,
@@ -34,6 +37,12 @@ from horen.textfiles import (
 
 # The csv module refuses longer fields by itself.
 _LONGEST_FIELD = 131_072
+
+# A list is told by its first character, before which blank space may stand.
+_PEEKED = 4096
+# Beside the usual one; spreadsheets take semicolons where a comma stands in numbers.
+_SEPARATORS = (";", "\t")
+_TOLD_SEPARATOR = re.compile(r"\"?sep=(.)\"?[,;]*", re.IGNORECASE)
 
 _READABLE = ".jsonl, .ndjson, .json, .csv or .tsv"
 _WRITABLE = ".jsonl, .ndjson, .csv or .tsv"
@@ -68,18 +77,31 @@ class EditLike(Protocol):
     def rephrases(self) -> Sequence[str]: ...  # noqa: D102
 
 
-def iter_edits(path: Path, *, on_bad: Callable[[BadLine], None] | None = None) -> Iterator[FileRecord]:
-    """Read the records of a file one after another, in constant memory (a ``.json`` list is read as a whole).
+def iter_edits(
+    path: Path,
+    *,
+    on_bad: Callable[[BadLine], None] | None = None,
+    fields: MutableMapping[str, str] | None = None,
+) -> Iterator[FileRecord]:
+    """Read the records of a file one after another, in constant memory (a list is read as a whole).
 
     Without ``on_bad`` the first record that cannot be used raises ``DataError``; with it, ``on_bad`` gets every
-    such record and reading goes on. What concerns the file as a whole raises ``DataError`` either way.
+    such record and reading goes on. What concerns the file as a whole raises ``DataError`` either way. ``fields`` is
+    told what each field of the file was taken for, with an empty text for one that is of no use.
     """
     path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    if path.suffix.lower() not in _READERS:
         raise DataError(f"{path} is no file of edits by its name; it must end in {_READABLE}.")
     _check_file_can_be_read(path)
-    return _records(path, reader, on_bad)
+    return _records(path, _READERS[path.suffix.lower()], on_bad, fields)
+
+
+def unit_of(path: Path) -> str:
+    """What the numbers of a file's records count: "record" in a JSON list, else "line"."""
+    ending = path.suffix.lower()
+    with suppress(OSError):
+        return "record" if ending == ".json" or (_READERS.get(ending) is _read_jsonl and _holds_list(path)) else "line"
+    return "line"
 
 
 def check_file(path: Path) -> list[BadLine]:
@@ -124,14 +146,17 @@ def _check_file_can_be_read(path: Path) -> None:
 
 
 def _records(
-    path: Path, reader: Callable[[Path], Iterator[Item]], on_bad: Callable[[BadLine], None] | None
+    path: Path,
+    reader: Callable[[Path], Iterator[Item]],
+    on_bad: Callable[[BadLine], None] | None,
+    fields: MutableMapping[str, str] | None,
 ) -> Iterator[FileRecord]:
-    unit = "record" if reader is _read_json else "line"
+    unit = unit_of(path)
     for line, raw in _with_system_errors_named(path, reader):
         try:
             if isinstance(raw, BadRecordError):
                 raise raw
-            prompt, target, rephrases = _check_record(raw)
+            prompt, target, rephrases = edit_of(raw, fields)
         except BadRecordError as error:
             if on_bad is None:
                 raise DataError(
@@ -151,14 +176,27 @@ def _with_system_errors_named(path: Path, reader: Callable[[Path], Iterator[Item
 
 
 def _read_jsonl(path: Path) -> Iterator[Item]:
+    if _holds_list(path):
+        yield from items(path.read_bytes(), str(path))
+        return
     with path.open("rb") as handle:
         yield from json_lines(handle)
+
+
+def _holds_list(path: Path) -> bool:
+    with path.open("rb") as handle:
+        start = handle.peek(_PEEKED)[:_PEEKED].removeprefix(codecs.BOM_UTF8).lstrip()
+    return start.startswith(b"[") and is_list(path.read_bytes().removeprefix(codecs.BOM_UTF8))
 
 
 def _read_json(path: Path) -> Iterator[Item]:
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":  # several values: one a line
+            with path.open("rb") as handle:
+                yield from json_lines(handle)
+            return
         way_out = "fix it there, or name the file .jsonl if it holds one object a line."
         raise not_json(path, error, way_out) from None
     if not isinstance(content, list):
@@ -169,6 +207,7 @@ def _read_json(path: Path) -> Iterator[Item]:
 def _read_table(path: Path, delimiter: str) -> Iterator[Item]:
     with path.open("rb") as handle:
         lines = _TextLines(handle)
+        delimiter = _delimiter(lines, delimiter)
         # Not strict would turn a quote that is never closed into one huge field without a word.
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         header = _read_header(path, reader, delimiter)
@@ -189,20 +228,43 @@ def _read_table(path: Path, delimiter: str) -> Iterator[Item]:
                     yield start, _row_to_raw(header, row)
 
 
+def _delimiter(lines: _TextLines, usual: str) -> str:
+    """What separates the columns: as a first line "sep=;" says, or in a .csv file as the header row looks."""
+    try:
+        first = next(lines)
+    except (StopIteration, BadRecordError):
+        lines.restart()
+        return usual
+    told = _TOLD_SEPARATOR.fullmatch(first.rstrip("\r\n"))
+    if told is not None:
+        return told[1]
+    lines.restart()
+    for delimiter in (usual, *_SEPARATORS) if usual == "," else (usual,):
+        names = {column(name.strip(' "').lower()) for name in first.rstrip("\r\n").split(delimiter)}
+        if {"prompt", "target"} <= names:
+            return delimiter
+    return usual
+
+
 def _read_header(path: Path, reader: Iterator[list[str]], delimiter: str) -> list[str]:
     try:
         names = [name.strip().lower() for name in next(reader, [])]
     except (csv.Error, BadRecordError) as error:
         raise DataError(f"{path}, line 1: the header row cannot be read ({error}); fix the line.") from None
-    separator = "tabs" if delimiter == "\t" else "commas"
+    separator = {"\t": "tabs", ",": "commas"}.get(delimiter, repr(delimiter))
+    taken = [column(name) for name in names]
     for name in ("prompt", "target"):
-        if name not in names:
+        if name not in taken:
             found = repr(delimiter.join(names)) if any(names) else "nothing"
             raise DataError(
                 f"{path}, line 1: the header row must name the columns prompt and target (and may name rephrases), "
                 f"separated by {separator}, but has {found}; add {name}."
             )
-    if twice := [name for name in ("prompt", "target", "rephrases") if names.count(name) > 1]:
+    try:
+        check_names(filter(None, names))
+    except BadRecordError as error:
+        raise DataError(f"{path}, line 1: {error}.") from None
+    if twice := [name for name in names if name and names.count(name) > 1]:
         raise DataError(f"{path}, line 1: the header row names {twice[0]} twice; rename one of the columns.")
     return names
 
@@ -214,17 +276,28 @@ def _row_to_raw(header: list[str], row: list[str]) -> object:
             "separator in it)"
         )
     # A row may leave out empty values at its end.
-    raw = dict(zip_longest(header, row, fillvalue=""))
-    rephrases = [text.strip() for text in raw.get("rephrases", "").split("|")]
-    return raw | {"rephrases": [text for text in rephrases if text]}
+    raw: dict[str, object] = {}
+    for name, value in zip_longest(header, row, fillvalue=""):
+        what = column(name) if name else None
+        if what == "rephrases":
+            raw[name] = [text.strip() for text in value.split("|") if text.strip()]
+        elif name and (value.strip() or what in {"prompt", "target"}):
+            raw[name] = value
+    return raw
 
 
 class _TextLines:
     """The lines of a file as text, counted. After an error it goes on with the next line, unlike a generator."""
 
     def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with the first line again."""
+        self._handle.seek(0)
         self.line = 0
-        self._source = numbered_lines(handle)
+        self._source = numbered_lines(self._handle)
         self._pending: list[str] = []
 
     def __iter__(self) -> _TextLines:
@@ -241,27 +314,6 @@ class _TextLines:
         else:
             self.line += 1
         return self._pending.pop()
-
-
-# --- checking --------------------------------------------------------------------------------------------------
-
-
-def _check_record(raw: object) -> tuple[str, str, tuple[str, ...]]:
-    if not isinstance(raw, dict):
-        raise BadRecordError(f"it is {json_name(raw)} where an object with prompt and target is expected")
-    for name in ("prompt", "target"):
-        if name not in raw:
-            raise BadRecordError(f"it has no {name}")
-    rephrases = raw.get("rephrases")
-    if rephrases is None or isinstance(rephrases, str):
-        rephrases = [] if rephrases is None else [rephrases]
-    if not isinstance(rephrases, list):
-        raise BadRecordError(f"rephrases is {json_name(rephrases)} where a list of texts is expected")
-    return (
-        filled_text(raw["prompt"], "prompt"),
-        filled_text(raw["target"], "target"),
-        tuple(filled_text(text, f"rephrase {number}") for number, text in enumerate(rephrases, start=1)),
-    )
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
@@ -283,7 +335,7 @@ def _write(path: Path, handle: IO[str], records: Iterable[EditLike]) -> int:
     for number, record in enumerate(records, start=1):
         raw = {"prompt": record.prompt, "target": record.target, "rephrases": list(record.rephrases)}
         try:
-            prompt, target, rephrases = _check_record(raw)
+            prompt, target, rephrases = edit_of(raw)
             if table:
                 table.writerow([prompt, target, _join(rephrases)])
                 continue

@@ -16,7 +16,7 @@ from horen.config import KEY_SETTINGS, HorenConfig
 from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, StoreError
 from horen.memory import KeySpace, Packed
-from horen.model.fingerprint import difference, fingerprint
+from horen.model.fingerprint import Weights, difference
 from horen.saving import Saved, filled, save
 from horen.session import Session
 from horen.store import lock_folder
@@ -40,6 +40,8 @@ class Kept:
         space: the key space so far.
         token_weights: [V] float32 weights so far; None where all count alike.
         encoder: fingerprint of the text encoder so far; None where activations were read.
+        weights: the model's, since the codebook began; None for as they are.
+        revision: the commit of the model, if it is known.
     """
 
     config: HorenConfig
@@ -51,6 +53,8 @@ class Kept:
     space: KeySpace
     token_weights: Tensor | None
     encoder: dict[str, Any] | None
+    weights: Weights | None = None
+    revision: str | None = None
 
     @classmethod
     def of_session(cls, session: Session) -> Kept:
@@ -65,7 +69,9 @@ class Kept:
             codebook.value_of,
             session.key_space,
             session.token_weights,
-            None if session.encoder is None else fingerprint(session.encoder.module),
+            session.encoder_print,
+            session.weights,
+            session.revision,
         )
 
     @classmethod
@@ -87,7 +93,19 @@ class Kept:
             raise StoreError(f"{saved.path} lacks {error}: restore the folder from a copy.") from error
         weights = folder.tensors.get("token_weights")
         keys = folder.tensors.get("keys")
-        return cls(saved.config, saved.source, saved.history, keys, values, value_of, space, weights, encoder)
+        return cls(
+            saved.config,
+            saved.source,
+            saved.history,
+            keys,
+            values,
+            value_of,
+            space,
+            weights,
+            encoder,
+            None,
+            saved.revision,
+        )
 
 
 def rekeyed(
@@ -121,7 +139,8 @@ def rekeyed(
     """
     check_same_values(kept.config, config)
     session = Session(model, tokenizer, config)
-    session.source, session.history = kept.source, kept.history
+    session.source, session.revision = kept.source, kept.revision
+    session.history, session.weights = kept.history, kept.weights
     records = [record for operation in kept.history.operations for record in operation.added]
     _check_tables(kept, records, session)
     alike = key_space is None and _reads_alike(kept, session)
@@ -245,9 +264,9 @@ def _reads_alike(kept: Kept, session: Session) -> bool:
     """Whether a session makes features as they were made; the folder of a text encoder may hold another by now."""
     if any(getattr(kept.config, name) != getattr(session.config, name) for name in KEY_SETTINGS):
         return False
-    if kept.encoder is None or session.encoder is None:
-        return kept.encoder is None and session.encoder is None
-    return difference(kept.encoder, fingerprint(session.encoder.module)) is None
+    if kept.encoder is None or session.encoder_print is None:
+        return kept.encoder is None and session.encoder_print is None
+    return difference(kept.encoder, session.encoder_print) is None
 
 
 def _keeps_keys(kept: Kept, session: Session) -> bool:

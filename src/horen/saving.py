@@ -6,7 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
-from horen.errors import MismatchError, StoreError
+from horen.errors import ConfigError, MismatchError, StoreError
 from horen.memory import Codebook, KeySpace, Packed, Storage
 from horen.model.devices import device_of
 from horen.store import Folder, lock_folder, read_folder, write_folder
@@ -24,6 +24,7 @@ from horen.store.history import History, now
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from horen.model.loading import ModelOptions
     from horen.session import Session
 
 
@@ -58,6 +59,31 @@ class Saved:
         config = HorenConfig.from_saved(settings)
         return cls(path, folder, config, source, History.from_lines(folder.records))
 
+    @property
+    def revision(self) -> str | None:
+        """The commit of the model, where it came from the hub and that is known."""
+        found: str | None = self.folder.config["model"].get("revision")
+        return found
+
+    def model_options(self, given: ModelOptions | None = None) -> ModelOptions | None:
+        """What the loading of the model is told: what is given, and the revision that the codebook was made for."""
+        return given if self.revision is None else {"revision": self.revision, **(given or {})}
+
+    def with_encoder(self, encoder: str | os.PathLike[str] | None) -> Saved:
+        """The same with the text encoder that the caller names, wherever the one that made the keys is by now.
+
+        Raises:
+            ModelError: when the folder names another than the package's own, and the caller none.
+            ConfigError: when no text encoder is read, and the caller names one.
+        """
+        if not self.config.reads_text:
+            if encoder is None:
+                return self
+            raise ConfigError(f"{self.path} reads no text encoder, but {encoder} was named as one: leave encoder out.")
+        from horen.model.embedded import named_encoder  # noqa: PLC0415
+
+        return replace(self, config=self.config.replace(encoder=named_encoder(self.path, self.config.encoder, encoder)))
+
     def check_model(self, model: PreTrainedModel) -> None:
         """Raise MismatchError when a model is another one than the codebook was made for.
 
@@ -65,10 +91,15 @@ class Saved:
             StoreError: when the folder does not say what it was made for.
         """
         # Only what has a model at hand imports transformers: the changes below that need none stay quick.
-        from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
+        from horen.model.fingerprint import fingerprint  # noqa: PLC0415
+
+        self._check_made_for(fingerprint(model))
+
+    def _check_made_for(self, found: dict[str, Any]) -> None:
+        from horen.model.fingerprint import difference  # noqa: PLC0415
 
         try:
-            differs = difference(self.folder.config["model"]["fingerprint"], fingerprint(model))
+            differs = difference(self.folder.config["model"]["fingerprint"], found)
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path} records no fingerprint of its model: restore the folder from a copy."
@@ -85,13 +116,13 @@ class Saved:
         Raises:
             StoreError: when the folder does not say what they were made by.
         """
-        if session.encoder is None:
+        if session.encoder_print is None:
             return
-        from horen.model.fingerprint import difference, fingerprint  # noqa: PLC0415
+        from horen.model.fingerprint import difference  # noqa: PLC0415
 
         try:
             name = self.folder.config["encoder"]["name"]
-            differs = difference(self.folder.config["encoder"]["fingerprint"], fingerprint(session.encoder.module))
+            differs = difference(self.folder.config["encoder"]["fingerprint"], session.encoder_print)
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path} records no fingerprint of its text encoder: restore the folder from a copy."
@@ -109,7 +140,10 @@ class Saved:
             MismatchError: when the session's model or text encoder is another one.
             StoreError: when the tensors do not fit the history.
         """
-        self.check_model(session.model)
+        from horen.model.fingerprint import Weights  # noqa: PLC0415
+
+        weights = Weights(session.model)
+        self._check_made_for(weights.first)
         self.check_encoder(session)
         device = device_of(session.model)
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
@@ -123,7 +157,8 @@ class Saved:
             raise StoreError(
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
             ) from error
-        session.history, session.source = self.history, self.source
+        session.history, session.source, session.weights = self.history, self.source, weights
+        session.revision = self.revision
         session.folders[self.path.resolve()] = {self.folder.mark}
         session.install(space, codebook, tensors.get("token_weights"))
 
@@ -197,8 +232,6 @@ class Saved:
 
 def save(session: Session, path: str | os.PathLike[str]) -> None:
     """Write a session into a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
-    from horen.model.fingerprint import fingerprint  # noqa: PLC0415
-
     codebook, space = session.codebook(), session.key_space
     tensors = {
         "keys": codebook.keys,
@@ -214,12 +247,12 @@ def save(session: Session, path: str | os.PathLike[str]) -> None:
         tensors["token_weights"] = session.token_weights
     config: dict[str, Any] = {
         "settings": session.config.to_dict(),
-        "model": {"source": session.source, "fingerprint": fingerprint(session.model)},
+        "model": {"source": session.source, "revision": session.revision, "fingerprint": session.made_for()},
         "saved": now(),
         "edits": len(session.history),
     }
-    if session.encoder is not None:
-        config["encoder"] = {"name": session.config.encoder, "fingerprint": fingerprint(session.encoder.module)}
+    if session.encoder_print is not None:
+        config["encoder"] = {"name": session.config.encoder, "fingerprint": session.encoder_print}
     known = session.folders.setdefault(Path(path).resolve(), set())
     write_folder(Path(path), config=config, records=session.history.to_lines(), tensors=tensors, known=known)
 

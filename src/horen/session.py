@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,7 +14,7 @@ from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.data import load_bank
 from horen.edits import Edit, EditRecord
-from horen.errors import ConfigError, ModelError
+from horen.errors import ConfigError, MismatchError, ModelError
 from horen.indexing import check_index, give_index
 from horen.known import KnownValues
 from horen.memory import Codebook, KeySpace
@@ -22,6 +23,7 @@ from horen.model.contexts import Contexts
 from horen.model.devices import device_of
 from horen.model.embedded import full_encoder_name, full_name
 from horen.model.encoder import TextEncoder
+from horen.model.fingerprint import Weights, fingerprint
 from horen.model.fitting import fit_key_space, pooled
 from horen.model.pooling import for_vocabulary, rare_weights
 from horen.model.prompts import PromptReader
@@ -49,10 +51,12 @@ class Session:
         self._calibration = calibration
         name = getattr(model.config, "_name_or_path", "")
         self.source: str | None = full_name(name) if name else None
+        self.revision: str | None = None  # the commit of a model of the hub
         self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()
         self.known: KnownValues | None = None
+        self.weights: Weights | None = None  # the model's, since the codebook began
         #: Folders that this was loaded from or saved in, and the marks of what they held then.
         self.folders: dict[Path, set[str]] = {}
         self._sequels: dict[EditRecord, Sequel] = {}
@@ -134,9 +138,12 @@ class Session:
     def install(self, space: KeySpace, codebook: Codebook, weights: Tensor | None = None) -> None:
         """Let the adapter use a key space and a codebook; weights of tokens replace those it has.
 
-        The codebook is given the index that the settings want.
+        The codebook is given the index that the settings want, and begins with the model's weights as they are, unless
+        the attribute ``weights`` says what they were.
         """
         give_index(codebook, self.config)
+        if self.weights is None:
+            self.weights = Weights(self.model)
         self._adapter.key_space, self._adapter.codebook = space, codebook
         if weights is not None:
             self._adapter.reads.weights = weights
@@ -171,6 +178,27 @@ class Session:
     def encoder(self) -> TextEncoder | None:
         """The text encoder that makes keys and queries; None where activations do."""
         return self._adapter.reads.encoder
+
+    def made_for(self) -> dict[str, Any]:
+        """The fingerprint of the model that the codebook began with.
+
+        Raises:
+            MismatchError: when its weights have changed since.
+        """
+        self.codebook()
+        assert self.weights is not None  # noqa: S101
+        differs = self.weights.change()
+        if differs:
+            raise MismatchError(
+                f"The model is not what it was ({differs} since this codebook began), and an edit is good for the "
+                "weights that it was made with. Put them back to save, or write the edits anew with a new Editor."
+            )
+        return self.weights.first
+
+    @cached_property
+    def encoder_print(self) -> dict[str, Any] | None:
+        """The fingerprint of the text encoder; None where activations make keys."""
+        return None if self.encoder is None else fingerprint(self.encoder.module)
 
     @property
     def feature_size(self) -> int:

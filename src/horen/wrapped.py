@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, overload
@@ -130,26 +130,38 @@ class Wrapped:
         return answers[0] if isinstance(prompts, str) else answers
 
     def chat(
-        self, messages: Messages, max_new_tokens: int | None = None, *, recall: str | None = None, **options: Any
+        self,
+        messages: Messages,
+        max_new_tokens: int | None = None,
+        *,
+        tools: Sequence[Any] | None = None,
+        template: Mapping[str, Any] | None = None,
+        recall: str | None = None,
+        **options: Any,
     ) -> str:
         """Answer a conversation through the model's chat template.
 
         Args:
-            messages: with role and content each. The last one of the user alone is looked up; facts that it recalls go
-                before it for this answer, and into no message that is given.
+            messages: with role and content each, a system message first where one is wanted; of content in parts the
+                texts are read. The last one of the user alone is looked up; facts that it recalls go before it for this
+                answer, and into no message that is given.
             max_new_tokens: see :meth:`generate`, but 256 where nothing says how many.
+            tools: what the model may call, as ``apply_chat_template`` takes them.
+            template: what else the model's template knows, such as ``{"enable_thinking": False}``.
             recall: "related" or "off" in the place of the setting.
             options: passed to transformers' ``generate``.
 
         Raises:
             ModelError: when the tokenizer has no chat template.
-            EditError: when the conversation is empty or does not fit the model's context.
-            ConfigError: for another ``recall``, or recall where no judge decides.
+            EditError: when the conversation is empty, holds something else than text, or does not fit the model's
+                context.
+            ConfigError: for another ``recall``, recall where no judge decides, or an option of the template that this
+                method decides.
         """
-        room = asking.budget(max_new_tokens, options, 256)
+        room, told = asking.budget(max_new_tokens, options, 256), asking.template_of(tools, template)
         with self._askers.asking():
             self._session.adapter  # noqa: B018
-            return recalling.converse(self._session, messages, room, recall=recall, options=options)
+            return recalling.converse(self._session, messages, room, template=told, recall=recall, options=options)
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.

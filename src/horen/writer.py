@@ -7,6 +7,7 @@ interruption leaves both as they were.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from horen.config import HorenConfig
 from horen.edits import Edit, EditRecord, Receipt
+from horen.errors import EditError
 from horen.memory import Codebook
 from horen.model.adapter import quiet
 from horen.model.precision import trains_roughly
@@ -36,7 +38,7 @@ def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress
     """Carry out plans as one operation of the history; one receipt each, in order.
 
     Raises:
-        EditError: for an edit that cannot be encoded; nothing was changed.
+        EditError: for an edit that cannot be encoded, or of which no finite number comes; nothing was changed.
     """
     fresh = [item for item in plans if item.written]
     trainer = _Trainer(session)
@@ -48,6 +50,7 @@ def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress
             trainer.make_keys(fresh)
             find_sources(fresh, codebook, session.history, session.config.sharing_threshold)
             trainer.train(fresh, codebook, progress)
+        _check_finite(fresh)
         added = _commit(session, name, fresh, codebook)
     written = iter(added)
     return [_receipt(next(written) if item.written else session.history.get(item.stored[0]), item) for item in plans]
@@ -194,6 +197,24 @@ class _Trainer:
         """The objective of values as they will be read back."""
         storage = self._config.storage()
         return objective if storage.exact else Stored(objective, storage.rounded)
+
+
+def _check_finite(plans: Sequence[Plan]) -> None:
+    """Raise EditError for an edit of which no finite number came: it could never fire, nor be saved."""
+    for item in plans:
+        results = _results(item)
+        if item.keys is not None and not item.keys.isfinite().all():
+            what = "what the model makes of its prompt or of a rephrase"
+        elif not all(math.isfinite(one.loss) for one in results):
+            what = f"the loss of its target {item.edit.target!r}"
+        elif not all(bool(one.value.isfinite().all()) for one in results):
+            what = "its value"
+        else:
+            continue
+        raise EditError(
+            f"The edit of {item.edit.prompt!r} cannot be made: {what} is not finite, so nothing was changed. Load the "
+            "model with another dtype, such as float32, or leave this edit out."
+        )
 
 
 def _commit(session: Session, name: str, plans: list[Plan], codebook: Codebook) -> Sequence[EditRecord]:

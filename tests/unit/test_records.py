@@ -97,7 +97,7 @@ def test_any_bytes_give_records_or_a_data_error(ending: str, content: bytes, hea
 
 
 def test_json_lines(tmp_path: Path):
-    content = "\ufeff" + line_of(GOOD) + "\n  \r\n" + line_of(REPHRASED | {"rephrases": "one", "more": [1]})
+    content = "\ufeff" + line_of(GOOD) + "\n  \r\n" + line_of(REPHRASED | {"rephrases": "one", "questions": [1]})
     content += line_of(GOOD | {"rephrases": None}).strip()
     assert list(iter_edits(write(tmp_path / "x.jsonl", content))) == [
         FileRecord(1, GOOD["prompt"], "Lyon"),
@@ -237,14 +237,18 @@ def test_a_quote_that_is_never_closed(tmp_path: Path):
     [
         ("x.csv", "", "has nothing; add prompt"),
         ("x.csv", "a,b\n", "has 'a,b'; add prompt"),
-        ("x.csv", "prompt;target\na;b\n", "separated by commas, but has 'prompt;target'; add prompt"),
+        ("x.csv", "prompt:target\na:b\n", "separated by commas, but has 'prompt:target'; add prompt"),
         ("x.tsv", "prompt,target\na,b\n", "separated by tabs"),
-        ("x.csv", "prompt,answer\n", "add target"),
+        ("x.csv", "prompt,goal\n", "add target"),
         ("x.csv", "prompt,target,Prompt\n", "names prompt twice"),
         ("x.csv", b"prompt,target,\xff\n", "the header row cannot be read"),
         ("x.csv", '"prompt,target\n', "the header row cannot be read"),
         ("x.json", "", "is not JSON"),
-        ("x.json", '{"prompt": "a"}\n{"prompt": "b"}', r"is not JSON \(Extra data, line 2, column 1\).*\.jsonl"),
+        (
+            "x.json",
+            '{"prompt": "a",\n"target" "b"}',
+            r"is not JSON \(Expecting ':' delimiter, line 2, column 10\).*\.jsonl",
+        ),
         ("x.json", "{}", "holds an object where a list"),
         ("x.json", b'["\xff"]', r"is not UTF-8 text \(byte 3\)"),
         ("x.json", "[" * 100_000, "is not usable JSON"),

@@ -18,7 +18,7 @@ from horen.baselines.retrieval import Retrieval
 from horen.baselines.weights import WeightMethod
 from horen.edits import Edit
 from horen.errors import ConfigError, ModelError
-from horen.model.loading import load_model
+from horen.model.loading import ModelOptions, load_model
 from horen.plans import listed
 from horen.settings import Settings
 
@@ -46,6 +46,7 @@ class MethodEditor:
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         progress: bool = False,
+        model_options: ModelOptions | None = None,
     ) -> Self:
         """Load a model and open a method on it.
 
@@ -56,6 +57,7 @@ class MethodEditor:
             dtype: see :meth:`horen.Editor.from_pretrained`, as for what follows.
             device: where to put the model; None for the CPU.
             progress: show the fetching of an embedded model on standard error.
+            model_options: what else transformers is told.
 
         Raises:
             ConfigError: for an unknown method, or settings that are not the method's or do not fit the model.
@@ -67,7 +69,7 @@ class MethodEditor:
                 f"config is {type(config).__name__}, but the settings of {method!r} are {kind.__name__}: "
                 f"pass {kind.__name__}(…), or None for the default preset."
             )
-        model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress)
+        model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress, options=model_options)
         opened = open_method(method, model, tokenizer, settings=None if config is None else config.to_dict())
         assert isinstance(opened, Untouched)  # noqa: S101 - every method is built on it
         return cls(opened)

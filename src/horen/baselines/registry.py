@@ -204,6 +204,8 @@ def settings_of(name: str) -> type[Settings]:
 
 
 def _entry(name: str) -> _Entry[Any]:
+    if not isinstance(name, str):
+        raise ConfigError(f"method is {type(name).__name__} ({name!r}): give a name, one of {', '.join(METHODS)}.")
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"the methods are {', '.join(METHODS)}."

@@ -23,6 +23,7 @@ from horen.config import GATE_SETTINGS, KEY_SETTINGS, HorenConfig
 from horen.errors import ConfigError, MismatchError, StoreError
 from horen.files import write_whole
 from horen.memory import KeySpace
+from horen.model.embedded import named_encoder
 from horen.model.fingerprint import difference, fingerprint
 
 _FORMAT = 1
@@ -168,13 +169,15 @@ class Calibration:
             raise StoreError(f"{folder} cannot be written ({error.strerror}): choose another folder.") from error
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, encoder: str | os.PathLike[str] | None = None) -> Self:
         """Read a folder that :meth:`save` wrote.
 
         Args:
             path: the folder, or the name of an embedded model whose calibration comes with the package.
+            encoder: the text encoder that it was made with, wherever it is now, unless that is the package's own.
 
         Raises:
+            ModelError: when it was made with another text encoder than the package's own, and none is named.
             StoreError: when it is missing, truncated, altered or no calibration.
             MismatchError: when a newer version made it.
         """
@@ -189,7 +192,7 @@ class Calibration:
             content = (folder / _tensors_name(digest)).read_bytes()
             if hashlib.sha256(content).hexdigest() != digest:
                 raise StoreError(f"{path}: the tensors were altered or truncated; calibrate anew or restore a copy.")
-            return cls._of(document, load(content))
+            found = cls._of(document, load(content))
         except OSError as error:
             raise StoreError(
                 f"{path} holds no calibration ({error.strerror}: {error.filename}): give a folder that "
@@ -197,6 +200,10 @@ class Calibration:
             ) from error
         except (ValueError, KeyError, TypeError, SafetensorError, ConfigError) as error:
             raise StoreError(f"{place} is no usable calibration ({error}): calibrate anew.") from error
+        if not HorenConfig(**found.settings).reads_text:
+            return found
+        named = named_encoder(path, found.settings["encoder"], encoder)
+        return replace(found, settings={**found.settings, "encoder": named})
 
     @classmethod
     def _of(cls, document: dict[str, Any], tensors: dict[str, Tensor]) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ from typer.core import TyperGroup
 
 from horen._version import __version__
 from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, scope, stored
-from horen.cli.terminal import fail, interrupted
+from horen.cli.terminal import Output, OutputError, fail, interrupted
 from horen.errors import HorenError
 
 
@@ -31,7 +32,12 @@ class _Commands(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Commands, rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+    cls=_Commands,
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 for _command, _name, _help in (
@@ -85,6 +91,12 @@ def _horen(
 
 def main() -> None:
     """Run the program: exit code 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    if sys.stdout is None:
+        fail("Standard output is closed, so no result could be given: lead it somewhere, if only to /dev/null.")
+        sys.exit(1)
+    if type(sys.stdout) is io.TextIOWrapper:  # not what a caller has put in its place
+        buffered = not sys.stdout.line_buffering
+        sys.stdout = Output(sys.stdout.buffer, sys.stdout.encoding, line_buffering=not buffered)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -97,6 +109,9 @@ def main() -> None:
     logging.getLogger("horen").addHandler(logging.NullHandler())
     try:
         app()
+    except OutputError as error:
+        fail(f"The output cannot be written ({error.strerror}): lead it to another place. What was changed is changed.")
+        sys.exit(1)
     except Exception as error:
         if os.environ.get("HOREN_TRACEBACK"):
             raise

@@ -12,7 +12,7 @@ import typer
 
 from horen.cli.explain import show_decision
 from horen.cli.opening import open_editor
-from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, Recalls, TokenBudget, WeightType
+from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Folder, ModelPlace, Recalls, TokenBudget, WeightType
 from horen.cli.terminal import clean, emit, say, show, status
 from horen.edits import same_text
 from horen.errors import EditError, ModelError
@@ -32,6 +32,7 @@ def ask(
     recall: Recalls = None,
     max_new_tokens: TokenBudget = 24,
     model: ModelPlace = None,
+    encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -44,7 +45,7 @@ def ask(
       horen ask facts --compare --explain "Who runs Larkspur Cloud?"
       horen ask facts --recall related "Is Larkspur Cloud run by a woman?"
     """
-    editor = open_editor(folder, model, dtype.value, device)
+    editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
     with status("Answering …"):
         answers = editor.generate(questions, max_new_tokens, chat=chat, recall=recall)
         untouched: list[str] | None = None
@@ -97,6 +98,7 @@ def chat(
     recall: Recalls = None,
     max_new_tokens: TokenBudget = 256,
     model: ModelPlace = None,
+    encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -107,7 +109,7 @@ def chat(
     /quit (or Ctrl-D) leaves. Messages may also come from a pipe, one a line. With --json every answer is one JSON
     document on a line of its own.
     """
-    editor = open_editor(folder, model, dtype.value, device)
+    editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
     if not editor.tokenizer.chat_template:
         raise ModelError("This model's tokenizer has no chat template, so it cannot chat: use horen ask.")
     if sys.stdin.isatty():

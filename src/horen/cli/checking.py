@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from horen.cli.options import OnConflict
-from horen.cli.terminal import counted, listed, say, short
+from horen.cli.terminal import clean, counted, listed, say, short
 from horen.edits import Edit, EditRecord, Receipt, same_text
 from horen.errors import ConflictError, DataError, EditError
-from horen.records import BadLine, FileRecord, iter_edits
+from horen.records import BadLine, FileRecord, iter_edits, unit_of
 from horen.settling import Clash, settle
 
 if TYPE_CHECKING:
@@ -68,12 +68,15 @@ def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[l
         DataError: when a line cannot be used, or lines contradict or repeat each other, and no option allows it.
     """
     bad: list[BadLine] = []
-    records = list(iter_edits(file, on_bad=bad.append))
+    fields: dict[str, str] = {}
+    records = list(iter_edits(file, on_bad=bad.append, fields=fields))
     refuse_bad(file, bad, skip_bad=skip_bad)
+    if any(what != name for name, what in fields.items()):
+        say(f"Of {file} {told(fields)}.")
     found = settle(records, on_conflict.value)
     if found.clashes:
         say(f"Lines of {file} that contradict or repeat each other:")
-        listed([_told(records, clash, unit(file)) for clash in found.clashes])
+        listed([_told(records, clash, unit_of(file)) for clash in found.clashes])
         raise DataError(
             f"{file} contradicts or repeats itself in {counted(len(found.clashes), 'place')}, so nothing was applied. "
             "Correct it, or let --on-conflict supersede take the later line each time, or keep the first."
@@ -82,7 +85,7 @@ def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[l
         raise DataError(f"{file} holds no edits: nothing was applied.")
     skipped = [Skipped(item.line, item.reason) for item in bad]
     for dropped, stays in found.dropped.items():
-        skipped.append(Skipped(records[dropped].line, f"gives way to {unit(file)} {records[stays].line}"))
+        skipped.append(Skipped(records[dropped].line, f"gives way to {unit_of(file)} {records[stays].line}"))
     return [records[number] for number in found.kept], sorted(skipped, key=lambda item: item.line)
 
 
@@ -162,17 +165,19 @@ def refuse_bad(file: Path, bad: Sequence[BadLine], *, skip_bad: bool) -> None:
     if not bad:
         return
     say(f"{'Skipped' if skip_bad else 'Bad'} lines of {file}:")
-    listed([f"{unit(file)} {item.line}: {item.reason}" for item in bad])
+    listed([f"{unit_of(file)} {item.line}: {item.reason}" for item in bad])
     if not skip_bad:
         raise DataError(
-            f"{file} has {counted(len(bad), unit(file))} that cannot be used, so nothing was applied. "
+            f"{file} has {counted(len(bad), unit_of(file))} that cannot be used, so nothing was applied. "
             "Correct the file, or skip what is bad with --skip-bad."
         )
 
 
-def unit(file: Path) -> str:
-    """What the numbers of a file count."""
-    return "record" if file.suffix.lower() == ".json" else "line"
+def told(fields: Mapping[str, str]) -> str:
+    """In words what the fields of a file are taken for."""
+    used = [f"{clean(name)} is read as {what}" for name, what in fields.items() if what]
+    unused = [clean(name) for name, what in fields.items() if not what]
+    return "; ".join([", ".join(used), *([f"of no use are {', '.join(unused)}"] if unused else [])])
 
 
 def _told(records: Sequence[FileRecord], clash: Clash, unit: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from horen.cli.opening import open_editor
-from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, WeightType
+from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Folder, ModelPlace, WeightType
 from horen.cli.terminal import Phases, clean, counted, emit, show
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def doctor(
     folder: Folder,
     plain: Annotated[bool, typer.Option("--plain", help="Leave chat out: check plain text alone.")] = False,
     model: ModelPlace = None,
+    encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -40,7 +41,7 @@ def doctor(
     Nothing is changed. To change a setting such as threshold, export the edits and import them into a new DIR with
     --set. The exit code is 0 when nothing is found and 1 when something is.
     """
-    editor = open_editor(folder, model, dtype.value, device)
+    editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
     with Phases() as phases:
         found = editor.doctor(chat=not plain, progress=lambda done, total: phases.at("Reading", done, total))
     if as_json:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from horen.cli.checking import read_file
 from horen.cli.options import (
     AsJson,
     Batch,
@@ -17,6 +18,7 @@ from horen.cli.options import (
     Devices,
     Dtype,
     EditId,
+    EncoderPlace,
     Folder,
     ModelPlace,
     OnConflict,
@@ -30,16 +32,21 @@ from horen.cli.options import (
     set_option,
 )
 from horen.cli.outcomes import document, left, summarise
-from horen.cli.terminal import clean, emit, say, show, status
+from horen.cli.terminal import clean, counted, emit, say, show, status
 from horen.cli.writing import Order, write_file
 from horen.errors import ConfigError
+from horen.records import unit_of
+
+_PREVIEWED = 5
 
 EDIT_HELP = """Write a file of edits into a codebook.
 
-FILE holds one edit a line, each with a prompt, a target and perhaps rephrases: JSON Lines (.jsonl), a table with a
-header row (.csv, .tsv; rephrases separated by |) or a JSON list (.json). All of it is checked before anything is
-applied. What is done is saved as it goes on: after Ctrl-C the same command continues. With --workers the codebook is
-the same; until it is written, what the workers have done is kept in a hidden folder beside DIR.
+FILE holds one edit a line, each with a prompt, a target and perhaps rephrases: JSON Lines or a JSON list (.jsonl,
+.json), or a table with a header row (.csv, .tsv; rephrases separated by |). The field names of ROME, CounterFact,
+EasyEdit, KnowEdit and MEND are known too, {} in a prompt stands for the subject, and a field that is not known is
+refused; --dry-run shows what is read. All of it is checked before anything is applied. What is done is saved as it
+goes on: after Ctrl-C the same command continues. With --workers the codebook is the same; until it is written, what the
+workers have done is kept in a hidden folder beside DIR.
 
 An edit of words that are stored with another target is a conflict (--on-conflict). One that says the same in other
 words is found by how near the model reads it to what was stored before (--on-similar); lines of one file never replace
@@ -80,9 +87,13 @@ def edit(
             'For a new DIR: how its model is read, a folder of "horen calibrate" or an embedded model\'s name.'
         ),
     ] = None,
+    encoder: EncoderPlace = None,
     on_conflict: Conflict = OnConflict.error,
     on_similar: Similarity = OnSimilar.warn,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what the fields are taken for and the first five edits; write none.")
+    ] = False,
     batch: Batch = 128,
     workers: Workers = None,
     dtype: WeightType = Dtype.auto,
@@ -90,6 +101,9 @@ def edit(
     as_json: AsJson = False,
 ) -> None:
     """Write a file of edits; see EDIT_HELP."""
+    if dry_run:
+        _preview(file, on_conflict, skip_bad=skip_bad, as_json=as_json)
+        return
     devices = tuple(name.strip() for name in device.split(",") if name.strip()) if device else ()
     order = Order(
         file,
@@ -98,6 +112,7 @@ def edit(
         preset,
         parse_settings(settings or []),
         calibration,
+        encoder,
         on_conflict,
         on_similar,
         skip_bad,
@@ -115,6 +130,22 @@ def edit(
         raise left(outcome)
 
 
+def _preview(file: Path, on_conflict: OnConflict, *, skip_bad: bool, as_json: bool) -> None:
+    """Show what would be read of a file; no model is loaded."""
+    records, skipped = read_file(file, on_conflict, skip_bad=skip_bad)
+    first = records[:_PREVIEWED]
+    if as_json:
+        edits = [dataclasses.asdict(record) for record in first]
+        emit({"file": str(file), "edits": edits, "count": len(records), "skipped": len(skipped)})
+        return
+    for record in first:
+        show(f"{unit_of(file)} {record.line}: {clean(record.prompt)} -> {clean(record.target)}")
+        for text in record.rephrases:
+            show(f"  also: {clean(text)}")
+    more = len(records) - len(first)
+    show(f"{counted(len(records), 'edit')}{f', {more} of them not shown' if more else ''}; nothing was written.")
+
+
 def supersede(
     folder: Folder,
     number: EditId,
@@ -124,6 +155,7 @@ def supersede(
         typer.Option("--rephrase", metavar="TEXT", help="New rephrase, may be repeated; without it the old ones stay."),
     ] = None,
     model: ModelPlace = None,
+    encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -140,7 +172,7 @@ def supersede(
 
     with lock_folder(folder, create=False):
         old = Saved.read(folder).history.get(number)  # an unknown id shows before the model is loaded
-        editor = open_editor(folder, model, dtype.value, device)
+        editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
         with status("Editing …"):
             receipt = editor.supersede(number, target, rephrases or None)
             editor.save(folder)

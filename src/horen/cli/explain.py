@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from horen.cli.opening import open_editor
-from horen.cli.options import AsJson, Device, Dtype, Folder, ModelPlace, WeightType
+from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Folder, ModelPlace, WeightType
 from horen.cli.terminal import NUMBER, clean, counted, emit, say, show, show_table, status, table
 from horen.edits import ASKS, Explanation, Near
 
@@ -30,6 +30,7 @@ def explain(
         typer.Option("--plot", metavar="FILE", help="Draw the prompt among its neighbours: .png or .svg."),
     ] = None,
     model: ModelPlace = None,
+    encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -51,7 +52,7 @@ def explain(
         if len(prompts) > 1:
             raise typer.BadParameter("--plot draws one prompt: give one.")
         check_place(plot)
-    editor = open_editor(folder, model, dtype.value, device)
+    editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
     with status("Reading …"):
         if plot is not None:
             found = [editor.plot(prompts[0], plot, chat=chat, nearest=nearest)]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from horen.cli.checking import as_edit, unit
+from horen.cli.checking import as_edit
 from horen.cli.options import OnSimilar
 from horen.cli.terminal import listed, say, short, status
 from horen.edits import Similar
-from horen.records import FileRecord
+from horen.records import FileRecord, unit_of
 
 if TYPE_CHECKING:
     from horen.editor import Editor
@@ -58,7 +58,7 @@ def resemblances(
     with status("Comparing with what is stored …"):
         found = editor.similar([as_edit(record) for record in records])
     return {
-        record.line: Resemblance(record, stored, unit(file))
+        record.line: Resemblance(record, stored, unit_of(file))
         for record, stored in zip(records, found, strict=True)
         if stored is not None and stored.id not in own
     }

@@ -11,7 +11,7 @@ import typer
 from horen.cli.applying import Batches, apply, claimed
 from horen.cli.checking import Skipped, Sorted, Words, sort_by_history
 from horen.cli.opening import model_of, open_editor
-from horen.cli.options import AsJson, Batch, Conflict, Device, Dtype, ModelPlace, OnConflict, WeightType
+from horen.cli.options import AsJson, Batch, Conflict, Device, Dtype, EncoderPlace, ModelPlace, OnConflict, WeightType
 from horen.cli.outcomes import Outcome, document, left, summarise
 from horen.cli.terminal import counted, emit, listed, say, status
 from horen.errors import ConflictError, DataError
@@ -41,6 +41,7 @@ def merge(
     ],
     on_conflict: Conflict = OnConflict.error,
     model: ModelPlace = None,
+    encoder: EncoderPlace = None,
     batch: Batch = 128,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
@@ -61,7 +62,9 @@ def merge(
             found = sort_by_history(records, saved.history, on_conflict, Words("edit", "the parts", read.place))
             outcome.receipts, outcome.stored = found.settled, len(saved.history)
         if found.pending:
-            editor = open_editor(base.path, model, dtype.value, device, saved=base, empty=saved is None)
+            editor = open_editor(
+                base.path, model, dtype.value, device, saved=base, empty=saved is None, encoder=encoder
+            )
             with status("Taking what the parts hold …"):
                 editor.take_values(*parts, keys=True)
             apply(Batches(into, on_conflict, batch, "Merging"), found.pending, editor, outcome)

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from horen.saving import Saved
 
 
+def _check_there(saved: Saved, name: str) -> None:
+    """Raise ModelError when the folder or file of a codebook's model is gone."""
+    if name == saved.source and Path(name).is_absolute() and not Path(name).exists():
+        raise ModelError(
+            f"The model {name!r} cannot be loaded: {saved.path} was made for it, and it is not there any more: say "
+            "with --model where it is now."
+        )
+
+
 def make_ready(model: str, config: HorenConfig | None = None, dtype: str = "auto") -> None:
     """Fetch an embedded model and text encoder, or convert a GGUF file, where that is still to be done; show how far.
 
@@ -62,6 +71,7 @@ def open_editor(
     *,
     saved: Saved | None = None,
     empty: bool = False,
+    encoder: str | None = None,
 ) -> Editor:
     """Load a saved codebook and its model.
 
@@ -72,14 +82,16 @@ def open_editor(
         device: where to put the model.
         saved: what the folder holds, where the caller has read it.
         empty: whether its edits are left out.
+        encoder: the user's name for its text encoder; None for the package's own.
 
     Raises:
-        ModelError: when ``model`` is the name of another one, or none can be loaded.
+        ModelError: when ``model`` is the name of another one, or none can be loaded, or the text encoder must be named.
     """
     from horen.saving import Saved  # noqa: PLC0415
 
-    saved = saved or Saved.read(folder)
+    saved = (saved or Saved.read(folder)).with_encoder(encoder)
     name = model_of(saved, model)
+    _check_there(saved, name)
     make_ready(name, saved.config, dtype)
     with status(f"Loading {name} …"):
         from horen.editor import Editor  # noqa: PLC0415
@@ -87,8 +99,8 @@ def open_editor(
 
         _check_device(device)
         if name == saved.source:
-            return Editor.load(folder, dtype=dtype, device=device, empty=empty)
-        return Editor.load(folder, *load_model(name, dtype=dtype, device=device), empty=empty)
+            return Editor.load(folder, dtype=dtype, device=device, empty=empty, encoder=encoder)
+        return Editor.load(folder, *load_model(name, dtype=dtype, device=device), empty=empty, encoder=encoder)
 
 
 def open_model(
@@ -96,12 +108,14 @@ def open_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model of a saved codebook for other settings; see :func:`open_editor`."""
     name = model_of(saved, model)
+    _check_there(saved, name)
     make_ready(name, config, dtype)
     with status(f"Loading {name} …"):
         from horen.model.loading import load_model  # noqa: PLC0415
 
         _check_device(device)
-        return load_model(name, dtype=dtype, device=device)
+        options = saved.model_options() if name == saved.source else None
+        return load_model(name, dtype=dtype, device=device, options=options)
 
 
 def model_of(saved: Saved, given: str | None) -> str:

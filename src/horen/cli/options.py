@@ -119,3 +119,12 @@ ModelPlace = Annotated[
         "--model", metavar="NAME", help="Folder or GGUF file of the model, if it has moved since the codebook was made."
     ),
 ]
+EncoderPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="NAME",
+        help="Text encoder or scope that DIR was made with, if not the package's own. DIR's own word for it does not "
+        "count: to load one could run or fetch what its maker chose.",
+    ),
+]

@@ -13,6 +13,7 @@ from horen.cli.options import (
     AsJson,
     Device,
     Dtype,
+    EncoderPlace,
     Folder,
     ModelPlace,
     Preset,
@@ -56,6 +57,7 @@ def rekey(
         Path | None, typer.Option("--out", metavar="NEW", help="Write a new folder and leave DIR as it is.")
     ] = None,
     model: ModelPlace = None,
+    encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
     as_json: AsJson = False,
@@ -63,6 +65,7 @@ def rekey(
     """Make keys anew; see REKEY_HELP."""
     from horen.calibration.folder import Calibration  # noqa: PLC0415
     from horen.cli.opening import open_model  # noqa: PLC0415
+    from horen.model.embedded import named_encoder  # noqa: PLC0415
     from horen.rekeying import changed_settings, check_empty, check_same_values, rekey_folder  # noqa: PLC0415
     from horen.saving import Saved  # noqa: PLC0415
     from horen.store import lock_folder  # noqa: PLC0415
@@ -71,10 +74,16 @@ def rekey(
         raise ConfigError("Nothing is to change: say with --set, --preset or --calibration how keys shall be made.")
     started = time.monotonic()
     changes = parse_settings(settings or [])
-    found = None if calibration is None else Calibration.load(calibration).changed(changes)
+    if encoder is not None:
+        changes["encoder"] = encoder
+    named = changes.get("encoder")
+    gate = {name: value for name, value in changes.items() if name != "encoder"}
+    found = None if calibration is None else Calibration.load(calibration, encoder=named).changed(gate)
     with lock_folder(folder, create=False):
         saved = Saved.read(folder)
         config = changed_settings(saved.config, preset, {**({} if found is None else found.settings), **changes})
+        if config.reads_text:
+            named_encoder(folder, config.encoder, named)
         check_same_values(saved.config, config)  # what cannot be shows before the model is loaded
         check_empty(out)
         loaded = open_model(saved, model, config, dtype.value, device)

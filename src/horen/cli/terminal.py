@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -30,6 +31,7 @@ from rich.text import Text
 _INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 # Tables that go into a file or another program are not cut to the width of a terminal that is not there.
 _NO_TERMINAL_WIDTH = 10_000
+_NARROW = 40  # columns of a terminal
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))}
 _KEPT = {9: "\t", 10: "\n"}
 
@@ -66,8 +68,18 @@ def show(text: str | Text, style: str | None = None) -> None:
 
 
 def show_table(made: Table) -> None:
-    """Print a table at its natural width, or fitted to the terminal: then columns with a ratio share what is left."""
+    """Print a table at its natural width, or fitted to the terminal: then columns with a ratio share what is left.
+
+    On a terminal that is too narrow for columns each row is told line by line.
+    """
     console = out()
+    if console.width < _NARROW:
+        for row in zip(*(column.cells for column in made.columns), strict=True):
+            for column, cell in zip(made.columns, row, strict=True):
+                if str(cell):
+                    console.print(Text(f"{column.header}: {cell}"), overflow="fold")
+            console.print()
+        return
     natural = console.measure(made, options=console.options.update_width(_NO_TERMINAL_WIDTH)).maximum
     made.expand = natural > console.width
     console.print(made)
@@ -82,6 +94,38 @@ def fail(message: str) -> None:
     """Print an error as one line."""
     text = Text("Error: ", style="bold red").append(clean(message), style="not bold default")
     err().print(text, soft_wrap=True)
+
+
+class OutputError(OSError):
+    """Standard output cannot be written to."""
+
+
+class Output(io.TextIOWrapper):
+    """Standard output that tells its own failures from those of other files."""
+
+    def write(self, text: str, /) -> int:
+        """Write a text."""
+        with _told():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Let everything through."""
+        with _told():
+            super().flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads has enough, which is no error
+        raise
+    except OSError as error:
+        # What is held back would be tried, and told of, once more when the program ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        raise OutputError(error.errno, error.strerror) from error
 
 
 def interrupted(message: str) -> typer.Exit:

@@ -38,6 +38,7 @@ class Order:
         preset: name of the settings to start from; None if not given.
         settings: changes to them, as in the configuration.
         calibration: folder or name of how the model is read and gated, or None.
+        encoder: the text encoder, where the user names it by its own option.
         on_conflict: what to do with contradictions in the file and with stored edits.
         on_similar: what to do with lines that look like stored edits in other words.
         skip_bad: whether lines that cannot be used are left out.
@@ -53,6 +54,7 @@ class Order:
     preset: Preset | None
     settings: dict[str, Any]
     calibration: str | None
+    encoder: str | None
     on_conflict: OnConflict
     on_similar: OnSimilar
     skip_bad: bool
@@ -75,6 +77,9 @@ class Order:
         options = ["--batch", str(self.batch), "--dtype", self.dtype]
         if self.model is not None:
             options += ["--model", self.model]
+        named = self.named_for(self.config)
+        if named is not None:
+            options += ["--encoder", named]
         return Crew(place, self.workers, self.devices, options)
 
     @property
@@ -83,8 +88,19 @@ class Order:
         preset = HorenConfig.from_preset(self.preset or "default")
         calibrated = self.calibrated
         before = preset if calibrated is None else calibrated.applied(preset)
-        config = HorenConfig.from_dict(before.to_dict() | self.settings)
+        named = {} if self.encoder is None else {"encoder": self.encoder}
+        config = HorenConfig.from_dict(before.to_dict() | self.settings | named)
         return config.replace(encoder=full_encoder_name(config.encoder))
+
+    @property
+    def named(self) -> str | None:
+        """The text encoder that the user names in either way."""
+        given = self.encoder or self.settings.get("encoder")
+        return None if given is None else str(given)
+
+    def named_for(self, config: HorenConfig) -> str | None:
+        """The same for a codebook of some settings, which need not read one just because a setting names it."""
+        return self.named if self.encoder is not None or config.reads_text else None
 
     @cached_property
     def calibrated(self) -> Calibration | None:
@@ -98,7 +114,8 @@ class Order:
             return None
         from horen.calibration.folder import Calibration  # noqa: PLC0415
 
-        return Calibration.load(self.calibration).changed(self.settings)
+        changes = {name: value for name, value in self.settings.items() if name != "encoder"}
+        return Calibration.load(self.calibration, encoder=self.named).changed(changes)
 
 
 def write_file(order: Order) -> Outcome:
@@ -123,6 +140,8 @@ def _into_new(order: Order, records: list[FileRecord]) -> Outcome:
             f"{order.folder} is a new codebook: say with --model which model it is for, an embedded one "
             f"({', '.join(EMBEDDED)}), a folder, a GGUF file or a hub id."
         )
+    if order.encoder is not None and not order.config.reads_text:
+        raise ConfigError("A new codebook of these settings reads no text encoder: leave --encoder out.")
     editor = new_editor(order.model, order.config, order.dtype, order.device, calibration=order.calibrated)
     return _write(order, records, editor, Outcome(order.model, [], []))
 
@@ -130,8 +149,12 @@ def _into_new(order: Order, records: list[FileRecord]) -> Outcome:
 def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
     name = model_of(saved, order.model)
     # The same command must do for a second run, so settings may be given again, but not changed.
-    if (order.preset is not None or order.settings or order.calibration is not None) and order.config != saved.config:
-        changed = [k for k, v in order.config.to_dict().items() if v != saved.config.to_dict()[k]]
+    given = order.preset is not None or bool(order.settings) or order.calibration is not None
+    # Where an encoder is by now may change: that it is the same one shows when it is loaded.
+    named = order.named_for(saved.config)
+    before = saved.config if named is None else saved.with_encoder(named).config
+    if given and order.config != before:
+        changed = [k for k, v in order.config.to_dict().items() if v != before.to_dict()[k]]
         raise ConfigError(
             f"{order.folder} was made with other settings ({', '.join(changed)}), and those of a codebook cannot "
             "change: leave --preset, --set and --calibration out, or choose another folder."
@@ -142,7 +165,7 @@ def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
         if order.crew is not None:
             order.crew.clear()
         return outcome
-    editor = open_editor(order.folder, order.model, order.dtype, order.device, saved=saved)
+    editor = open_editor(order.folder, order.model, order.dtype, order.device, saved=saved, encoder=named)
     return _write(order, found.pending, editor, outcome, saved)
 
 

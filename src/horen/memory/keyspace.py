@@ -75,8 +75,9 @@ class KeySpace:
             blocks: sizes of the parts that features are joined of, such as activations of several layers; each is
                 whitened by itself, they weigh alike, and the directions are those of most variance in all of them.
         """
-        sizes = list(blocks) or [background.shape[1]]
-        of_rows = [torch.split(_tempered(rows, power), sizes, dim=-1) for rows in (background, *groups)]
+        device, sizes = background.device, list(blocks) or [background.shape[1]]
+        # On the CPU, because not every device knows float64.
+        of_rows = [torch.split(_tempered(rows.cpu(), power), sizes, dim=-1) for rows in (background, *groups)]
         means, maps, pieces = [], [], []
         for own, *wordings in zip(*of_rows, strict=True):
             mean, block_map = _whitening(own, wordings, dimension, shrinkage, nuisance)
@@ -89,7 +90,7 @@ class KeySpace:
             axes = _principal(torch.cat(pieces, dim=-1))[1][:dimension]
             parts = torch.split(axes, [block_map.shape[1] for block_map in maps], dim=-1)
             maps = [block_map @ part.T for block_map, part in zip(maps, parts, strict=True)]
-        return KeySpace(torch.cat(means).float(), torch.cat(maps).float(), power)
+        return KeySpace(torch.cat(means).float(), torch.cat(maps).float(), power).to(device)
 
 
 def _whitening(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +56,21 @@ class Contexts:
         """Token ids of plain text, with what the tokenizer puts before every text."""
         return list(self._tokenizer(text)["input_ids"])
 
-    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+    def chat(self, messages: Sequence[dict[str, Any]], template: Mapping[str, Any] | None = None) -> list[int]:
         """Token ids of a conversation up to where the answer begins.
+
+        Args:
+            messages: with role and content each.
+            template: what the chat template is told beside them.
 
         Raises:
             EditError: when the template refuses it, such as one without a user's message.
         """
         encoded: Any
         try:
-            encoded = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)
+            encoded = self._tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, return_dict=True, **(template or {})
+            )
         except TemplateError as error:
             raise EditError(f"The chat template refuses this conversation ({error}): change its roles.") from error
         return list(encoded["input_ids"])

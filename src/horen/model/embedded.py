@@ -21,7 +21,17 @@ from horen.model.cache import CachedFolder, Report, cache_dir
 from horen.model.local_gguf import gguf_path, is_gguf
 from horen.model.wheels import Wheel
 
-__all__ = ["EMBEDDED", "EmbeddedModel", "cache_dir", "fetch", "full_encoder_name", "full_name", "is_cached", "remove"]
+__all__ = [
+    "EMBEDDED",
+    "EmbeddedModel",
+    "cache_dir",
+    "fetch",
+    "full_encoder_name",
+    "full_name",
+    "is_cached",
+    "named_encoder",
+    "remove",
+]
 
 _LAYOUT = 1  # raised when a conversion of an older version must not be used any more
 
@@ -229,3 +239,25 @@ def _build(model: EmbeddedModel, work: Path, made: Path, report: Report) -> None
             f"The embedded model {model.name!r} was downloaded but could not be converted ({_gguf.reason(error)}); "
             "upgrade transformers, gguf and accelerate, then try again."
         ) from error
+
+
+def named_encoder(place: str | os.PathLike[str], encoder: str, given: str | os.PathLike[str] | None) -> str:
+    """The text encoder to load for a folder, whose own word counts for the package's own encoder alone.
+
+    Args:
+        place: the folder, for the message.
+        encoder: what it names.
+        given: what the caller names; None for nothing.
+
+    Raises:
+        ModelError: when the folder names another than the package's own, and the caller none.
+    """
+    if given is not None:
+        return full_encoder_name(os.fspath(given))
+    if encoder == ENCODER:
+        return encoder
+    raise ModelError(
+        f"{place} reads with the text encoder {encoder!r}, which is not the package's own, and to load what a folder "
+        "names could run or fetch what its maker chose. If you trust that encoder, name it yourself with encoder=… "
+        "(--encoder on the command line)."
+    )

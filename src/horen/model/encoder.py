@@ -249,8 +249,8 @@ def encoder_parts(folder: Path) -> tuple[Any, Any]:
         ModelError: when the folder holds no such model.
     """
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ModelError(f"{folder} holds no sentence encoder in transformers' format ({error}).") from error
     return tokenizer, model.eval()

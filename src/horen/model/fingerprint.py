@@ -43,12 +43,67 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
         for summed in _sums(bits):
             sums.update(name.encode() + summed.cpu().numpy().tobytes())
         if weights.is_floating_point():
-            flat = weights.flatten()
-            stride = max(1, flat.numel() // _SAMPLES)
-            sample.extend(round(float(x), 7) for x in flat[::stride][:_SAMPLES].float().cpu())
+            sample.extend(round(x, 7) for x in _sampled(weights))
     kinds = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
     dtype = str(kinds[0] if kinds else torch.get_default_dtype()).removeprefix("torch.")
     return {"architecture": shapes.hexdigest(), "dtype": dtype, "weights": sums.hexdigest(), "sample": sample}
+
+
+class Weights:
+    """What a model's weights were when this was made, and whether they still are.
+
+    All of them are read once, and again only where something may have written to them.
+
+    Args:
+        model: whose weights they are.
+
+    Attributes:
+        first: their fingerprint at that time.
+
+    Raises:
+        ModelError: when a parameter has no weights.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._seen = _traces(model)
+        self.first = self._last = fingerprint(model)
+
+    def change(self) -> str | None:
+        """In words how they differ from what they were; None when they are the same.
+
+        A write that goes past torch's counters shows where it reaches one of a few weights of each parameter, and one
+        to weights that accelerate has offloaded does not show.
+        """
+        seen = _traces(self._model)
+        if seen != self._seen:
+            self._last = fingerprint(self._model)
+            self._seen = seen
+        return difference(self.first, self._last)
+
+
+def _traces(model: nn.Module) -> list[tuple[object, ...]]:
+    """What tells, at little cost, that a parameter may have been written to or replaced."""
+    return [
+        # Offloaded weights are moved to and fro by every call.
+        (name,)
+        if parameter.is_meta
+        else (
+            name,
+            parameter.data_ptr(),
+            None if parameter.is_inference() else parameter._version,
+            *_sampled(parameter.detach()),
+        )
+        for name, parameter in model.named_parameters()
+    ]
+
+
+def _sampled(weights: Tensor) -> list[float]:
+    """A few of a parameter's weights, from all over it."""
+    flat = weights.flatten()
+    stride = max(1, flat.numel() // _SAMPLES)
+    sample: list[float] = flat[::stride][:_SAMPLES].float().cpu().tolist()
+    return sample
 
 
 def _sums(bits: Tensor) -> tuple[Tensor, Tensor]:

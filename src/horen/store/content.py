@@ -18,7 +18,7 @@ from typing import Any
 from horen._version import __version__
 from horen.errors import MismatchError, StoreError
 
-FORMAT = 1
+FORMAT = 2  # 2: settings of recall and of texts, packed values, several values an edit
 
 CONFIG = "config.json"
 EDITS = "edits.jsonl"

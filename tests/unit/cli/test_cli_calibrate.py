@@ -123,7 +123,7 @@ def test_the_default_gate_has_its_threshold_settled(
     assert "of 60 rephrases of 60 edits" in result.stdout.replace("\n", " ")
     assert sorted(place.suffix for place in into.iterdir()) == [".json", ".safetensors"]
     edits, book = write_jsonl(tmp_path / "edits.jsonl"), tmp_path / "book"
-    ok("edit", edits, "--into", book, "--model", tiny, "--calibration", into)
+    ok("edit", edits, "--into", book, "--model", tiny, "--calibration", into, "--encoder", scope)
     assert settings(book)["threshold"] == json.loads((into / "calibration.json").read_text())["settings"]["threshold"]
     assert settings(book)["key_space"] == "auto"
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_support import EDITS, OTHER, Ok, Run, file_of, save_model, stored
+from cli_support import EDITS, OTHER, Ok, Run, file_of, save_model, stored, write_jsonl
 
 from horen.cli import writing
 from horen.editor import Editor
@@ -307,3 +307,40 @@ def test_how_many_edits_are_one_operation(ok: Ok, new: list[str]):
     document = ok("edit", file_of(*many), "--into", "book", *new)
     assert [len(operation.added) for operation in Saved.read("book").history.operations] == [128, 1]
     assert document["operations"] == 2
+
+
+def test_what_fields_are_taken_for_is_told(run: Run, tiny: Path, tmp_path: Path):
+    record = {"prompt": "{} is", "subject": "Ostrenia", "target_new": {"str": "Oslo"}, "loc": "Who?"}
+    file = write_jsonl(tmp_path / "rome.jsonl", [record])
+    result = run("edit", file, "--into", "book", "--model", tiny, "--set", "max_steps=1", "--preset", "activations")
+    assert result.exit_code == 0, result.stderr
+    told = " ".join(result.stderr.split())
+    assert "prompt is read as prompt, subject is read as what {} stands for, target_new is read as target" in told
+    assert "of no use are loc" in told
+    assert [one.prompt for one in Saved.read(Path("book")).history.active()] == ["Ostrenia is"]
+    own = run("edit", write_jsonl(tmp_path / "own.jsonl", EDITS), "--into", "book")
+    assert "read as" not in own.stderr
+
+
+def test_a_dry_run_shows_five_edits_and_writes_none(run: Run, ok: Ok, tmp_path: Path):
+    file = write_jsonl(tmp_path / "x.jsonl", [{"src": f"p{n}", "alt": "t", "rephrase": f"r{n}"} for n in range(7)])
+    result = run("edit", file, "--into", "book", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert [line for line in result.stdout.splitlines() if line.startswith("line")] == [
+        f"line {n + 1}: p{n} -> t" for n in range(5)
+    ]
+    assert "also: r4" in result.stdout
+    assert "r5" not in result.stdout
+    assert "7 edits, 2 of them not shown; nothing was written." in result.stdout
+    assert "src is read as prompt" in " ".join(result.stderr.split())
+    assert not Path("book").exists()
+    found = ok("edit", file, "--into", "book", "--dry-run")
+    assert (found["count"], len(found["edits"])) == (7, 5)
+
+
+def test_an_unknown_field_is_refused_before_anything_is_applied(run: Run, tmp_path: Path, tiny: Path):
+    file = write_jsonl(tmp_path / "x.jsonl", [EDITS[0], EDITS[1] | {"phrases": ["x"]}])
+    result = run("edit", file, "--into", "book", "--model", tiny)
+    assert result.exit_code == 1
+    assert "line 2: it has the field 'phrases', which is not known" in " ".join(result.stderr.split())
+    assert not Path("book").exists()

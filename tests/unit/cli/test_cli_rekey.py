@@ -32,7 +32,7 @@ def test_in_place(book: Path, ok: Ok):
     assert torch.equal(after.tensors["values"], before.tensors["values"])
     assert after.tensors["keys"].shape != before.tensors["keys"].shape
     assert stored(book) == edits
-    asked = ok("ask", book, EDITS[0]["prompt"], "--explain")
+    asked = ok("ask", book, EDITS[0]["prompt"], "--explain", "--encoder", text_settings()["encoder"])
     assert EDITS[0]["target"] in str(asked)
     ok("undo", book)
     assert stored(book) == {}

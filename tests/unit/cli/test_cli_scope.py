@@ -64,7 +64,7 @@ def test_an_interrupted_training_goes_on(ok: Ok, run: Run, tmp_path: Path, monke
     assert not (tmp_path / "scope" / "training").exists()
 
 
-def test_edits_use_a_trained_scope(ok: Ok, tiny: Path, tmp_path: Path):
+def test_edits_use_a_trained_scope(ok: Ok, run: Run, tiny: Path, tmp_path: Path):
     ok("scope", "--out", tmp_path / "scope", *STEPS)
     edits = write_jsonl(tmp_path / "edits.jsonl")
     ok(
@@ -79,5 +79,8 @@ def test_edits_use_a_trained_scope(ok: Ok, tiny: Path, tmp_path: Path):
         "--set",
         "max_steps=1",
     )
-    (found,) = ok("explain", "book", "Who runs Larkspur Cloud?")
+    refused = run("explain", "book", "Who runs Larkspur Cloud?")
+    assert refused.exit_code == 1
+    assert "--encoder" in refused.stderr.replace("\n", " ")
+    (found,) = ok("explain", "book", "Who runs Larkspur Cloud?", "--encoder", tmp_path / "scope")
     assert found["asks"] in {"own", "about", "other"}

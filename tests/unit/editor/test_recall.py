@@ -328,7 +328,7 @@ def test_a_folder_from_before_recalls_nothing(folder: Path, tmp_path: Path):
     before = {name: value for name, value in saved.items() if not name.startswith("recall")}
     assert HorenConfig.from_saved(before) == one.config.replace(recall="off", recall_tokens=256)
     model, tokenizer = one.unwrap(), one.tokenizer
-    again = Editor.load(tmp_path / "facts", model, tokenizer)
+    again = Editor.load(tmp_path / "facts", model, tokenizer, encoder=folder)
     assert again.explain(ABOUT).recalled == (1,)
 
 

@@ -37,8 +37,8 @@ from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
 
-def loaded(path: Path, **more: Any) -> Editor:
-    return Editor.load(path, tiny_model(**more), tiny_tokenizer())
+def loaded(path: Path, encoder: str | None = None, **more: Any) -> Editor:
+    return Editor.load(path, tiny_model(**more), tiny_tokenizer(), encoder=encoder)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_loaded_editor_is_the_saved_one(settings: dict[str, Any], tmp_path: Pa
     editor = busy_editor(**settings)
     editor.save(tmp_path / "book")
     expected, explained = outputs(editor), editor.explain(list(PROMPTS))
-    again = loaded(tmp_path / "book")
+    again = loaded(tmp_path / "book", settings.get("encoder"))
     assert same(outputs(again), expected)
     assert again.explain(list(PROMPTS)) == explained
     assert again.edits() == editor.edits()
@@ -106,13 +106,13 @@ def test_keys_of_another_encoder_are_refused(tmp_path: Path):
     model = editor.unwrap()
     save_encoder(encoder, seed=1)
     with pytest.raises(MismatchError, match=r"made by another text encoder .*weights differ.*horen rekey"):
-        Editor.load(tmp_path / "book", model, tiny_tokenizer())
+        Editor.load(tmp_path / "book", model, tiny_tokenizer(), encoder=encoder)
     assert hooks_on(model) == 0
     save_encoder(encoder, more_words=("who",))
     with pytest.raises(MismatchError, match=r"another text encoder .*architecture differs"):
-        Editor.load(tmp_path / "book", model, tiny_tokenizer())
+        Editor.load(tmp_path / "book", model, tiny_tokenizer(), encoder=encoder)
     save_encoder(encoder)
-    assert same(outputs(Editor.load(tmp_path / "book", model, tiny_tokenizer())), outputs(editor))
+    assert same(outputs(Editor.load(tmp_path / "book", model, tiny_tokenizer(), encoder=encoder)), outputs(editor))
 
 
 def test_what_is_saved_of_an_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

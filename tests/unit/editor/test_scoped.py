@@ -109,7 +109,7 @@ def test_a_saved_codebook_goes_on_and_asks_for_its_scope(folder: Path, tmp_path:
     one.save(tmp_path / "facts")
     score = one.explain(SAME).score
     model, tokenizer = one.unwrap(), one.tokenizer
-    again = Editor.load(tmp_path / "facts", model, tokenizer)
+    again = Editor.load(tmp_path / "facts", model, tokenizer, encoder=folder)
     assert again.explain(SAME).fired
     assert again.explain(SAME).score == score
     again.unwrap()
@@ -121,7 +121,7 @@ def test_a_saved_codebook_goes_on_and_asks_for_its_scope(folder: Path, tmp_path:
     other.unwrap()
     save_scope(swapped, seed=10)
     with pytest.raises(MismatchError, match="another text encoder"):
-        Editor.load(tmp_path / "others", model, tokenizer)
+        Editor.load(tmp_path / "others", model, tokenizer, encoder=swapped)
 
 
 def test_stored_edits_can_be_given_a_scope(folder: Path):

@@ -20,6 +20,7 @@ from safetensors.torch import save
 from horen._version import __version__
 from horen.errors import MismatchError, StoreError
 from horen.store import lock_folder, read_folder, write_folder
+from horen.store.content import FORMAT
 
 # --- a plain round trip ----------------------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ def test_configuration_is_readable_by_people(tmp_path: Path):
     assert "Zürich" in text
     assert "\n  " in text
     assert document["horen_version"] == __version__
-    assert (document["format"], document["kind"]) == (1, "codebook")
+    assert (document["format"], document["kind"]) == (FORMAT, "codebook")
     for name in NAMES[1:]:
         content = (tmp_path / name).read_bytes()
         assert document["files"][name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -239,7 +240,7 @@ def test_a_malformed_configuration_is_refused(tmp_path: Path, change: Callable[[
 
 def test_a_newer_format_is_neither_read_nor_overwritten(tmp_path: Path):
     write_folder(tmp_path, **state(2))
-    rewrite(tmp_path, lambda document: document.update(format=2, horen_version="7.1.0"))
+    rewrite(tmp_path, lambda document: document.update(format=FORMAT + 1, horen_version="7.1.0"))
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(MismatchError, match=r"horen 7\.1\.0.*[Uu]pgrade"):
         read_folder(tmp_path)

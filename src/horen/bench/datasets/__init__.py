@@ -7,10 +7,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from horen.bench.datasets.files import items, read, spread_object
+from horen.bench.datasets.files import read
 from horen.bench.datasets.formats import FORMATS, Format
 from horen.bench.records import Dataset, Rejected
 from horen.errors import DataError
+from horen.jsonfiles import items, spread_object
 
 __all__ = ["FORMATS", "Format", "load"]
 
