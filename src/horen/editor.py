@@ -108,8 +108,7 @@ class Editor(Wrapped):
         """Load a model and wrap it.
 
         Args:
-            name: an embedded name such as "smollm2-135m-instruct", a folder, a GGUF file (converted on
-                first use), or a hub id.
+            name: an embedded name, a folder, a GGUF file (converted on first use), or a hub id.
             config: the settings; None for the default preset.
             method: the editor, one of ``horen.baselines.METHODS``. With another than "horen" what comes back is a
                 :class:`horen.baselines.MethodEditor`, and ``config`` is of that method's settings.
@@ -161,8 +160,7 @@ class Editor(Wrapped):
             receipt, and is logged as a warning.
 
         Raises:
-            EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded or of which the
-                model gives no finite numbers.
+            EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded or trained.
             ConflictError: for a conflict, with ``on_conflict="error"``.
             EditNotFoundError: when a list of ids names an edit that is not active.
         """
@@ -248,8 +246,7 @@ class Editor(Wrapped):
         """Write settings, history and codebook into a folder, as a whole or not at all.
 
         Raises:
-            StoreError: when the folder cannot be written, or has changed since this editor was loaded from it or saved
-                in it; what it holds is intact.
+            StoreError: when it cannot be written, or was by others since this editor read or wrote it; it is intact.
             MismatchError: when the model's weights have changed since the codebook began.
         """
         with self._turn:
@@ -375,8 +372,7 @@ class Editor(Wrapped):
             device: see :meth:`from_pretrained`.
             progress: see :meth:`from_pretrained`.
             empty: leave every edit out, for a codebook of the same settings and the same key space to begin with.
-            encoder: the text encoder that made the keys, wherever it is now, unless that is the package's own. A
-                folder cannot have another one loaded by its own word.
+            encoder: the text encoder that made the keys, unless that is the package's own: a folder cannot name one.
             model_options: see :meth:`from_pretrained`; the revision is the saved one unless another is given.
 
         Raises:
