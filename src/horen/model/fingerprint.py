@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,8 +17,12 @@ _SAMPLES = 4
 _CACHED = 1 << 16
 
 
-def fingerprint(model: nn.Module) -> dict[str, Any]:
+def fingerprint(model: nn.Module, lengths: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Architecture, exact weights and a sample of them, as JSON takes it; the same wherever the weights lie.
+
+    Args:
+        model: whose weights they are.
+        lengths: rows of each parameter that count; None for all.
 
     Returns:
         ``architecture``: digest of every parameter's name and shape; ``dtype``; ``weights``: digest of the sums of
@@ -30,10 +35,12 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     shapes, sums = hashlib.sha256(), hashlib.sha256()
     sample: list[float] = []
     for name, parameter in sorted(parameters_of(model).items()):
-        shapes.update(f"{name}:{tuple(parameter.shape)};".encode())
+        rows = _length(parameter) if lengths is None else lengths[name]
+        shapes.update(f"{name}:{(rows, *parameter.shape[1:]) if parameter.ndim else ()};".encode())
         if not parameter.numel():
             continue
-        weights = weights_of(model, name)  # one at a time: what is offloaded does not fit into memory as a whole
+        whole = weights_of(model, name)  # one at a time: what is offloaded does not fit into memory as a whole
+        weights = whole[:rows] if whole.ndim else whole
         bits = (
             weights.contiguous()
             .view(_INTEGERS[weights.element_size()])
@@ -52,13 +59,14 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
 class Weights:
     """What a model's weights were when this was made, and whether they still are.
 
-    All of them are read once, and again only where something may have written to them.
+    All of them are read once, and again only where something may have written to them. Further rows, as those of tokens
+    that were added to the vocabulary, are no change: what holds without them holds with them.
 
     Args:
         model: whose weights they are.
 
     Attributes:
-        first: their fingerprint at that time.
+        first: their fingerprint at that time, with the rows that came later.
 
     Raises:
         ModelError: when a parameter has no weights.
@@ -67,6 +75,7 @@ class Weights:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._seen = _traces(model)
+        self._lengths = _lengths(model)
         self.first = self._last = fingerprint(model)
 
     def change(self) -> str | None:
@@ -79,7 +88,25 @@ class Weights:
         if seen != self._seen:
             self._last = fingerprint(self._model)
             self._seen = seen
+            if self._has_grown():
+                self.first, self._lengths = self._last, _lengths(self._model)
         return difference(self.first, self._last)
+
+    def _has_grown(self) -> bool:
+        """Whether some parameters have further rows, and nothing else is another."""
+        now, before = _lengths(self._model), self._lengths
+        if now.keys() != before.keys() or now == before or any(now[name] < rows for name, rows in before.items()):
+            return False
+        return fingerprint(self._model, before) == self.first
+
+
+def _lengths(model: nn.Module) -> dict[str, int]:
+    """Rows of every parameter."""
+    return {name: _length(parameter) for name, parameter in parameters_of(model).items()}
+
+
+def _length(parameter: Tensor) -> int:
+    return len(parameter) if parameter.ndim else 1
 
 
 def _traces(model: nn.Module) -> list[tuple[object, ...]]:

@@ -240,8 +240,8 @@ class Tail:
                 handle = module.register_forward_hook(here(note))
                 stack.callback(handle.remove)
             stack.enter_context(instead(dict.fromkeys(self._layers[number + 1 : number + 2], _stop)))
-            stack.enter_context(suppress(ReadOnly))
-            self._ask(stack, self._model.base_model, known)
+            with suppress(ReadOnly):
+                self._ask(stack, self._model.base_model, known)
         for module in again:  # one that serves before and after the site, such as a shared dropout, runs live
             outputs.pop(module, None)
         below = outputs.pop(self._layers[number - 1], None) if number else None

@@ -247,7 +247,7 @@ def test_a_judge_has_its_threshold_certified_and_nothing_else_changed(judged: Ca
 
 def test_an_editor_uses_a_certified_judge(judged: Calibration, scope: Path, tmp_path: Path):
     judged.save(tmp_path / "calibration")
-    read = Calibration.load(tmp_path / "calibration")
+    read = Calibration.load(tmp_path / "calibration", encoder=scope)
     assert read.encoder == judged.encoder is not None
     edits = [Edit("Who is Mira Sand 7?", "Rome")]
     one = Editor(tiny_model(), tiny_tokenizer(), HorenConfig(max_steps=1), calibration=read)

@@ -30,7 +30,8 @@ def test_a_file_is_edited_and_may_move(run: Run, ok: Ok, file: Path, tmp_path: P
     moved = file.rename(tmp_path / "moved.gguf")
     gone = run(*asked)
     assert (gone.exit_code, gone.stdout) == (1, "")
-    assert f"'{file}' does not exist" in gone.stderr
+    assert f"'{file}' cannot be loaded" in gone.stderr
+    assert "say with --model where it is now" in gone.stderr
     assert ok(*asked, "--model", "../moved.gguf") == before
     write_gguf(moved, seed=1)
     assert "its weights differ" in run(*asked, "--model", "../moved.gguf").stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,16 @@ from support.tiny_tokenizers import tiny_tokenizer
 FAMILIES = ("llama", "gpt2", "gemma3", "qwen3-moe")
 
 
-def broken(family: str, word: str) -> Editor:
-    """An editor with one edit, on a model that has no number for the last token of a word."""
-    model = tiny_model(family, tie_word_embeddings=False)  # else no token at all has a finite probability
-    editor = Editor(model, tiny_tokenizer(), quick_editor(edits=[]).config)
-    editor.edit(Edit(EDITED, "Rome"))
+@contextmanager
+def broken(editor: Editor, word: str) -> Iterator[None]:
+    """Within the block the model has no number for the last token of a word."""
+    weights, token = editor.model.get_input_embeddings().weight, ids_of(word)[-1]
+    before = weights[token].clone()
     with torch.no_grad():
-        editor.model.get_input_embeddings().weight[ids_of(word)[-1]] = torch.nan
-    return editor
+        weights[token] = torch.nan
+    yield
+    with torch.no_grad():
+        weights[token] = before
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -36,9 +40,12 @@ def broken(family: str, word: str) -> Editor:
     ids=["target", "prompt", "rephrase"],
 )
 def test_an_edit_without_a_finite_number_is_refused(family: str, edit: Edit, what: str, tmp_path: Path):
-    editor = broken(family, " blue")
+    model = tiny_model(family, tie_word_embeddings=False)  # else no token at all has a finite probability
+    editor = Editor(model, tiny_tokenizer(), quick_editor(edits=[]).config)
+    editor.edit(Edit(EDITED, "Rome"))
     before, stored = outputs(editor), editor.edits()
-    with pytest.raises(EditError, match=rf"{edit.prompt[:5]}.*{what}.*not finite.*nothing was changed.*dtype"):
+    refused = pytest.raises(EditError, match=rf"{edit.prompt[:5]}.*{what}.*not finite.*nothing was changed.*dtype")
+    with broken(editor, " blue"), refused:
         editor.edit([Edit(OTHER, "Oslo"), edit])
     assert editor.edits() == stored
     assert same(outputs(editor), before)

@@ -62,43 +62,30 @@ def run(*args: Any, text: str | None = None) -> str:
     return result.stdout
 
 
-def test_ask_recalls_where_it_is_told_to(book: Path):
-    plain = json.loads(run("ask", book, ABOUT, "--explain", "--json"))
+def test_ask_recalls_where_it_is_told_to(book: Path, folder: Path):
+    plain = json.loads(run("ask", book, ABOUT, "--explain", "--json", "--encoder", folder))
     assert plain[0]["explanation"]["recalled"] == []
-    asked = json.loads(
-        run(
-            "ask",
-            book,
-            ABOUT,
-            UNKNOWN,
-            "--recall",
-            "related",
-            "--explain",
-            "--compare",
-            "--max-new-tokens",
-            5,
-            "--json",
-        )
-    )
-    one = Editor.load(book)
+    given = ("--recall", "related", "--explain", "--compare", "--max-new-tokens", 5, "--json", "--encoder", folder)
+    asked = json.loads(run("ask", book, ABOUT, UNKNOWN, *given))
+    one = Editor.load(book, encoder=folder)
     recalled = list(one.explain(ABOUT, recall="related").recalled)
     assert recalled == BOTH
     assert [item["explanation"]["recalled"] for item in asked] == [recalled, []]
     assert asked[0]["answer"] == one.generate(ABOUT, 5, recall="related")
     with one.disabled():
         assert [item["untouched"] for item in asked] == one.generate([ABOUT, UNKNOWN], 5)
-    told = run("ask", book, ABOUT, "--recall", "related", "--explain")
+    named = ("--recall", "related", "--explain", "--encoder", folder)
+    told = run("ask", book, ABOUT, *named)
     edits = ", ".join(f"edit {number}" for number in recalled)
     assert f"  recalls    puts 2 facts before the prompt: {edits}" in told.splitlines()
-    assert "recalls" not in run("ask", book, UNKNOWN, "--recall", "related", "--explain")
+    assert "recalls" not in run("ask", book, UNKNOWN, *named)
 
 
-def test_chat_recalls_and_explains(book: Path):
-    lines = run(
-        "chat", book, "--recall", "related", "--max-new-tokens", 5, "--json", text=f"{ABOUT}\n/explain\n{UNKNOWN}\n"
-    ).splitlines()
+def test_chat_recalls_and_explains(book: Path, folder: Path):
+    asked = ("chat", book, "--recall", "related", "--max-new-tokens", 5, "--json", "--encoder", folder)
+    lines = run(*asked, text=f"{ABOUT}\n/explain\n{UNKNOWN}\n").splitlines()
     first, explained, last = map(json.loads, lines)
-    one = Editor.load(book)
+    one = Editor.load(book, encoder=folder)
     messages = [{"role": "user", "content": ABOUT}]
     assert first["answer"] == one.chat(messages, 5, recall="related")
     assert explained["recalled"] == BOTH
@@ -108,16 +95,15 @@ def test_chat_recalls_and_explains(book: Path):
         assert last["answer"] == one.chat(asked, 5, recall="off")
 
 
-def test_a_folder_is_told_to_recall(book: Path, tmp_path: Path):
+def test_a_folder_is_told_to_recall(book: Path, folder: Path, tmp_path: Path):
     copy = Path(shutil.copytree(book, tmp_path / "facts"))
-    told = run("rekey", copy, "--set", "recall=related")
+    told = run("rekey", copy, "--set", "recall=related", "--encoder", folder)
     assert "3 edits of the history keep their keys" in told
     assert "recall=related (was off)" in told
-    assert json.loads(run("explain", copy, ABOUT, "--json"))[0]["recalled"] == BOTH
-    assert (
-        json.loads(run("ask", copy, ABOUT, "--recall", "off", "--explain", "--json"))[0]["explanation"]["recalled"]
-        == []
-    )
+    named = ("--json", "--encoder", folder)
+    assert json.loads(run("explain", copy, ABOUT, *named))[0]["recalled"] == BOTH
+    off = json.loads(run("ask", copy, ABOUT, "--recall", "off", "--explain", *named))
+    assert off[0]["explanation"]["recalled"] == []
 
 
 # --- the benchmark -------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def test_a_rekeyed_editor_goes_on_and_is_saved(tmp_path: Path):
     editor.rekey(editor.config.replace(**text_settings()))
     editor.edit(Edit("It is blue", "Paris"))
     editor.save(tmp_path / "book")
-    again = Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer())
+    again = Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer(), encoder=editor.config.encoder)
     assert again.config == editor.config
     assert again.history() == editor.history()
     assert same(outputs(again), outputs(editor))
@@ -152,7 +152,7 @@ def test_an_encoder_that_was_replaced_is_measured_anew(tmp_path: Path):
     save_encoder(encoder, seed=1)
     rekey_folder(tmp_path / "book", model, editor.tokenizer, editor.config)
     assert not torch.equal(read_folder(tmp_path / "book").tensors["key_space.map"], before["key_space.map"])
-    assert Editor.load(tmp_path / "book", model, editor.tokenizer).explain(EDITED).fired
+    assert Editor.load(tmp_path / "book", model, editor.tokenizer, encoder=encoder).explain(EDITED).fired
 
 
 def test_progress_counts_the_edits_of_the_history(monkeypatch: pytest.MonkeyPatch):
@@ -264,7 +264,8 @@ def test_a_folder(way: str, elsewhere: bool, tmp_path: Path):
     assert after.config["model"] == before.config["model"]
     if elsewhere:
         assert read_folder(tmp_path / "book").config == before.config
-    again = Editor.load(out or tmp_path / "book", model, editor.tokenizer)
+    encoder = config.encoder if config.reads_text else None
+    again = Editor.load(out or tmp_path / "book", model, editor.tokenizer, encoder=encoder)
     assert again.config == config
     assert again.history() == editor.history()
     again.undo()

@@ -260,7 +260,8 @@ def test_saved_undone_removed_and_restored(tmp_path: Path, storage: str):
     editor.save(tmp_path / "book")
     assert editor.get(2).values == range(editor.get(1).values[-1] + 1, 2 * len(editor.get(1).values))
     editor.unwrap()
-    again = Editor.load(tmp_path / "book", editor.model, editor.tokenizer)
+    encoder = editor.config.encoder if editor.config.reads_text else None
+    again = Editor.load(tmp_path / "book", editor.model, editor.tokenizer, encoder=encoder)
     assert again.get(1) == editor.get(1)
     assert torch.equal(forced(again, ids, said), before)
     again.remove(1)
