@@ -25,8 +25,8 @@ from horen.session import Session
 from horen.telling import fitted, in_chat, in_plain, is_question
 
 _BATCH = 32
-# A fact that does not belong before a prompt does harm. Of held-back prompts 0.82 recall their subject's fact (0.85 where
-# the chance exceeds a half), and 0.04 of those about a like name (0.13) that name's.
+# A fact that does not belong before a prompt does harm. Of held-back prompts 0.82 recall their subject's fact (0.85
+# where the chance exceeds a half), and 0.04 of those about a like name (0.13) that name's.
 _SURE = 0.7
 # Rows that are known to hold facts; the oldest are forgotten.
 _MOST_MUTED = 65_536
