@@ -9,7 +9,7 @@ from horen.edits import EditRecord
 from horen.session import Session
 
 # Edits of one operation of the history.
-_TOGETHER = 100
+_TOGETHER = 1_000
 
 
 def fill(session: Session, edits: int) -> None:
