@@ -18,8 +18,9 @@ from horen.config import HorenConfig
 from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace, Match
 from horen.model import turns
+from horen.model.alone import not_compiled
 from horen.model.calls import Boundary, Call, Feeding, State, key_of
-from horen.model.entrances import Overlay, Uncompiled, around, holding, not_compiled, replay
+from horen.model.entrances import Overlay, Uncompiled, around, holding, replay
 from horen.model.frozen import await_thaw, frozen
 from horen.model.layout import Layout, Site, first_tensor, rewritten
 from horen.model.methods import check_unpacked, methods, refuse_copy

@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 Forward = Callable[..., Any]
+
+# Keeps torch.compile from looking into a function; typed here, which torch does not do.
+not_compiled: Callable[..., Forward] = torch.compiler.disable
 
 # Guards who installs and takes off; what a module computes is looked up without it.
 _lock = threading.Lock()
@@ -77,4 +81,4 @@ def here(hook: Forward) -> Forward:
     def own(*args: Any, **kwargs: Any) -> Any:
         return hook(*args, **kwargs) if threading.get_ident() == owner else None
 
-    return own
+    return not_compiled(own)  # which thread this is cannot be traced

@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
+from horen.model.alone import not_compiled
 from horen.model.calls import Call, State
 
 Before = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
 After = Callable[[nn.Module, tuple[Any, ...], Any], None]
-
-# Keeps torch.compile from looking into a function; typed here, which torch does not do.
-not_compiled: Callable[..., Callable[..., Any]] = torch.compiler.disable
 
 _COMPILED = "_compiled_call_impl"
 _CHECKPOINT = "_gradient_checkpointing_func"
@@ -62,23 +59,25 @@ def around(
     own = module.forward
     # Compiled code knows nothing of hooks that come and go, as those do that read prompts and train values.
     plain = not_compiled(own)
+    # The function below is not compiled, but what it calls would be.
+    first, last, still = not_compiled(before), not_compiled(after), not_compiled(wait)
 
     @functools.wraps(own)
     def forward(*args: Any, **kwargs: Any) -> Any:
         if not state.running:
-            wait()
+            still()
         if state.disabled:
             return plain(*args, **kwargs)
         if state.running:
             return own(*args, **kwargs)
         output, state.running = None, True
         try:
-            before(module, args, kwargs)
+            first(module, args, kwargs)
             output = own(*args, **kwargs)
             return output
         finally:
             state.running = False
-            after(module, args, output)
+            last(module, args, output)
 
     # What is within may be compiled; this itself, which decides about a prompt's words, may not.
     return not_compiled(forward, recursive=False)
