@@ -364,9 +364,9 @@ class Adapter:
             return None
         if call.written is None:
             call.written = self._planned(call)
-        rows, columns, values = call.written or ([], [], None)
-        if values is None:
+        if not call.written:
             return None
+        rows, columns, values = call.written
         call.wrote = True
         values = values.to(first_tensor(output).device)
         return rewritten(output, call.shape, rows, columns, lambda hidden: self.write.written(values, hidden))

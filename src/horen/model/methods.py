@@ -54,8 +54,7 @@ def methods(wrapping: Wrapping) -> dict[str, Callable[..., Any]]:
         "save_pretrained": _saving,
     }
     model = wrapping.model
-    found = {name: make(wrapping, getattr(model, name)) for name, make in made.items() if hasattr(model, name)}
-    return found | {"__reduce_ex__": refuse_copy}
+    return {name: make(wrapping, getattr(model, name)) for name, make in made.items() if hasattr(model, name)}
 
 
 def refuse_copy(*_: Any) -> NoReturn:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from horen.bench.datasets.fields import Fields, made, record
+from horen.bench.datasets.fields import made, record
 from horen.bench.records import NEAR, SAME_SUBJECT, Negative, Record, Rejected
 from horen.edits import same_text
+from horen.fields import Fields
 from horen.textfiles import BadRecordError, Item
 
 _SLOT = "{x}"

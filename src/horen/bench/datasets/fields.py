@@ -10,8 +10,6 @@ from horen.edits import same_text
 from horen.fields import Fields
 from horen.textfiles import BadRecordError, Item
 
-__all__ = ["Fields", "made", "negatives", "question", "record"]
-
 _Made = TypeVar("_Made")
 
 

@@ -10,9 +10,10 @@ from itertools import islice
 from types import MappingProxyType
 
 from horen.bench.datasets import entity_questions, readers
-from horen.bench.datasets.fields import Fields, made, record
+from horen.bench.datasets.fields import made, record
 from horen.bench.records import Record, Rejected
 from horen.edits import same_text
+from horen.fields import Fields
 from horen.textfiles import Item
 
 # Takes the values of a file, those of each companion by its name, and the most records to make.

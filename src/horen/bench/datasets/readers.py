@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from horen.bench.datasets.fields import Fields, negatives, question, record
+from horen.bench.datasets.fields import negatives, question, record
 from horen.bench.records import (
     FAR,
     MULTI_HOP,
@@ -17,6 +17,7 @@ from horen.bench.records import (
     Record,
 )
 from horen.edits import same_text
+from horen.fields import Fields
 from horen.textfiles import BadRecordError
 
 _NQ_PREFIX = "nq question:"
