@@ -197,7 +197,7 @@ def answers(asked: Asked, rows: Sequence[Sequence[int]], max_new_tokens: int, op
     found = [""] * len(rows)
     for batch in batches(rows, _BATCH):
         ids, mask, _ = left_padded([rows[i] for i in batch], model)
-        with torch.inference_mode():
+        with torch.no_grad():  # in inference mode some quantized weights cannot be read
             produced: Any = model.generate(input_ids=ids, attention_mask=mask, **settings)
         sequences = produced if isinstance(produced, Tensor) else produced.sequences
         for i, row in zip(batch, sequences, strict=True):

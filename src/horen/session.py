@@ -25,6 +25,7 @@ from horen.model.embedded import full_encoder_name, full_name
 from horen.model.encoder import TextEncoder
 from horen.model.fingerprint import Weights, fingerprint
 from horen.model.fitting import fit_key_space, pooled
+from horen.model.linear import check_gradients
 from horen.model.pooling import for_vocabulary, rare_weights
 from horen.model.prompts import PromptReader
 from horen.model.sequels import Sequel
@@ -80,8 +81,11 @@ class Session:
         """Put the hooks on the model.
 
         Raises:
-            ModelError: when it is wrapped already.
+            ModelError: when it is wrapped already, or no gradient passes the layers that values are trained through.
         """
+        untyped: Any = self.model
+        above = self._adapter.layout.layers[self._adapter.write.layer + 1 :]
+        check_gradients(self.model, (*above, untyped.get_output_embeddings()))
         self._adapter.wrap()
 
     def unwrap(self) -> None:

@@ -26,6 +26,24 @@ def device_of(model: PreTrainedModel) -> torch.device:
     return model.device
 
 
+def run_token(model: PreTrainedModel) -> None:
+    """Run one token through a model, without gradients, for hooks that look on.
+
+    Raises:
+        ModelError: when the model does not run.
+    """
+    given: Any = {"input_ids": torch.zeros(1, 1, dtype=torch.long, device=device_of(model)), "use_cache": False}
+    try:
+        with torch.no_grad():
+            model(**given)
+    except (RuntimeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{type(model).__name__} cannot run a single token on {given['input_ids'].device} ({reason}): load it so "
+            "that it does without an editor, for example unquantized or on another device."
+        ) from error
+
+
 def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters by name, tied ones under the first of their names alone, wherever their weights lie.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from horen.model.devices import parameters_of, weights_of
+from horen.model.linear import kept_beside, parts_of
 
 # Same-size integers view a weight's bits, so that their sum is exact and knows no order.
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -26,8 +27,9 @@ def fingerprint(model: nn.Module, lengths: Mapping[str, int] | None = None) -> d
 
     Returns:
         ``architecture``: digest of every parameter's name and shape; ``dtype``; ``weights``: digest of the sums of
-        every parameter's bits along its rows and columns; ``sample``: a few weights of each, for
-        a model in another dtype.
+        every parameter's bits along its rows and columns, of a quantized one those of its codes and scales;
+        ``sample``: a few weights of each, for a model in another dtype; ``beside``, where there is something: digest
+        of what linear modules keep beside their parameters.
 
     Raises:
         ModelError: when a parameter has no weights.
@@ -40,20 +42,22 @@ def fingerprint(model: nn.Module, lengths: Mapping[str, int] | None = None) -> d
         if not parameter.numel():
             continue
         whole = weights_of(model, name)  # one at a time: what is offloaded does not fit into memory as a whole
-        weights = whole[:rows] if whole.ndim else whole
-        bits = (
-            weights.contiguous()
-            .view(_INTEGERS[weights.element_size()])
-            .reshape(len(weights) if weights.ndim else 1, -1)
-        )
-        # Sums along rows and along columns, so that weights that change places are noticed too.
-        for summed in _sums(bits):
-            sums.update(name.encode() + summed.cpu().numpy().tobytes())
-        if weights.is_floating_point():
-            sample.extend(round(x, 7) for x in _sampled(weights))
+        for part, weights in parts_of(name, whole):
+            counted = weights[:rows] if weights is whole and whole.ndim else weights
+            # Sums along rows and along columns, so that weights that change places are noticed too.
+            for summed in _sums(_bits(counted)):
+                sums.update(part.encode() + summed.cpu().numpy().tobytes())
+            if counted.is_floating_point():
+                sample.extend(round(x, 7) for x in _sampled(counted))
     kinds = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
     dtype = str(kinds[0] if kinds else torch.get_default_dtype()).removeprefix("torch.")
-    return {"architecture": shapes.hexdigest(), "dtype": dtype, "weights": sums.hexdigest(), "sample": sample}
+    found = {"architecture": shapes.hexdigest(), "dtype": dtype, "weights": sums.hexdigest(), "sample": sample}
+    beside = hashlib.sha256()
+    kept = kept_beside(model)
+    for name, tensor in sorted(kept.items()):
+        for summed in _sums(_bits(tensor)):
+            beside.update(f"{name}:{tuple(tensor.shape)}".encode() + summed.cpu().numpy().tobytes())
+    return found | ({"beside": beside.hexdigest()} if kept else {})
 
 
 class Weights:
@@ -109,6 +113,12 @@ def _length(parameter: Tensor) -> int:
     return len(parameter) if parameter.ndim else 1
 
 
+def _bits(weights: Tensor) -> Tensor:
+    """[n, m] integers that have the bits of n rows of weights."""
+    rows = len(weights) if weights.ndim else 1
+    return weights.detach().contiguous().view(_INTEGERS[weights.element_size()]).reshape(rows, -1)
+
+
 def _traces(model: nn.Module) -> list[tuple[object, ...]]:
     """What tells, at little cost, that a parameter may have been written to or replaced."""
     return [
@@ -117,17 +127,22 @@ def _traces(model: nn.Module) -> list[tuple[object, ...]]:
         if parameter.is_meta
         else (
             name,
-            parameter.data_ptr(),
-            None if parameter.is_inference() else parameter._version,
-            *_sampled(parameter.detach()),
+            *(
+                (part, tensor.data_ptr(), _version(tensor), *_sampled(tensor))
+                for part, tensor in parts_of("", parameter)
+            ),
         )
         for name, parameter in model.named_parameters()
     ]
 
 
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
+
+
 def _sampled(weights: Tensor) -> list[float]:
     """A few of a parameter's weights, from all over it."""
-    flat = weights.flatten()
+    flat = weights.detach().flatten()
     stride = max(1, flat.numel() // _SAMPLES)
     sample: list[float] = flat[::stride][:_SAMPLES].float().cpu().tolist()
     return sample
@@ -152,7 +167,9 @@ def difference(made_for: dict[str, Any], model: dict[str, Any]) -> str | None:
     if made_for["architecture"] != model["architecture"]:
         return "its architecture differs"
     if made_for["dtype"] == model["dtype"]:
-        return None if made_for["weights"] == model["weights"] else "its weights differ"
+        # What earlier releases saved says nothing of what is kept beside parameters.
+        beside = made_for.get("beside", model.get("beside")) == model.get("beside")
+        return None if beside and made_for["weights"] == model["weights"] else "its weights differ"
     ours, theirs = torch.tensor(model["sample"]), torch.tensor(made_for["sample"])
     return None if len(ours) == len(theirs) and _alike(ours, theirs) else "its weights differ"
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
+from horen.model.linear import is_plain
+
 # Logits made at once: as many as stay in a processor's cache, or as fill an accelerator.
 _LOGITS = {"cpu": 2**21}
 _LOGITS_ELSEWHERE = 2**26
@@ -42,10 +44,10 @@ class Head:
         """The head of ``model``; None where it is more than a linear map in memory."""
         untyped: Any = model
         module = untyped.get_output_embeddings()
-        if type(module) is not nn.Linear or module.weight.is_meta or "forward" in module.__dict__:
-            return None  # quantized, offloaded, or replaced by somebody
-        if module._forward_hooks or module._forward_pre_hooks:
-            return None
+        if type(module) is not nn.Linear or not is_plain(module) or module.weight.is_meta:
+            return None  # quantized or offloaded
+        if "forward" in module.__dict__ or module._forward_hooks or module._forward_pre_hooks:
+            return None  # replaced by somebody
         bias = None if module.bias is None else module.bias.detach()
         return Head(module, module.weight.detach(), bias)
 

@@ -18,7 +18,8 @@ from horen.config import SITES, HorenConfig, parse_sites, resolve_layer
 from horen.errors import ConfigError, ModelError
 from horen.memory import delta
 from horen.model.alone import here
-from horen.model.devices import device_of
+from horen.model.devices import run_token
+from horen.model.linear import projection_out
 from horen.model.past import NAMES
 
 # A module that asks for any of these mixes positions; an MLP needs the hidden states alone.
@@ -94,12 +95,12 @@ class Layout:
             ModelError: when the layer has no MLP.
         """
         candidates = [child for child in self.layers[number].children() if _is_token_wise(child)]
-        blocks = [child for child in candidates if _projection_out(child) is None]
+        blocks = [child for child in candidates if projection_out(child) is None]
         if blocks:
             block = max(blocks, key=lambda child: sum(p.numel() for p in child.parameters()))
             return block, block
-        linears = [child for child in candidates if _projection_out(child) is not None]
-        if len(linears) >= 2 and _projection_out(linears[-1]) == self.hidden_size:
+        linears = [child for child in candidates if projection_out(child) is not None]
+        if len(linears) >= 2 and projection_out(linears[-1]) == self.hidden_size:
             return linears[0], linears[-1]
         raise ModelError(
             f"Layer {number} ({type(self.layers[number]).__name__}) has no MLP to edit: choose another layer, "
@@ -112,7 +113,7 @@ class Layout:
         if first is not last:
             return last
         children = list(last.children())
-        downs = [child for child in children if _projection_out(child) == self.hidden_size]
+        downs = [child for child in children if projection_out(child) == self.hidden_size]
         experts = any(isinstance(child, nn.ModuleList) or _is_stacked(child) for child in children)
         return None if experts or not downs else downs[-1]
 
@@ -123,8 +124,8 @@ class Layout:
         """
         linears: list[tuple[str, nn.Module]] = []
         for child in self.layers[number].children():
-            if any(p.ndim >= 2 for p in child.parameters()) and not _is_token_wise(child):
-                linears += [(name, m) for name, m in child.named_children() if _projection_out(m) is not None]
+            if _maps(child) and not _is_token_wise(child):
+                linears += [(name, m) for name, m in child.named_children() if projection_out(m) is not None]
         named = [module for name, module in linears if name.startswith(("q", "v"))]
         return named or [module for _, module in linears[:-1]]
 
@@ -136,7 +137,7 @@ class Layout:
         first, last = self.mlp(number)
         if first is not last:
             return [first]
-        return [child for child in last.children() if _projection_out(child) is not None and child is not down]
+        return [child for child in last.children() if projection_out(child) is not None and child is not down]
 
     def read_sites(self, config: HorenConfig) -> tuple[Site, ...]:
         """Where keys and queries are read, in the order in which a forward call comes by.
@@ -197,8 +198,7 @@ def _feature_size(model: PreTrainedModel, site: Site) -> int:
         return int(model.config.get_text_config(decoder=True).hidden_size)
     handle = site.module.register_forward_pre_hook(here(note))
     try:
-        with torch.no_grad():
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device_of(model)), use_cache=False)
+        run_token(model)
     finally:
         handle.remove()
     return found[0]
@@ -243,18 +243,14 @@ def rewritten(
 
 
 def _is_token_wise(module: nn.Module) -> bool:
-    if not any(parameter.ndim >= 2 for parameter in module.parameters()):
+    if not _maps(module):
         return False  # norms, activations, dropout
     return _ATTENTION_ARGUMENTS.isdisjoint(inspect.signature(module.forward).parameters)
 
 
-def _projection_out(module: nn.Module) -> int | None:
-    """Output size of a linear module; None for anything else."""
-    for name in ("out_features", "nf"):
-        size = getattr(module, name, None)
-        if isinstance(size, int):
-            return size
-    return None
+def _maps(module: nn.Module) -> bool:
+    """Whether a module has matrices, or linear modules that keep theirs elsewhere, as some quantized ones do."""
+    return any(p.ndim >= 2 for p in module.parameters()) or any(projection_out(m) is not None for m in module.modules())
 
 
 def _is_stacked(module: nn.Module) -> bool:

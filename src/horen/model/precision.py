@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from horen.config import TrainingSettings
 from horen.model.alone import Forward
 from horen.model.devices import device_of
+from horen.model.linear import is_plain
 
 
 def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ def _matrices(parts: Iterable[nn.Module]) -> dict[Any, None]:
         module: None
         for part in parts
         for module in part.modules()
-        if type(module) in (nn.Linear, Conv1D) and not module.weight.is_meta and not module.weight.requires_grad
+        if is_plain(module) and not module.weight.is_meta and not module.weight.requires_grad
     }
 
 
