@@ -45,7 +45,7 @@ class Editor(Wrapped):
             embedded model, whose calibration comes with the package. Its settings go before those of ``config``.
 
     Raises:
-        ModelError: when the model is wrapped already or has no layers with an MLP, or a text encoder cannot be loaded.
+        ModelError: when the model is wrapped already, has no MLPs, passes no gradients, or a text encoder cannot load.
         ConfigError: when the settings name a layer or site that the model does not have.
         StoreError: when the calibration cannot be read.
         MismatchError: when it was made for another model.

@@ -121,23 +121,16 @@ def _bits(weights: Tensor) -> Tensor:
 
 def _traces(model: nn.Module) -> list[tuple[object, ...]]:
     """What tells, at little cost, that a parameter may have been written to or replaced."""
-    return [
+    found: list[tuple[object, ...]] = []
+    for name, parameter in model.named_parameters():
         # Offloaded weights are moved to and fro by every call.
-        (name,)
-        if parameter.is_meta
-        else (
-            name,
-            *(
-                (part, tensor.data_ptr(), _version(tensor), *_sampled(tensor))
-                for part, tensor in parts_of("", parameter)
-            ),
-        )
-        for name, parameter in model.named_parameters()
-    ]
+        found += [(name,)] if parameter.is_meta else [_trace(*part) for part in parts_of(name, parameter)]
+    return found + [_trace(name, tensor) for name, tensor in kept_beside(model).items()]
 
 
-def _version(tensor: Tensor) -> int | None:
-    return None if tensor.is_inference() else tensor._version
+def _trace(name: str, tensor: Tensor) -> tuple[object, ...]:
+    version = None if tensor.is_inference() else tensor._version
+    return name, tensor.data_ptr(), version, *_sampled(tensor)
 
 
 def _sampled(weights: Tensor) -> list[float]:

@@ -54,7 +54,7 @@ def kept_beside(model: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         if projection_out(module) is not None and not is_plain(module):
-            state: dict[str, Any] = module.state_dict(prefix=f"{name}.", keep_vars=True)
+            state: dict[str, Any] = module.state_dict(prefix=f"{name}." if name else "", keep_vars=True)
             kept = {key: value for key, value in state.items() if isinstance(value, Tensor) and not value.is_meta}
             found |= {key: value.detach() for key, value in kept.items() if key not in known}
     return found

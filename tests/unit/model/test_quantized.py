@@ -133,10 +133,13 @@ def test_one_changed_code_or_scale_beside_the_parameters_differs():
     assert difference(older, before) is None  # earlier releases saved nothing of it
 
 
-def test_changed_codes_are_refused_at_save(tmp_path: Path):
-    editor = Editor(with_coded_weights(tiny_model()), tiny_tokenizer(), HorenConfig(**QUICK))
+@pytest.mark.parametrize("quantize", [with_coded_weights, beside])
+def test_changed_codes_are_refused_at_save(quantize: Quantize, tmp_path: Path):
+    editor = Editor(quantize(tiny_model()), tiny_tokenizer(), HorenConfig(**QUICK))
     editor.edit(Edit(EDITED, "Rome"))
-    editor.model.model.layers[1].mlp.up_proj.weight.codes[0, 0] += 1
+    module: Any = editor.model.model.layers[1].mlp.up_proj
+    codes = module.codes if isinstance(module, Beside) else module.weight.codes
+    codes[0, 0] += 1
     with pytest.raises(MismatchError, match="weights differ"):
         editor.save(tmp_path / "book")
 
