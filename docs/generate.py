@@ -13,16 +13,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import horen
 import typer.main
-from horen.baselines import METHODS, settings_of
-from horen.cli.app import app
-from horen.config import HorenConfig
-from horen.settings import Described
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pymdownx.slugs import slugify
+
+import horen
+from horen.baselines import METHODS, settings_of
+from horen.cli.app import app
+from horen.config import HorenConfig
+from horen.settings import Described
 
 ROOT = Path(__file__).parent.parent
 _LOG = logging.getLogger("mkdocs.hooks.generate")
@@ -75,7 +76,8 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def commands() -> str:
     """Return the page of all commands: what ``--help`` prints."""
-    told = "\n\n".join(f"## {name}\n\n```text\n{text.strip()}\n```" for name, text in helps(typer.main.get_command(app)))
+    found = helps(typer.main.get_command(app))
+    told = "\n\n".join(f"## {name}\n\n```text\n{text.strip()}\n```" for name, text in found)
     return f"# Commands\n\nWhat `--help` prints, command by command.\n\n{told}\n"
 
 
@@ -135,7 +137,7 @@ def api() -> dict[str, str]:
     pages = {
         "editor": "# Editor\n\nThe one object that you hold, and its settings.\n",
         "records": "# Edits and results\n\nWhat is given to an editor, and what comes back.\n",
-        "exceptions": "# Exceptions\n\nWhen each is raised and what to do: [When something is wrong](../errors/index.md).\n",
+        "exceptions": "# Exceptions\n\nWhat to do about each: [When something is wrong](../errors/index.md).\n",
     }
     for name in horen.__all__:
         kind = getattr(horen, name)

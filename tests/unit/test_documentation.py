@@ -23,9 +23,8 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 ERRORS = [name for name in horen.__all__ if isinstance(getattr(horen, name), type) and name.endswith("Error")]
-SECTIONS = {
-    part.partition("\n")[0]: part for part in re.split(r"^## ", (DOCS / "errors" / "index.md").read_text(), flags=re.M)
-}
+_TOLD = (DOCS / "errors" / "index.md").read_text(encoding="utf-8")
+SECTIONS = {part.partition("\n")[0]: part for part in re.split(r"^## ", _TOLD, flags=re.MULTILINE)}
 
 
 # --- messages ----------------------------------------------------------------------------------------------------

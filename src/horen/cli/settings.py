@@ -25,8 +25,9 @@ def settings(
 ) -> None:
     """List all settings.
 
-    For each one its value, what it may be and what it means, by what they decide. "horen edit --set NAME=VALUE" sets one for a new codebook, "horen rekey DIR --set NAME=VALUE" for one that
-    has edits already, unless values are trained with it.
+    Of each its value, what it may be and what it means, by what they decide.
+    "horen edit --set NAME=VALUE" sets one for a new codebook, "horen rekey DIR --set NAME=VALUE" for one that has edits
+    already, unless values are trained with it.
 
     \b
     Examples:
