@@ -27,6 +27,7 @@ from horen.settings import Described
 
 ROOT = Path(__file__).parent.parent
 _LOG = logging.getLogger("mkdocs.hooks.generate")
+_HEAD = ("| setting | value | type | meaning |", "| --- | --- | --- | --- |")
 _LINK = re.compile(r"\[([^\]]*)\]\(((?!\w+:)[^)#\s]+)(#[^)\s]*)?\)")
 # Docstrings name what they refer to in the way of Sphinx.
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>([^<]*)</code>")
@@ -97,31 +98,29 @@ def settings() -> str:
         "",
         "`horen settings` prints those of HoReN. A new codebook takes them with `--set NAME=VALUE` or",
         "`HorenConfig(NAME=VALUE)`. Of one that holds edits already, `horen rekey` changes all but those of",
-        "*what a value is and how it is trained*. A dash is the value of `default`.",
+        "*what a value is and how it is trained*. Values are those of `default`, and of other presets that differ.",
     ]
-    presets = {name: HorenConfig.describe(name) for name in HorenConfig.presets}
-    groups: dict[str, list[int]] = {}
-    for number, item in enumerate(presets["default"]):
-        groups.setdefault(item.decides or "where settings come from", []).append(number)
-    for title, numbers in groups.items():
-        names = " | ".join(f"`{name}`" for name in presets)
-        lines += ["", f"## {title[0].upper()}{title[1:]}", "", f"| setting | type | {names} | meaning |"]
-        lines.append("| --- " * (3 + len(presets)) + "|")
-        for number in numbers:
-            item = presets["default"][number]
-            values = [_value(told[number], default=name == "default") for name, told in presets.items()]
-            lines.append(_row(f"`{item.name}`", _type(item), *values, item.help))
+    presets = {name: {item.name: item for item in HorenConfig.describe(name)} for name in HorenConfig.presets}
+    for decides in (*HorenConfig.decisions.values(), ""):
+        title = decides or "where settings come from"
+        lines += ["", f"## {title[0].upper()}{title[1:]}", "", *_HEAD]
+        for item in presets["default"].values():
+            if item.decides == decides:
+                others = [(name, told[item.name]) for name, told in presets.items()]
+                values = [_value(item.default)]
+                values += [f"{name}: {_value(one.value)}" for name, one in others if one.value != item.default]
+                lines.append(_row(f"`{item.name}`", "<br>".join(values), _type(item), item.help))
     lines += ["", "## The other editors", "", "`--method NAME`; each has a preset `paper` with what was published."]
     for name in METHODS:
         kind = settings_of(name)
         if not issubclass(kind, HorenConfig) and (told := kind.describe()):
-            lines += ["", f"### {name}", "", "| setting | type | default | meaning |", "| --- | --- | --- | --- |"]
-            lines += [_row(f"`{item.name}`", _type(item), _value(item, default=True), item.help) for item in told]
+            lines += ["", f"### {name}", "", *_HEAD]
+            lines += [_row(f"`{item.name}`", _value(item.default), _type(item), item.help) for item in told]
     return "\n".join(lines) + "\n"
 
 
-def _value(item: Described, *, default: bool) -> str:
-    return f"`{json.dumps(item.value)}`" if default or item.value != item.default else "–"
+def _value(value: Any) -> str:
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def _type(item: Described) -> str:

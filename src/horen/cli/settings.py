@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from typing import Annotated, Any
 
@@ -38,8 +37,8 @@ def settings(
     if as_json:
         emit([dataclasses.asdict(item) for item in found])
         return
-    # Stable: within what they decide, settings stay in their order.
-    for decides, group in itertools.groupby(sorted(found, key=lambda item: item.decides), lambda item: item.decides):
+    for decides in (*HorenConfig.decisions.values(), ""):
+        group = [item for item in found if item.decides == decides]
         show(f"{decides[:1].upper()}{decides[1:]}" or "Where these settings come from", style="bold")
         headers = ("setting", "value", ("type", {"ratio": 2, **_WRAPPED}), ("meaning", {"ratio": 5, **_WRAPPED}))
         show_table(table(headers, map(_cells, group)))
