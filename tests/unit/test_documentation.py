@@ -114,6 +114,15 @@ def test_links_lead_to_files(page: Path):
             assert place.exists() or place in generated, link
 
 
+def test_the_stops_of_a_prompt_are_files_of_the_package():
+    told = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    files = set(re.findall(r"`([\w/]+\.py)`", told))
+    drawn = set(re.findall(r"[\w/]+\.py", (DOCS / "architecture.svg").read_text(encoding="utf-8")))
+    assert drawn <= files
+    assert not [file for file in sorted(files) if not (ROOT / "src" / "horen" / file).is_file()]
+    assert len(re.findall(r"^\d+\. ", told, re.MULTILINE)) <= 15
+
+
 def test_the_readme_is_for_newcomers():
     lines = README.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 120
