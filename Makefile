@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The release that the tests ran with; set TORCH= to another one, or to nothing to keep what is installed.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check bench setup clean
+.PHONY: demo test check docs bench setup clean
 
 setup: $(VENV)/.done
 
@@ -28,6 +28,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The pages in docs/ as a site, which follows each change of them.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 SPEED := benchmarks/results/speed
 

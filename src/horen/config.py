@@ -28,8 +28,10 @@ _BEFORE_SCOPE = {
 # Joined keys of two wordings of one fact are nearer than this.
 _SHARED = 0.8
 
-# What a setting decides: how keys are made, when an edit fires, what a value is, or how keys are searched.
-_key, _gate, _value, _search = (partial(setting, decides=what) for what in ("key", "gate", "value", "search"))
+# What a setting decides, see ``decisions``.
+_key, _gate, _value, _search, _similar, _recall = (
+    partial(setting, decides=what) for what in ("key", "gate", "value", "search", "similar", "recall")
+)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class HorenConfig(TrainingSettings):
         high=2,
     )
 
-    similar_threshold: float = setting(
+    similar_threshold: float = _similar(
         0.6,
         "score above which a new edit is taken for a stored one in other words, when their targets differ; 1 never",
         low=-1,
@@ -168,13 +170,13 @@ class HorenConfig(TrainingSettings):
         128, "how many proposed keys are compared exactly, at least: more find more and take longer", low=1, high=4096
     )
 
-    recall: str = setting(
+    recall: str = _recall(
         "off",
         "related: facts that a prompt is about without asking for one of them are put before it in words, and the "
         "model answers from them without a value; off: it answers from what it knows",
         choices=("off", "related"),
     )
-    recall_tokens: int = setting(256, "most tokens of the facts that are put before a prompt", low=16)
+    recall_tokens: int = _recall(256, "most tokens of the facts that are put before a prompt", low=16)
 
     write_layer: float = _value(0.6, "layer whose output carries the value: a depth or a number", layer=True)
     value: str = _value(
@@ -204,6 +206,16 @@ class HorenConfig(TrainingSettings):
         choices=("several", "prompt"),
     )
 
+    decisions: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "key": "how keys are made",
+            "gate": "when an edit fires",
+            "value": "what a value is and how it is trained",
+            "search": "how keys are searched",
+            "similar": "when a new edit is taken for a stored one",
+            "recall": "what is put before a prompt in words",
+        }
+    )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {
             "default": {},
@@ -336,9 +348,7 @@ def _deciding(what: str) -> tuple[str, ...]:
 
 #: Names of the settings by what they decide.
 KEY_SETTINGS, GATE_SETTINGS, VALUE_SETTINGS = _deciding("key"), _deciding("gate"), _deciding("value")
-SEARCH_SETTINGS = _deciding("search")
-#: Names of the settings that decide what is put before prompts in words.
-RECALL_SETTINGS = ("recall", "recall_tokens")
+SEARCH_SETTINGS, RECALL_SETTINGS = _deciding("search"), _deciding("recall")
 
 
 def parse_sites(text: str) -> list[tuple[str, float]]:

@@ -26,10 +26,34 @@ def setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002
 
 
 @dataclass(frozen=True)
+class Described:
+    """A setting as its users are told of it.
+
+    Attributes:
+        name: as it is given.
+        type: true or false, text, a whole number or a number.
+        default: its value unless another is given.
+        value: its value in the preset that was asked for.
+        allowed: which values it takes, in the words of the message that refuses another; empty for any of its type.
+        decides: what it decides, in words; empty where that is told by the help alone.
+        help: its meaning, unit and source.
+    """
+
+    name: str
+    type: str
+    default: Any
+    value: Any
+    allowed: str
+    decides: str
+    help: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """Base of settings; fields are made with :func:`setting`.
 
     Attributes:
+        decisions: in words, what ``decides`` of a field says in one.
         presets: for each preset the fields that differ from the defaults.
         search: fields that tuning may change, each with the values it may take; empty where there is nothing to tune.
 
@@ -37,6 +61,7 @@ class Settings:
         ConfigError: naming the field, what was given and what is allowed.
     """
 
+    decisions: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}, "paper": {}}
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
@@ -72,6 +97,30 @@ class Settings:
                 raise ConfigError(f"Unknown setting {name!r}: {hint}")
         return cls(**settings)
 
+    @classmethod
+    def describe(cls, preset: str = "default") -> list[Described]:
+        """Describe every setting, in the order in which they are defined.
+
+        Args:
+            preset: whose values are told.
+
+        Raises:
+            ConfigError: for an unknown preset.
+        """
+        hints, values = get_type_hints(cls), cls.from_preset(preset)
+        return [
+            Described(
+                name=item.name,
+                type=_TYPES[hints[item.name]],
+                default=item.default,
+                value=getattr(values, item.name),
+                allowed=_allowed(item.metadata),
+                decides=cls.decisions.get(item.metadata.get("decides", ""), ""),
+                help=item.metadata["help"],
+            )
+            for item in dataclasses.fields(cls)
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Every setting, as JSON takes it."""
         return dataclasses.asdict(self)
@@ -100,6 +149,23 @@ def check_same(place: object, saved: Mapping[str, Any], own: Mapping[str, Any]) 
             )
 
 
+_TYPES = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
+
+
+def _allowed(limits: Mapping[str, Any]) -> str:
+    """What the limits of a field allow, in words; empty for all of its type."""
+    if "choices" in limits:
+        return "one of " + ", ".join(limits["choices"])
+    if limits.get("layer"):
+        return "a depth in [0, 1) or a whole layer number"
+    bounds = []
+    if "low" in limits:
+        bounds.append(f"{'more than' if limits.get('open_low') else 'at least'} {limits['low']}")
+    if "high" in limits:
+        bounds.append(f"at most {limits['high']}")
+    return " and ".join(bounds)
+
+
 def _checked(item: dataclasses.Field[Any], kind: type, given: Any) -> Any:
     limits = item.metadata
 
@@ -108,18 +174,17 @@ def _checked(item: dataclasses.Field[Any], kind: type, given: Any) -> Any:
 
     if kind is bool or kind is str:
         if not isinstance(given, kind):
-            raise refuse("true or false" if kind is bool else "text")
+            raise refuse(_TYPES[kind])
         if "choices" in limits and given not in limits["choices"]:
-            raise refuse("one of " + ", ".join(limits["choices"]))
+            raise refuse(_allowed(limits))
         return given
     if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) <= sys.float_info.max:
-        raise refuse("a number")
+        raise refuse(_TYPES[float])
     if kind is int and given != int(given):
-        raise refuse("a whole number")
+        raise refuse(_TYPES[int])
     if limits.get("layer") and (given < 0 or (given > 1 and given != int(given))):
-        raise refuse("a depth in [0, 1) or a whole layer number")
+        raise refuse(_allowed(limits))
     low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
     if not low <= given <= high or (limits.get("open_low") and given == low):
-        bound = f"more than {low}" if limits.get("open_low") else f"at least {low}"
-        raise refuse(bound if high == math.inf else f"{bound} and at most {high}")
+        raise refuse(_allowed(limits))
     return kind(given)

@@ -259,6 +259,37 @@ def test_every_setting_has_a_meaning():
     assert all(field.metadata["help"].strip() for field in FIELDS.values())
 
 
+def test_every_setting_is_described():
+    told = {item.name: item for item in HorenConfig.describe()}
+    assert list(told) == list(FIELDS)
+    for name, item in told.items():
+        assert item.value == item.default == FIELDS[name].default
+        assert item.help == FIELDS[name].metadata["help"]
+        assert bool(item.decides) == (name != "preset")
+    gates = {item.name for item in told.values() if item.decides == "when an edit fires"}
+    assert gates == set(GATE_SETTINGS)
+
+
+@pytest.mark.parametrize("preset", HorenConfig.presets)
+def test_a_preset_is_described_by_its_values(preset: str):
+    values = HorenConfig.from_preset(preset).to_dict()
+    assert {item.name: item.value for item in HorenConfig.describe(preset)} == values
+    assert {item.name: item.default for item in HorenConfig.describe(preset)} == HorenConfig().to_dict()
+
+
+def test_an_unknown_preset_is_not_described():
+    with pytest.raises(ConfigError, match=r"Unknown preset 'papper'"):
+        HorenConfig.describe("papper")
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if {"low", "layer"} & FIELDS[name].metadata.keys()])
+def test_what_is_described_as_allowed_is_what_a_refusal_says(name: str):
+    allowed = {item.name: item.allowed for item in HorenConfig.describe()}[name]
+    with pytest.raises(ConfigError) as caught:
+        HorenConfig(**{name: -5})
+    assert f"expected {allowed} (" in str(caught.value)
+
+
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
 def test_every_depth_names_a_layer(count: int, depth: float):
     assert 0 <= resolve_layer(depth, count, "read_layer") < count

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, scope, stored
+from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, scope, settings, stored
 from horen.cli.terminal import Output, OutputError, fail, interrupted
 from horen.errors import HorenError
 
@@ -60,6 +60,7 @@ for _command, _name, _help in (
     (rekey.rekey, "rekey", rekey.REKEY_HELP),
     (scope.train_scope, "scope", None),
     (models.models, "models", None),
+    (settings.settings, "settings", None),
 ):
     app.command(_name, help=_help)(_command)
 app.add_typer(bench.bench, name="bench")

@@ -150,11 +150,11 @@ def listed(lines: Sequence[str], most: int = 20) -> None:
 
 
 def table(headers: Iterable[str | tuple[str, dict[str, Any]]], rows: Iterable[Sequence[str | Text]]) -> Table:
-    """A table in which each cell is one line; with rows of plain text, which is cleaned."""
+    """A table in which each cell is one line, unless its column wraps; with rows of plain text, which is cleaned."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in headers:
         name, options = header if isinstance(header, tuple) else (header, {})
-        made.add_column(name, no_wrap=True, overflow="ellipsis", **options)
+        made.add_column(name, **{"no_wrap": True, "overflow": "ellipsis", **options})
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
     return made

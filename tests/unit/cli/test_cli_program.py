@@ -37,6 +37,7 @@ COMMANDS = [
     "rekey",
     "scope",
     "models",
+    "settings",
     "bench",
 ]
 
@@ -72,7 +73,7 @@ def test_wrong_usage(args: list[str], run: Run):
     assert "Error: " in result.stderr
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["models"], ["edit", "--help"]])
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["models"], ["settings"], ["edit", "--help"]])
 def test_quick_commands_import_no_torch(args: list[str]):
     code = (
         "import sys\nfrom horen.cli.app import app\n"
