@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, scope, stored
+from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, scope, stored, verify
 from horen.cli.terminal import Output, OutputError, fail, interrupted
 from horen.errors import HorenError
 
@@ -47,6 +47,7 @@ for _command, _name, _help in (
     (ask.chat, "chat", None),
     (explain.explain, "explain", None),
     (doctor.doctor, "doctor", None),
+    (verify.verify, "verify", None),
     (stored.list_edits, "list", None),
     (stored.show_edit, "show", None),
     (edit.supersede, "supersede", None),
