@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -39,7 +39,7 @@ def verify(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove on your own model that edits work and that nothing else happens to it.
+    """Prove on your own model that edits work and change nothing else.
 
     Four facts are written into the model (or six edits of a codebook are looked at): they must fire and answer, alone
     and in batches, with and without a cache, in chat and streamed. Whatever wakes nothing, and the model after undo,
@@ -71,7 +71,13 @@ def verify(
 
 
 def _show(found: Verification) -> None:
-    headers = (("check", {}), "", ("s", NUMBER), ("what holds", {"ratio": 3}), ("found", {"ratio": 4}))
+    headers: tuple[str | tuple[str, dict[str, Any]], ...] = (
+        "check",
+        "",
+        ("s", NUMBER),
+        ("what holds", {"ratio": 3}),
+        ("found", {"ratio": 4}),
+    )
     show_table(table(headers, (_row(check) for check in found.checks)))
     for check in found.checks:
         if check.outcome == "fail":

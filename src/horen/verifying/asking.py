@@ -119,7 +119,7 @@ class Untouched:
     """What a model says without an editor around it; logits [V] are of the token that follows.
 
     Attributes:
-        prompts: by prompt, each fed by itself: those of the edits, the further fact's and the unrelated ones.
+        prompts: by prompt, each fed by itself: those of the edits, the further fact's and two unrelated ones.
         whole: by unrelated prompt the logits [n, V] at all its tokens.
         mixed: by prompt, in batches of edits' and unrelated prompts, padded on the left.
     """
@@ -140,7 +140,7 @@ class Untouched:
         """Ask a model that nothing is around."""
         mixed = interleaved(prompts, unrelated)
         return cls(
-            prompts=next_of(model, tokenizer, [*prompts, extra, *unrelated]),
+            prompts=next_of(model, tokenizer, [*prompts, extra, *unrelated[:2]]),
             whole={text: whole_logits(model, tokenizer, text) for text in unrelated},
             mixed=next_of(model, tokenizer, mixed, BATCH),
         )

@@ -30,8 +30,8 @@ from horen.verifying.facts import facts_of
 from horen.verifying.outcome import Check, Outcome, Verification
 from horen.verifying.source import BUILT_IN, Source, source_of
 
-_UNRELATED = 8
-_SHORTEST, _LONGEST = 12, 48  # tokens of an answer
+_UNRELATED = 6
+_SHORTEST, _LONGEST = 8, 48  # tokens of an answer
 
 
 def verify(
