@@ -24,6 +24,7 @@ COMMANDS = [
     "chat",
     "explain",
     "doctor",
+    "verify",
     "list",
     "show",
     "supersede",
