@@ -1,7 +1,7 @@
 """The method of HoReN (arXiv 2605.08143) in one file, to be read before the package: ten facts, one small model.
 
 An edit is a key, which says when it applies, and a value, which says what happens then. Keys are points on the unit
-sphere, read from an early layer of the model; values are vectors, added to the output of a late layer. No weight changes.
+sphere, read from an early layer of the model; values are vectors, added to a late layer's output. No weight changes.
 
     python examples/minimal_horen.py [FOLDER OF SMOLLM2-135M-INSTRUCT]
 
@@ -137,7 +137,7 @@ class Horen:
         for _ in range(MOST):
             written = states.clone()
             written[rows, last] += values
-            logits = self._after(written)[:, :-1][wanted]
+            logits = self.model.lm_head(self._after(written)[:, :-1][wanted])
             losses = cross_entropy(logits, labels[:, 1:][wanted], reduction="none")
             if losses.max() < -math.log(SURE):
                 break
@@ -147,14 +147,14 @@ class Horen:
         return values.detach()
 
     def _after(self, states: Tensor) -> Tensor:
-        """Hidden states after the layers behind the one that is written to, times the output matrix: logits."""
+        """States [B, n, d_v] as they leave the layers behind the one that is written to."""
         inner = self.model.model
         positions = torch.arange(states.shape[1])[None]
         rotary = inner.rotary_emb(states, positions)
         for layer in inner.layers[WRITE + 1 :]:
             # Rows are padded on the right and attention looks back, so padding disturbs nothing.
             states = layer(states, attention_mask=None, position_ids=positions, position_embeddings=rotary)
-        return self.model.lm_head(inner.norm(states))
+        return inner.norm(states)
 
     # --- asking -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,22 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, scope, stored, verify
+from horen.cli import (
+    ask,
+    bench,
+    calibrate,
+    demo,
+    doctor,
+    edit,
+    explain,
+    merge,
+    models,
+    push,
+    rekey,
+    scope,
+    stored,
+    verify,
+)
 from horen.cli.terminal import Output, OutputError, fail, interrupted
 from horen.errors import HorenError
 
@@ -57,6 +72,7 @@ for _command, _name, _help in (
     (stored.export, "export", None),
     (edit.edit, "import", edit.IMPORT_HELP),
     (merge.merge, "merge", merge.MERGE_HELP),
+    (push.push, "push", None),
     (calibrate.calibrate, "calibrate", None),
     (rekey.rekey, "rekey", rekey.REKEY_HELP),
     (scope.train_scope, "scope", None),

@@ -13,6 +13,7 @@ from horen._version import __version__
 from horen.config import HorenConfig
 from horen.model.devices import device_of
 from horen.model.embedded import EMBEDDED
+from horen.store.card import settings_in_words
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "numpy", "faiss-cpu", "numba", "peft")
 _DIGITS = 12
@@ -57,7 +58,7 @@ def facts_of(
         "quantized": "yes" if getattr(model.config, "quantization_config", None) is not None else "no",
         "tokenizer": f"{type(tokenizer).__name__}, {'with' if tokenizer.chat_template else 'no'} chat template",
         "fingerprint": "architecture {}, weights {}".format(*digests),
-        "settings": _settings(config),
+        "settings": settings_in_words(config),
         "edits": edits,
     }
 
@@ -67,14 +68,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _settings(config: HorenConfig) -> str:
-    """The preset and what differs from it."""
-    preset = config.preset if config.preset in HorenConfig.presets else "default"
-    usual = HorenConfig.from_preset(preset).to_dict()
-    changed = {name: value for name, value in config.to_dict().items() if value != usual[name]}
-    for name, own in (("preset", "another name"), ("encoder", "one of the user's own")):
-        if name in changed:  # free text, which may name places
-            changed[name] = own
-    return ", ".join([f"preset {preset}", *(f"{name}={value}" for name, value in changed.items())])

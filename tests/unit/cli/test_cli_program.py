@@ -34,6 +34,7 @@ COMMANDS = [
     "export",
     "import",
     "merge",
+    "push",
     "calibrate",
     "rekey",
     "scope",
