@@ -121,8 +121,8 @@ def _card(config: Mapping[str, Any]) -> str:
             'editor.generate("…")',
             "```",
             "",
-            "Prompts and targets are in `edits.jsonl`, those that were replaced or removed too. Tensors are safetensors,",
-            "all else is text, and nothing in this folder is run.",
+            "Prompts and targets are in `edits.jsonl`, also those that were replaced or removed. Tensors are",
+            "safetensors, all else is text, and nothing in this folder is run.",
             "",
             "",
         ]
