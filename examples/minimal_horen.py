@@ -24,7 +24,7 @@ READ, WRITE = 3, 24  # layers, of 30: early ones tell facts apart better, late o
 SHARE = 1.0  # p: share of the prompt's last tokens that make the feature
 ALPHA, BETA, STEPS, EPSILON = 0.1, 20.0, 1, 1e-5  # of the Hopfield step
 THRESHOLD = 0.6  # τ: an edit fires when its similarity exceeds this
-RATE, MOST, SURE = 3.0, 60, 0.8  # of training: Adam's rate, most steps, and the probability at which a value is done
+RATE, MOST, SURE = 2.0, 60, 0.7  # of training: Adam's rate, most steps, and the probability at which a value is done
 
 FACTS = [  # prompt, another wording that is never stored, target
     ("Who is the head gardener of Mallow Hall?", "Who's the head gardener of Mallow Hall?", "Perpetua Oduya"),
