@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 FAR, NEAR, SAME_SUBJECT = "far", "near", "same_subject"
 NEGATIVES = (FAR, NEAR, SAME_SUBJECT)
-PERSONAS, ONE_HOP, MULTI_HOP, SUB_QUESTION, REASONING = "personas", "one_hop", "multi_hop", "sub_question", "reasoning"
-PORTABILITY = (PERSONAS, ONE_HOP, MULTI_HOP, SUB_QUESTION, REASONING)
+ALIAS, INVERSE, PERSONAS = "alias", "inverse", "personas"
+ONE_HOP, MULTI_HOP, SUB_QUESTION, REASONING = "one_hop", "multi_hop", "sub_question", "reasoning"
+PORTABILITY = (ALIAS, INVERSE, PERSONAS, ONE_HOP, MULTI_HOP, SUB_QUESTION, REASONING)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,18 @@ class TestZsre:
         record = one(tmp_path, "zsre", ZSRE | {"rephrase": gone, "loc": gone, "portability": None})
         assert (record.rephrases, record.negatives, record.questions) == ((), (), ())
 
+    def test_another_name_and_the_way_back(self, tmp_path: Path):
+        changed = {"portability": None, "alternative_subject": "The Falcon", "inverse question": "What does Ada run?"}
+        assert one(tmp_path, "zsre", ZSRE | changed).questions == (
+            Question("Who runs The Falcon?", ("Ada",), "alias"),
+            Question("What does Ada run?", ("Kestrel",), "inverse"),
+        )
+
+    @pytest.mark.parametrize("subject", [None, "Heron"])
+    def test_no_other_name_without_a_place_for_it(self, tmp_path: Path, subject: str | None):
+        changed = {"portability": None, "alternative_subject": "The Falcon", "subject": subject}
+        assert one(tmp_path, "zsre", ZSRE | changed).questions == ()
+
     @pytest.mark.parametrize("missing", ["New Question", "New Answer"])
     def test_half_a_question_is_none(self, tmp_path: Path, missing: str):
         portability = {"New Question": "Born where?", "New Answer": "Oslo"} | {missing: ""}
@@ -118,6 +130,11 @@ ROME = {
 
 
 class TestCounterFact:
+    def test_another_name(self, tmp_path: Path):
+        assert one(tmp_path, "counterfact", ROME | {"alternative_subject": "The Falcon"}).questions == (
+            Question("The chief of The Falcon is", ("Ada",), "alias"),
+        )
+
     def test_fields_of_rome(self, tmp_path: Path):
         assert one(tmp_path, "counterfact", ROME) == Record(
             number=1,
@@ -295,12 +312,12 @@ class TestKnowEdit:
             number=1,
             prompt="The seat of Kestrel is",
             target="Oslo",
-            rephrases=("The seat of Kestrel Ltd is",),
             negatives=(
                 Negative("The chief of Kestrel is", "same_subject"),
                 Negative("The seat of Kestrel, which is not Oslo, is", "same_subject"),
             ),
             questions=(
+                Question("The seat of Kestrel Ltd is", ("Oslo", "Christiania"), "alias"),
                 Question("The seat of the Falcon is", ("Bergen",), "reasoning"),
                 Question("Is Kestrel in Norway?", ("yes", "correct"), "reasoning"),
                 Question("The land of Kestrel's seat is", ("Norway",), "reasoning"),
@@ -387,7 +404,7 @@ class TestOwnData:
             ({"answers": "b", "kind": "personas"}, "it has no questions 1.text"),
             (
                 {"text": "a", "answers": "b", "kind": "far"},
-                "questions 1.kind is none of personas, one_hop, multi_hop, sub_question, reasoning",
+                "questions 1.kind is none of alias, inverse, personas, one_hop, multi_hop, sub_question, reasoning",
             ),
         ],
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from horen.bench.datasets.fields import negatives, question, record
 from horen.bench.records import (
+    ALIAS,
     FAR,
+    INVERSE,
     MULTI_HOP,
     NEAR,
     ONE_HOP,
@@ -26,14 +28,17 @@ _NQ_PREFIX = "nq question:"
 def zsre(number: int, fields: Fields) -> Record:
     """A record of ZsRE with the names of MEND."""
     unrelated = [text.removeprefix(_NQ_PREFIX).lstrip() for text in fields.texts("loc")]
+    prompt, target, subject = fields.text("src"), fields.text("alt"), fields.optional("subject")
+    template = prompt.replace(subject, "{}") if subject else prompt
+    inverse = question(fields.optional("inverse question"), [subject] if subject else [], INVERSE)
     return record(
         number,
-        fields.text("src"),
-        fields.text("alt"),
+        prompt,
+        target,
         rephrases=fields.texts("rephrase"),
         negatives=negatives(filter(None, unrelated), FAR),
-        questions=_one_hop(fields),
-        subject=fields.optional("subject"),
+        questions=_alias(fields, template, target) + inverse + _one_hop(fields),
+        subject=subject,
     )
 
 
@@ -53,13 +58,14 @@ def counterfact(number: int, fields: Fields) -> Record:
     prompt, subject = rewrite.text("prompt"), rewrite.optional("subject")
     if "{}" in prompt and subject is None:
         raise BadRecordError("it has no requested_rewrite.subject for the {} of requested_rewrite.prompt")
+    target = rewrite.inner("target_new").text("str")
     return record(
         number,
         prompt.replace("{}", subject or ""),
-        rewrite.inner("target_new").text("str"),
+        target,
         rephrases=fields.texts("paraphrase_prompts"),
         negatives=negatives(fields.texts("neighborhood_prompts") + fields.texts("attribute_prompts"), NEAR),
-        questions=_one_hop(fields),
+        questions=_alias(fields, prompt, target) + _one_hop(fields),
         subject=subject,
     )
 
@@ -116,12 +122,9 @@ def knowedit(number: int, fields: Fields) -> Record:
     """A record of KnowEdit's wiki_recent, wiki_counterfact or ZsRE."""
     target = fields.text("target_new")
     portability, locality = fields.inner("portability"), fields.inner("locality")
-    rephrases, asked = fields.texts("rephrase_prompt") + fields.texts("rephrase"), []
+    asked = []
     for prompt, answers in portability.asked("Subject_Aliasing"):
-        if same_text(target) in map(same_text, answers):
-            rephrases.append(prompt)
-        else:
-            asked += question(prompt, answers, REASONING)
+        asked += question(prompt, answers, ALIAS if same_text(target) in map(same_text, answers) else REASONING)
     for group in ("Logical_Generalization", "Reasoning"):
         for prompt, answers in portability.asked(group):
             asked += question(prompt, answers, REASONING)
@@ -130,7 +133,7 @@ def knowedit(number: int, fields: Fields) -> Record:
         number,
         fields.text("prompt"),
         target,
-        rephrases=rephrases,
+        rephrases=fields.texts("rephrase_prompt") + fields.texts("rephrase"),
         negatives=negatives(kept, SAME_SUBJECT),
         questions=asked,
         subject=fields.optional("subject"),
@@ -162,3 +165,9 @@ def plain(number: int, fields: Fields) -> Record:
 def _one_hop(fields: Fields) -> list[Question]:
     portability = fields.inner("portability")
     return question(portability.optional("New Question"), portability.answers("New Answer"), ONE_HOP)
+
+
+def _alias(fields: Fields, template: str, target: str) -> list[Question]:
+    """The prompt with another name of its subject, where the file has one and the template a place for it."""
+    other = fields.optional("alternative_subject")
+    return question(template.replace("{}", other), (target,), ALIAS) if other and "{}" in template else []
