@@ -122,11 +122,13 @@ class Untouched:
         prompts: by prompt, each fed by itself: those of the edits, the further fact's and two unrelated ones.
         whole: by unrelated prompt the logits [n, V] at all its tokens.
         mixed: by prompt, in batches of edits' and unrelated prompts, padded on the left.
+        hooks: how many are on it.
     """
 
     prompts: dict[str, Tensor]
     whole: dict[str, Tensor]
     mixed: dict[str, Tensor]
+    hooks: int
 
     @classmethod
     def of(
@@ -143,7 +145,18 @@ class Untouched:
             prompts=next_of(model, tokenizer, [*prompts, extra, *unrelated[:2]]),
             whole={text: whole_logits(model, tokenizer, text) for text in unrelated},
             mixed=next_of(model, tokenizer, mixed, BATCH),
+            hooks=hooks_on(model),
         )
+
+
+def hooks_on(model: PreTrainedModel) -> int:
+    """How many hooks are on a model's parts, and methods of theirs that were replaced."""
+    return sum(
+        len(part._forward_hooks)
+        + len(part._forward_pre_hooks)
+        + sum(name in part.__dict__ for name in ("forward", "generate"))
+        for part in model.modules()
+    )
 
 
 def next_of(

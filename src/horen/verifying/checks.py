@@ -21,6 +21,7 @@ from horen.verifying.asking import (
     FailedError,
     SkippedError,
     Subject,
+    hooks_on,
     identical,
     interleaved,
     next_of,
@@ -158,7 +159,7 @@ def unwrapped(subject: Subject, made_for: dict[str, Any]) -> str:
         made_for: the fingerprint of the model before it was wrapped.
     """
     model = subject.editor.unwrap()
-    left = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules())
+    left = hooks_on(model) - subject.untouched.hooks
     if left:
         raise FailedError(f"{left} hooks are left on the model")
     changed = difference(made_for, fingerprint(model))
