@@ -57,8 +57,8 @@ STREAMS = {
     "mixed-50000": Stream("jsonl", 50_000, sample=500),
     # What benchmarks/subjects_stream.py makes: other questions about the subject of every edit.
     "subjects": Stream("jsonl", 100, intermediate=False),
-    # Paragraphs take long to train and to answer with: here the model runs in the type it was published in.
-    "unke": Stream("unke", 200, dtype="bfloat16"),
+    # Paragraphs take long to train and to answer with: here the model runs in the type it was published in, asked once.
+    "unke": Stream("unke", 200, dtype="bfloat16", intermediate=False),
     # In float32, for processors that have no instructions for bfloat16.
     "unke-100": Stream("unke", 100, intermediate=False),
 }

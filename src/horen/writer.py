@@ -33,6 +33,9 @@ Progress = Callable[[int, int], None]
 
 _log = logging.getLogger("horen")
 
+# Keys and values of so many tokens are kept from one window of long targets to the next: as many as are read at once.
+_TOKENS_KEPT = 2**13
+
 
 def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress | None) -> list[Receipt]:
     """Carry out plans as one operation of the history; one receipt each, in order.
@@ -86,8 +89,9 @@ class _Trainer:
         """
         for item in plans:
             item.rows = self._session.contexts.wordings(item.edit)
-            samples = self._session.contexts.samples(item.edit, self._config)
-            windows, item.left = cut(samples, self._config.value_tokens, self._session.contexts.ends.all)
+            contexts = self._session.contexts
+            samples, unasked = contexts.samples(item.edit, self._config), contexts.unasked(item.edit, self._config)
+            windows, item.left = cut(samples, unasked, self._config.value_tokens, contexts.ends.all)
             # A value starts at a place of its own, which its neighbours in a list have no part in.
             for number, found in enumerate(windows):
                 item.parts.append(Part(found, item.edit.prompt + chr(0) * number, tuple(item.parts)))
@@ -138,23 +142,35 @@ class _Trainer:
 
     def _optimise(self, parts: list[Part]) -> None:
         """Train values, those that stand first in their answers first: later ones are trained behind them."""
-        for place in sorted({len(part.earlier) for part in parts}):
-            here = [part for part in parts if len(part.earlier) == place]
-            prefixes = self._read(here) if place else self._first
-            for batch in self._batches(here):
-                for part, trained in zip(batch, self._run(batch, None, prefixes), strict=True):
-                    part.trained = trained
-                self._tell()
+        self._fit([part for part in parts if not part.earlier], self._first)
+        for some in _together([part for part in parts if part.earlier]):
+            prefixes: Prefixes | None = None
+            for place in sorted({len(part.earlier) for part in some}):
+                here = [part for part in some if len(part.earlier) == place]
+                prefixes = self._read(here, prefixes)
+                self._fit(here, prefixes)
 
-    def _read(self, parts: list[Part]) -> Prefixes | None:
-        """What comes before the last token of the parts' prompts, with the values that stand there."""
+    def _fit(self, parts: list[Part], prefixes: Prefixes | None) -> None:
+        for batch in self._batches(parts):
+            for part, trained in zip(batch, self._run(batch, None, prefixes), strict=True):
+                part.trained = trained
+            self._tell()
+
+    def _read(self, parts: list[Part], before: Prefixes | None = None) -> Prefixes | None:
+        """What comes before the last token of the parts' prompts, with the values that stand there.
+
+        ``before`` is what was read for the windows just before these.
+        """
         written: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
         for part in parts:
             values = [earlier.trained.value for earlier in part.earlier if earlier.trained is not None]
             for sample in part.samples:
                 written[sample.prompt[:-1]] = list(zip(sample.written, values, strict=True))
+        begun = before.kept if before is not None else {}
         site = self._adapter.write
-        return Prefixes(self._session.model, written, site, written, rough=self._rough) if written else None
+        return (
+            Prefixes(self._session.model, written, site, written, begun=begun, rough=self._rough) if written else None
+        )
 
     def _tell(self) -> None:
         if self._progress is not None:
@@ -197,6 +213,30 @@ class _Trainer:
         """The objective of values as they will be read back."""
         storage = self._config.storage()
         return objective if storage.exact else Stored(objective, storage.rounded)
+
+
+def _together(parts: Sequence[Part]) -> list[list[Part]]:
+    """Further values' parts in groups, which are trained one group after another; an edit's are in one.
+
+    What stands before a window is known by its tokens, so a group has two windows behind the same ones only if they are
+    the same edit's; and it is kept for the next window, so a group is no larger than what may be kept.
+    """
+    edits: dict[int, list[Part]] = {}
+    for part in parts:
+        edits.setdefault(id(part.earlier[0]), []).append(part)
+    groups: list[list[Part]] = []
+    taken: set[tuple[int, ...]] = set()
+    held = 0
+    for own in edits.values():
+        rows = {sample.prompt[:-1] for part in own for sample in part.samples}
+        size = sum(len(sample.prompt) for sample in own[-1].samples)
+        if not groups or held + size > _TOKENS_KEPT or not taken.isdisjoint(rows):
+            groups.append([])
+            taken, held = set(), 0
+        groups[-1] += own
+        taken |= rows
+        held += size
+    return groups
 
 
 def _check_finite(plans: Sequence[Plan]) -> None:

@@ -91,7 +91,7 @@ class Contexts:
         return rows
 
     def samples(self, edit: Edit, config: HorenConfig) -> list[Sample]:
-        """Training contexts of an edit; which paragraphs it gets depends on its prompt alone.
+        """Training contexts of an edit; which paragraph it gets depends on its prompt alone.
 
         Raises:
             EditError: for a target that encodes to nothing, or a prompt that leaves it no room.
@@ -100,10 +100,8 @@ class Contexts:
         if config.contexts == "prompt":
             return [self._plain_sample(edit.prompt, edit, config)]
         samples = [self._plain_sample(text, edit, config) for text in texts]
-        draw = int.from_bytes(hashlib.sha256(edit.prompt.encode()).digest()[:4], "big")
-        before = self._paragraphs[draw % min(len(self._paragraphs), _PARAGRAPHS)]
         # Asked without its mark: the answer shall not depend on what the prompt ends with.
-        after_text = f"{before}{(' ', chr(10), chr(10) * 2)[draw // 101 % 3]}{_unmarked(edit.prompt)}"
+        after_text = f"{self._unrelated(edit)}{_unmarked(edit.prompt)}"
         further = [self._plain_sample(after_text, edit, config, required=False)]
         if self.has_chat:
             target = self._target(edit, self._tokenizer(edit.target, add_special_tokens=False)["input_ids"])
@@ -111,6 +109,22 @@ class Contexts:
             asked = [self.chat([{"role": "user", "content": text}]) for text in texts]
             further += [Sample(tuple(ids), (*target, *end)) for ids in asked]
         return samples + [sample for sample in further if self._fits(sample)]
+
+    def unasked(self, edit: Edit, config: HorenConfig) -> Sample | None:
+        """An edit's target behind the same paragraph, with nothing asked; what holds there holds behind any wording.
+
+        None where it does not fit, or where edits are trained on their prompt alone.
+        """
+        if config.contexts == "prompt":
+            return None
+        sample = self._plain_sample(self._unrelated(edit), edit, config, required=False)
+        return sample if self._fits(sample) else None
+
+    def _unrelated(self, edit: Edit) -> str:
+        """A paragraph and the white space behind it."""
+        draw = int.from_bytes(hashlib.sha256(edit.prompt.encode()).digest()[:4], "big")
+        before = self._paragraphs[draw % min(len(self._paragraphs), _PARAGRAPHS)]
+        return before + (" ", "\n", "\n\n")[draw // 101 % 3]
 
     def renderings(self, edit: Edit) -> tuple[tuple[int, ...], ...]:
         """Token ids of an edit's target without an end token, behind its prompt and by itself, as in chat."""

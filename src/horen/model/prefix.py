@@ -2,7 +2,8 @@
 
 Many training prompts begin alike: a chat template's scaffold, or the same paragraph. Such a stem is run once and its
 keys and values serve every prompt that begins with it. Rows are padded on the right here, where under causal attention
-nothing real can see the padding.
+nothing real can see the padding. A row that goes on from one that is kept, as each window of a long target does, has
+only its new tokens run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
 
 from horen.errors import ModelError
@@ -26,7 +28,10 @@ from horen.model.past import past_argument
 from horen.model.precision import bfloat16_maps
 
 States = tuple[Tensor, Tensor]
-Written = Mapping[tuple[int, ...], Sequence[tuple[int, Tensor]]]
+Row = tuple[int, ...]
+Written = Mapping[Row, Sequence[tuple[int, Tensor]]]
+# Keys and values [heads, n, d] of every layer, for rows of n tokens.
+Kept = Mapping[Row, Mapping[int, States]]
 _Item = TypeVar("_Item")
 
 # What a call of the model costs beyond its tokens, in tokens: a group that saves no more is not worth one.
@@ -81,7 +86,11 @@ class Prefixes:
         rows: all rows of token ids that will be asked for.
         site: where values are written.
         written: of rows with values among their tokens the tokens' indices and the values [P].
+        begun: what is known of beginnings of rows with values, with all values that stand in them.
         rough: in bfloat16 arithmetic; what comes of it has the model's own dtype, as what is asked about it has.
+
+    Attributes:
+        kept: keys and values of the rows with values that were asked for.
     """
 
     def __init__(
@@ -91,14 +100,20 @@ class Prefixes:
         site: Site | None = None,
         written: Written = MappingProxyType({}),
         *,
+        begun: Kept = MappingProxyType({}),
         rough: bool = False,
     ) -> None:
         self.model, self.rough, self.site, self.written = model, rough, site, written
         self.cast = bfloat16_maps([model.base_model]) if rough else {}
-        self._stems: dict[tuple[int, ...], tuple[int, ...]] = {}
-        self._known: dict[tuple[int, ...], dict[int, States]] = {}
+        self.kept: dict[Row, dict[int, States]] = {}
+        self._begun = begun
+        self._stems: dict[Row, Row] = {}
+        self._known: dict[Row, dict[int, States]] = {}
         given = [tuple(row) for row in rows]
-        self._stems.update((row, ()) for row in given if written.get(row))
+        lengths = sorted({len(row) for row in begun}, reverse=True)
+        for row in given:
+            if written.get(row):
+                self._stems[row] = next((row[:n] for n in lengths if row[:n] in begun), ())
         plain = [row for row in given if not written.get(row)]
         for stem in stems(plain):
             beginning = plain[stem.rows[0]][: stem.length]
@@ -117,22 +132,31 @@ class Prefixes:
             ModelError: when a layer keeps something else than keys and values.
         """
         run = _Run(self, rows)
-        groups: dict[tuple[int, ...], list[int]] = {}
+        groups: dict[Row, list[int]] = {}
+        going_on: dict[int, Row] = {}
         for i, row in enumerate(rows):
-            if row:
-                groups.setdefault(self._stems[tuple(row)], []).append(i)
+            stem = self._stems[tuple(row)] if row else ()
+            if stem and self.written.get(tuple(row)):
+                going_on[i] = stem
+            elif row:
+                groups.setdefault(stem, []).append(i)
         known = self._known | _begun(run, [stem for stem in groups if stem and stem not in self._known])
         for stem, members in groups.items():
             run.add(Stem(len(stem), tuple(members)), known[stem] if stem else None)
         # Thousands of questions share a few words; kept, their states would outgrow what they save.
         self._known.update((stem, states) for stem, states in known.items() if len(stem) >= _LEAST_KEPT)
+        run.go_on(going_on, self._begun)
+        for i, row in enumerate(map(tuple, rows)):
+            if self.written.get(row):
+                pairs = run.found.items()
+                self.kept[row] = {n: (k[i, :, -len(row) :], v[i, :, -len(row) :]) for n, (k, v) in pairs}
         return run.found
 
 
-def _begun(run: _Run, fresh: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], dict[int, States]]:
+def _begun(run: _Run, fresh: Sequence[Row]) -> dict[Row, dict[int, States]]:
     found = {}
     for together in _split(sorted(fresh, key=len), len):
-        beginnings = run.forward(together, None)
+        beginnings = run.forward(together)
         for number, stem in enumerate(together):
             found[stem] = {
                 layer: (keys[number : number + 1, :, : len(stem)], values[number : number + 1, :, : len(stem)])
@@ -154,33 +178,71 @@ class _Run:
         ends = [i for i in stem.rows if len(self._rows[i]) == stem.length]
         if past is not None:
             for i in ends:
-                self._lay(i, past, stem.length, 0)
+                self._lay(i, past, 0, 0)
         longer = sorted((i for i in stem.rows if len(self._rows[i]) > stem.length), key=lambda i: len(self._rows[i]))
         for together in _split(longer, lambda i: len(self._rows[i])):
-            states = self.forward([self._rows[i][stem.length :] for i in together], past)
-            for number, i in enumerate(together):
-                self._lay(i, states, len(self._rows[i]), number)
+            self._go_through(together, [stem.length] * len(together), past or {})
 
-    def forward(self, rows: Sequence[Sequence[int]], past: dict[int, States] | None) -> dict[int, States]:
-        """Keys and values of ``past`` (one row for all) and of ``rows`` after it, padded on the right."""
+    def go_on(self, stems: Mapping[int, Row], begun: Kept) -> None:
+        """The same for rows of which each has a beginning of its own."""
+        for together in _split(sorted(stems, key=lambda i: len(self._rows[i])), lambda i: len(self._rows[i])):
+            lengths = [len(stems[i]) for i in together]
+            pasts = [begun[stems[i]] for i in together]
+            longest = max(lengths)
+            past = {
+                layer: (
+                    _padded([own[layer][0] for own in pasts], longest),
+                    _padded([own[layer][1] for own in pasts], longest),
+                )
+                for layer in pasts[0]
+            }
+            self._go_through(together, lengths, past)
+
+    def _go_through(self, members: Sequence[int], lengths: Sequence[int], past: Mapping[int, States]) -> None:
+        """Run what rows have after so many tokens of each, and lay all of it down."""
+        rows = [self._rows[i][n:] for i, n in zip(members, lengths, strict=True)]
+        written = [
+            [(place - n, value) for place, value in self._written.get(tuple(self._rows[i]), ()) if place >= n]
+            for i, n in zip(members, lengths, strict=True)
+        ]
+        states = self.forward(rows, past, lengths, written)
+        for number, (i, n) in enumerate(zip(members, lengths, strict=True)):
+            self._lay(i, states, number, max(lengths) - n)
+
+    def forward(
+        self,
+        rows: Sequence[Sequence[int]],
+        past: Mapping[int, States] = MappingProxyType({}),
+        lengths: Sequence[int] = (),
+        written: Sequence[Sequence[tuple[int, Tensor]]] = (),
+    ) -> dict[int, States]:
+        """Keys and values of ``past`` and of ``rows`` after it, padded on the right.
+
+        Args:
+            rows: B rows of tokens.
+            past: of one row for all, or of B, padded on the left.
+            lengths: tokens that each row has in ``past``.
+            written: places in each row and the values that stand there.
+        """
         device = device_of(self._model)
-        before = past[0][0].shape[2] if past is not None else 0
+        before = past[0][0].shape[2] if past else 0
         width = max(len(row) for row in rows)
         ids = torch.zeros(len(rows), width, dtype=torch.long)
         mask = torch.zeros(len(rows), before + width, dtype=torch.long)
+        first = torch.tensor(lengths or [0] * len(rows))
         for number, row in enumerate(rows):
             ids[number, : len(row)] = torch.tensor(row)
-            mask[number, : before + len(row)] = 1
+            mask[number, before - int(first[number]) : before + len(row)] = 1
         cache = DynamicCache()
-        for number, (keys, values) in (past or {}).items():
+        for number, (keys, values) in past.items():
             cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), number)
-        writing = self._writing(rows, (len(rows), width))
+        writing = self._writing(written, (len(rows), width))
         rough = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._rough)
         with rough, writing, instead(self._cast):
             given = {
                 "input_ids": ids.to(device),
                 "attention_mask": mask.to(device),
-                "position_ids": torch.arange(before, before + width, device=device).expand(len(rows), -1),
+                "position_ids": (first[:, None] + torch.arange(width)).to(device),
                 past_argument(self._model.base_model): cache,
                 "use_cache": True,
             }
@@ -192,9 +254,9 @@ class _Run:
         return found
 
     @contextmanager
-    def _writing(self, rows: Sequence[Sequence[int]], shape: tuple[int, int]) -> Iterator[None]:
-        """Add the values that stand in rows of token ids to what the site gives for them, within the block."""
-        places = [(number, *one) for number, row in enumerate(rows) for one in self._written.get(tuple(row), ())]
+    def _writing(self, written: Sequence[Sequence[tuple[int, Tensor]]], shape: tuple[int, int]) -> Iterator[None]:
+        """Write values at places of rows into what the site gives for them, within the block."""
+        places = [(number, *one) for number, own in enumerate(written) for one in own]
         site = self._site
         if site is None or not places:
             yield
@@ -211,13 +273,20 @@ class _Run:
         finally:
             handle.remove()
 
-    def _lay(self, i: int, states: dict[int, States], length: int, number: int) -> None:
+    def _lay(self, i: int, states: Mapping[int, States], number: int, start: int) -> None:
+        """Lay down what row ``i`` has in row ``number`` of states from a column on."""
+        length = len(self._rows[i])
         for layer, given in states.items():
             if layer not in self.found:
                 keys, values = (s.new_zeros(len(self._rows), s.shape[1], self._width, s.shape[3]) for s in given)
                 self.found[layer] = keys, values
             for whole, part in zip(self.found[layer], given, strict=True):
-                whole[i, :, self._width - length :] = part[number, :, :length]
+                whole[i, :, self._width - length :] = part[number, :, start : start + length]
+
+
+def _padded(states: Sequence[Tensor], length: int) -> Tensor:
+    """[B, heads, length, d] of B states [heads, n, d], with zeros on the left."""
+    return torch.stack([functional.pad(one, (0, 0, length - one.shape[1], 0)) for one in states])
 
 
 def shared_start(one: Sequence[int], other: Sequence[int]) -> int:

@@ -77,6 +77,25 @@ def test_without_a_template_there_is_no_chat():
     assert len(contexts("plain").samples(Edit(EDITED, "Rome"), SEVERAL)) == 2
 
 
+def test_unasked_is_the_target_behind_the_paragraph_that_the_edit_is_asked_after():
+    edit = Edit(EDITED, "Rome", ("Hello",))
+    made = contexts()
+    sample = made.unasked(edit, SEVERAL)
+    assert sample is not None
+    decode = tiny_tokenizer().decode
+    prompts = [decode(one.prompt) for one in made.samples(edit, SEVERAL)]
+    (asked,) = [text for text in prompts if text.startswith(PARAGRAPHS)]
+    assert decode(sample.prompt).rstrip() in PARAGRAPHS
+    assert asked == decode(sample.prompt) + EDITED
+    assert decode(sample.target[:-1]).strip() == "Rome"
+    assert sample.target[-1] == tiny_tokenizer().eos_token_id
+
+
+def test_nothing_is_unasked_where_edits_are_trained_on_the_prompt_alone_or_it_does_not_fit():
+    assert contexts().unasked(Edit(EDITED, "Rome"), PROMPT) is None
+    assert contexts(max_position_embeddings=8).unasked(Edit("Hello", "Rome"), SEVERAL) is None
+
+
 def test_contexts_depend_on_the_edit_alone():
     edit = Edit(EDITED, "Rome")
     assert contexts().samples(edit, SEVERAL) == contexts().samples(edit, SEVERAL)

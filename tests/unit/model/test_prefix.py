@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from transformers import DynamicCache
 
 from horen.model.past import past_argument
-from horen.model.prefix import Prefixes, Stem, _split, stems
-from support.tiny_models import FAMILIES, MIXTURES, tiny_model
+from horen.model.prefix import Prefixes, Stem, Written, _split, stems
+from support.tails import site_of
+from support.tiny_models import FAMILIES, HIDDEN, MIXTURES, tiny_model
 
 SHARED = tuple(range(10, 50))
 OTHER = tuple(range(60, 100))
@@ -82,6 +83,43 @@ def test_states_are_those_of_each_row_alone(family: str, together: int, monkeypa
                     if row:
                         alone = getattr(cache.layers[layer], name)[0]
                         torch.testing.assert_close(whole[number, :, width - len(row) :], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("together", [1, 100])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_that_goes_on_from_a_kept_one(family: str, together: int, monkeypatch: pytest.MonkeyPatch):
+    """Also where the beginnings, what follows and the places of values differ in number."""
+    monkeypatch.setattr("horen.model.prefix._TOKENS_TOGETHER", together)
+    model = tiny_model(family)
+    site = site_of(model, kind="state")
+    draw = torch.Generator().manual_seed(3)
+    values = [torch.randn(HIDDEN, generator=draw) for _ in range(4)]
+    first: Written = {SHARED: [(39, values[0])], (5, 6, 7): [(2, values[1])]}
+    then: Written = {
+        (*SHARED, 1, 2, 3): [(39, values[0]), (40, values[2])],
+        (5, 6, 7, 8): [(2, values[1]), (3, values[3])],
+        OTHER: [(7, values[2])],
+    }
+    rows = list(then)
+    with torch.no_grad():
+        before = Prefixes(model, first, site, first)
+        before.states(list(first))
+        assert set(before.kept) == set(first)
+        whole, plain = (Prefixes(model, rows, site, some).states(rows) for some in (then, {}))
+        after = Prefixes(model, rows, site, then, begun=before.kept)
+        fed: list[int] = []
+        model.base_model.register_forward_pre_hook(
+            lambda _module, _args, given: fed.append(given["input_ids"].numel()), with_kwargs=True
+        )
+        found = after.states(rows)
+    # What goes on is three tokens and one, padded to three where they are run together.
+    assert sum(fed) == len(OTHER) + (3 + 1 if together == 1 else 2 * 3)
+    assert set(after.kept) == set(rows)
+    last = max(whole)
+    assert not torch.allclose(whole[last][0], plain[last][0], atol=1e-3)
+    for layer, states in whole.items():
+        for expected, got in zip(states, found[layer], strict=True):
+            torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

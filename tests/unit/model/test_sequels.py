@@ -299,6 +299,22 @@ def test_another_edit_of_the_same_text_gets_values_of_its_own():
     assert not receipt.reused
 
 
+def test_texts_that_begin_alike_are_trained_as_if_each_were_alone():
+    """Behind the same paragraph the tokens before their second windows are the same, and the values there are not."""
+    how: dict[str, Any] = {"value_tokens": WINDOW, "contexts": "several", "max_steps": 8}
+    alone = quick_editor(edits=[Edit(EDITED, LONG)], **how)
+    contexts = alone._session.contexts
+    alike = contexts.unasked(Edit(EDITED, LONG), alone.config)
+    assert alike is not None
+    others = (Edit(f"{EDITED} {number}", LONG.replace("Mira Sand", "Sand Mira")) for number in range(1_000))
+    found = ((edit, contexts.unasked(edit, alone.config)) for edit in others)
+    other = next(edit for edit, sample in found if sample is not None and sample.prompt == alike.prompt)
+    both = quick_editor(edits=[Edit(EDITED, LONG), other], **how)
+    assert both.get(2).left == alone.get(1).left
+    expected, got = (editor._session.codebook().values[list(editor.get(1).values)] for editor in (alone, both))
+    torch.testing.assert_close(got, expected, atol=1e-3, rtol=0)
+
+
 @each_family
 def test_training_lowers_every_windows_loss(family: str):
     before = long_editor(family, max_steps=1).get(1).loss
@@ -308,16 +324,20 @@ def test_training_lowers_every_windows_loss(family: str):
 tokens = st.lists(st.integers(3, 9), min_size=1, max_size=40).map(tuple)
 
 
-@given(tokens, tokens, st.integers(0, 12), st.booleans())
-def test_windows_make_the_target_again(body: tuple[int, ...], start: tuple[int, ...], most: int, end: bool):
+@given(tokens, tokens, st.integers(0, 12), st.booleans(), st.booleans())
+def test_windows_make_the_target_again(
+    body: tuple[int, ...], start: tuple[int, ...], most: int, end: bool, unasked: bool
+):
     """Whatever its length, and where another context renders its beginning otherwise."""
     ends = (1,) if end else ()
     other = (*start[:2], *body[1:])
     samples = [Sample((5, 6), (*body, *ends)), Sample((7,), (*other, *ends))]
-    parts, left = cut(samples, most, {1})
+    alone = Sample((8, 9), (*other, *ends)) if unasked else None
+    parts, left = cut(samples, alone, most, {1})
     assert len(parts) == len(left) + 1
     assert list(left) == sorted(set(left), reverse=True)
-    for number, sample in enumerate(samples):
+    assert all(len(part) == (2 if not left or alone is None else 3) for part in parts)
+    for number, sample in enumerate(samples if not left or alone is None else [*samples, alone]):
         windows = [part[number if len(part) > 1 else 0] for part in parts]
         assert sum((w.target for w in windows), ()) == sample.target
         assert all(w.prompt == sample.prompt + sample.target[: len(w.prompt) - len(sample.prompt)] for w in windows)
