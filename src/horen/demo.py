@@ -22,14 +22,13 @@ from horen.data import DemoFact, demo_facts
 from horen.editor import Editor
 from horen.edits import Edit, Receipt, same_text
 from horen.errors import StoreError
+from horen.logits import next_logits
 from horen.model.batching import batches
-from horen.model.padding import left_padded
 
 Progress = Callable[[str, int, int], None]
 
 _SHORTEST_ANSWER = 12
 _BATCH = 32
-_LOGITS_BATCH = 8
 _ENOUGH = 0.9
 
 
@@ -281,15 +280,8 @@ class _Run:
 
     def _logits(self, texts: Sequence[str]) -> list[Tensor]:
         """[V] logits of the token that follows each text."""
-        model: Any = self._editor.model
-        rows = [list(self._editor.tokenizer(text)["input_ids"]) for text in texts]
-        found: list[Tensor] = []
-        for start in range(0, len(rows), _LOGITS_BATCH):
-            ids, mask, positions = left_padded(rows[start : start + _LOGITS_BATCH], model)
-            with torch.inference_mode():
-                logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-            found.extend(logits[:, -1].cpu().clone())
-        return found
+        editor = self._editor
+        return next_logits(editor.model, [list(editor.tokenizer(text)["input_ids"]) for text in texts])
 
 
 def _good(probes: Sequence[Probe]) -> Score:

@@ -13,7 +13,23 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import ask, bench, calibrate, demo, doctor, edit, explain, merge, models, rekey, scope, settings, stored
+from horen.cli import (
+    ask,
+    bench,
+    calibrate,
+    demo,
+    doctor,
+    edit,
+    explain,
+    merge,
+    models,
+    push,
+    rekey,
+    scope,
+    settings,
+    stored,
+    verify,
+)
 from horen.cli.terminal import Output, OutputError, fail, interrupted
 from horen.errors import HorenError
 
@@ -47,6 +63,7 @@ for _command, _name, _help in (
     (ask.chat, "chat", None),
     (explain.explain, "explain", None),
     (doctor.doctor, "doctor", None),
+    (verify.verify, "verify", None),
     (stored.list_edits, "list", None),
     (stored.show_edit, "show", None),
     (edit.supersede, "supersede", None),
@@ -56,6 +73,7 @@ for _command, _name, _help in (
     (stored.export, "export", None),
     (edit.edit, "import", edit.IMPORT_HELP),
     (merge.merge, "merge", merge.MERGE_HELP),
+    (push.push, "push", None),
     (calibrate.calibrate, "calibrate", None),
     (rekey.rekey, "rekey", rekey.REKEY_HELP),
     (scope.train_scope, "scope", None),

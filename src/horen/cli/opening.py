@@ -56,7 +56,7 @@ def new_editor(
     with status(f"Loading {model} …"):
         from horen.editor import Editor  # noqa: PLC0415
 
-        _check_device(device)
+        check_device(device)
         editor = Editor.from_pretrained(full_name(model), config, calibration=calibration, dtype=dtype, device=device)
     with status("Measuring how the model reads (once for each codebook) …"):
         editor.prepare()
@@ -90,14 +90,12 @@ def open_editor(
     from horen.saving import Saved  # noqa: PLC0415
 
     saved = (saved or Saved.read(folder)).with_encoder(encoder)
-    name = model_of(saved, model)
-    _check_there(saved, name)
-    make_ready(name, saved.config, dtype)
+    name = ready_model(saved, model, saved.config, dtype)
     with status(f"Loading {name} …"):
         from horen.editor import Editor  # noqa: PLC0415
         from horen.model.loading import load_model  # noqa: PLC0415
 
-        _check_device(device)
+        check_device(device)
         if name == saved.source:
             return Editor.load(folder, dtype=dtype, device=device, empty=empty, encoder=encoder)
         return Editor.load(folder, *load_model(name, dtype=dtype, device=device), empty=empty, encoder=encoder)
@@ -107,15 +105,25 @@ def open_model(
     saved: Saved, model: str | None, config: HorenConfig, dtype: str, device: str | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model of a saved codebook for other settings; see :func:`open_editor`."""
-    name = model_of(saved, model)
-    _check_there(saved, name)
-    make_ready(name, config, dtype)
+    name = ready_model(saved, model, config, dtype)
     with status(f"Loading {name} …"):
         from horen.model.loading import load_model  # noqa: PLC0415
 
-        _check_device(device)
+        check_device(device)
         options = saved.model_options() if name == saved.source else None
         return load_model(name, dtype=dtype, device=device, options=options)
+
+
+def ready_model(saved: Saved, model: str | None, config: HorenConfig, dtype: str) -> str:
+    """The name of a saved codebook's model, which is fetched or converted where that is still to be done.
+
+    Raises:
+        ModelError: when ``model`` is the name of another one, or none is there.
+    """
+    name = model_of(saved, model)
+    _check_there(saved, name)
+    make_ready(name, config, dtype)
+    return name
 
 
 def model_of(saved: Saved, given: str | None) -> str:
@@ -141,7 +149,8 @@ def model_of(saved: Saved, given: str | None) -> str:
     )
 
 
-def _check_device(device: str | None) -> None:
+def check_device(device: str | None) -> None:
+    """Raise ModelError for a device that cannot be used here."""
     if device is None:
         return
     import torch  # noqa: PLC0415

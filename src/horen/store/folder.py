@@ -33,6 +33,7 @@ import filelock
 import torch
 
 from horen.errors import MismatchError, StoreError
+from horen.store.card import write_card
 from horen.store.content import (
     CONFIG,
     EDITS,
@@ -180,6 +181,8 @@ def write_folder(
         # The write is committed: readers see it, and the next writer finishes what fails here.
         with suppress(OSError):
             _roll_forward(path)
+        if kind == "codebook":
+            write_card(path, config)
 
 
 def read_folder(path: Path, *, kind: str = "codebook") -> Folder:
