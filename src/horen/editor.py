@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import removing, saving
-from horen.calibration.folder import Calibration
+from horen.asking.similar import find_similar, plan_with_similar
+from horen.asking.wrapped import Wrapped
 from horen.config import ENCODER, HorenConfig
+from horen.config.settings import Settings, check_same
+from horen.editing import remove as removing
+from horen.editing.merge import emptied, parts_to_write
+from horen.editing.plan import check_choice, check_list, listed, plan_replacement
+from horen.editing.rekey import Kept, rekeyed, swap
+from horen.editing.write import Progress, warn, write
 from horen.edits import Edit, EditRecord, OnConflict, OnSimilar, Receipt, Similar, Undone
 from horen.errors import ConfigError, ModelError
-from horen.known import KnownValues
-from horen.merging import emptied, parts_to_write
 from horen.model.adapter import quiet
-from horen.model.embedded import full_name
-from horen.model.loading import ModelOptions, load_model, revision_of
-from horen.plans import check_choice, check_list, listed, plan_replacement
-from horen.rekeying import Kept, rekeyed, swap
+from horen.model.zoo.embedded import full_name
+from horen.model.zoo.loading import ModelOptions, load_model, revision_of
 from horen.session import Session, check_parts
-from horen.settings import Settings, check_same
-from horen.similar import find_similar, plan_with_similar
-from horen.wrapped import Wrapped
-from horen.writer import Progress, warn, write
+from horen.store import state as saving
+from horen.store.calibration import Calibration
+from horen.store.known import KnownValues
 
 if TYPE_CHECKING:
-    from horen.baselines.editing import MethodEditor
+    from horen.editors.editor import MethodEditor
 
 
 class Editor(Wrapped):
@@ -110,13 +111,13 @@ class Editor(Wrapped):
         Args:
             name: an embedded name, a folder, a GGUF file (converted on first use), or a hub id.
             config: the settings; None for the default preset.
-            method: the editor, one of ``horen.baselines.METHODS``. With another than "horen" what comes back is a
-                :class:`horen.baselines.MethodEditor`, and ``config`` is of that method's settings.
+            method: the editor, one of ``horen.editors.METHODS``. With another than "horen" what comes back is a
+                :class:`horen.editors.MethodEditor`, and ``config`` is of that method's settings.
             calibration: see :class:`Editor`; HoReN's own.
             dtype: of the weights; "auto" keeps the saved one, and takes bfloat16 for those of a GGUF file.
             device: where to put the model; None for the CPU.
             progress: show the fetching of an embedded model, or the conversion of a file, on standard error.
-            model_options: what else transformers is told: :class:`horen.model.loading.ModelOptions`.
+            model_options: what else transformers is told: :class:`horen.model.zoo.loading.ModelOptions`.
 
         Raises:
             ModelError: when the model cannot be loaded or wrapped.
@@ -126,7 +127,7 @@ class Editor(Wrapped):
             if calibration is not None:
                 raise ConfigError(f"A calibration is HoReN's: omit it, or omit method={method!r}.")
             # The other editors are built on this one, so it knows them by name alone.
-            from horen.baselines.editing import MethodEditor  # noqa: PLC0415
+            from horen.editors.editor import MethodEditor  # noqa: PLC0415
 
             return MethodEditor.from_pretrained(
                 name, method, config, dtype=dtype, device=device, progress=progress, model_options=model_options

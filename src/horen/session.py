@@ -10,26 +10,26 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.data import load_bank
 from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, MismatchError, ModelError
-from horen.indexing import check_index, give_index
-from horen.known import KnownValues
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
 from horen.model.devices import device_of
-from horen.model.embedded import full_encoder_name, full_name
-from horen.model.encoder import TextEncoder
 from horen.model.fingerprint import Weights, fingerprint
-from horen.model.fitting import fit_key_space, pooled
 from horen.model.linear import check_gradients
 from horen.model.pooling import for_vocabulary, rare_weights
 from horen.model.prompts import PromptReader
 from horen.model.sequels import Sequel
+from horen.model.whitening import fit_key_space, pooled
+from horen.model.zoo.embedded import full_encoder_name, full_name
+from horen.model.zoo.encoder import TextEncoder
+from horen.store.calibration import Calibration
 from horen.store.history import History
+from horen.store.index import check_index, give_index
+from horen.store.known import KnownValues
 
 
 class Session:
