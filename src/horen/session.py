@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ from horen.model.zoo.encoder import TextEncoder
 from horen.store.calibration import Calibration
 from horen.store.history import History
 from horen.store.index import check_index, give_index
-from horen.store.known import KnownValues
+from horen.store.state import CodebookState, Saved, Sizes, save
 
 
 class Session:
@@ -56,7 +57,6 @@ class Session:
         self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()
-        self.known: KnownValues | None = None
         self.weights: Weights | None = None  # the model's, since the codebook began
         #: Folders that this was loaded from or saved in, and the marks of what they held then.
         self.folders: dict[Path, set[str]] = {}
@@ -151,6 +151,47 @@ class Session:
         self._adapter.key_space, self._adapter.codebook = space, codebook
         if weights is not None:
             self._adapter.reads.weights = weights
+
+    def state(self) -> CodebookState:
+        """What is written into a folder.
+
+        Raises:
+            MismatchError: when the model's weights have changed since the codebook began.
+        """
+        return CodebookState(
+            self.config,
+            self.source,
+            self.revision,
+            self.made_for(),
+            self.encoder_print,
+            self.history,
+            self.codebook(),
+            self.key_space,
+            self.token_weights,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
+        state = self.state()
+        save(state, path, self.folders.setdefault(Path(path).resolve(), set()))
+
+    def restore(self, saved: Saved) -> None:
+        """Take up what was saved in the place of what is here.
+
+        Raises:
+            MismatchError: when it was made for another model or text encoder.
+            StoreError: when its tables fit neither its history nor the model.
+        """
+        weights = Weights(self.model)
+        saved.check_made_for(weights.first)
+        saved.check_encoder(self.config.encoder, self.encoder_print)
+        tokens = self.vocabulary_size if self.config.weighs_tokens else None
+        sizes = Sizes(self.value_size, self.feature_size, tokens)
+        space, codebook, token_weights = saved.tables(device_of(self.model), self.config.storage(), sizes)
+        self.history, self.source, self.weights = saved.history, saved.source, weights
+        self.revision = saved.revision
+        self.folders[saved.path.resolve()] = {saved.folder.mark}
+        self.install(space, codebook, token_weights)
 
     def wording(self, entry: int) -> str | None:
         """The prompt or rephrase that an entry was made of; None where no edit has it."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from horen.asking.diagnosis import Diagnosis, Finding, Kind, Reading
 from horen.asking.explain import route
-from horen.editing.write import Progress
-from horen.edits import EditRecord, same_text
+from horen.edits import EditRecord, Progress, same_text
 from horen.memory import Match
 from horen.session import Session, wording
 

@@ -19,8 +19,7 @@ from horen.asking.askers import Askers
 from horen.asking.diagnosis import Diagnosis
 from horen.asking.generate import Messages
 from horen.config import HorenConfig
-from horen.editing.write import Progress
-from horen.edits import EditRecord, Explanation
+from horen.edits import EditRecord, Explanation, Progress
 from horen.session import Session
 from horen.store.history import Operation
 

@@ -13,15 +13,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.config import KEY_SETTINGS, HorenConfig
-from horen.editing.write import Progress
-from horen.edits import Edit, EditRecord
+from horen.edits import Edit, EditRecord, Progress
 from horen.errors import ConfigError, StoreError
 from horen.memory import KeySpace, Packed
 from horen.model.fingerprint import Weights, difference
 from horen.session import Session
 from horen.store import lock_folder
 from horen.store.history import History
-from horen.store.state import Saved, filled, save
+from horen.store.state import Saved, filled
 
 _EDITS_TOGETHER = 256
 
@@ -227,7 +226,7 @@ def rekey_folder(
             token_weights=token_weights,
             progress=progress,
         )
-        save(session, path if out is None else out)
+        session.save(path if out is None else out)
 
 
 def check_empty(out: str | os.PathLike[str] | None) -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from horen.config import HorenConfig
+from horen.editing.known import KnownValues
 from horen.editing.plan import Part, Plan
 from horen.editing.reuse import find_sources
 from horen.editing.training import Objective, Stored, Trained, packed, seeded, train_checked, train_values
-from horen.edits import Edit, EditRecord, Receipt
+from horen.edits import Edit, EditRecord, Progress, Receipt
 from horen.errors import EditError
 from horen.memory import Codebook
 from horen.model.adapter import quiet
@@ -29,22 +30,34 @@ from horen.model.partial.windows import cut
 from horen.session import Session
 from horen.store.history import now
 
-Progress = Callable[[int, int], None]
-
 _log = logging.getLogger("horen")
 
 # Keys and values of so many tokens are kept from one window of long targets to the next: as many as are read at once.
 _TOKENS_KEPT = 2**13
 
 
-def write(session: Session, name: str, plans: Sequence[Plan], progress: Progress | None) -> list[Receipt]:
+def write(
+    session: Session,
+    name: str,
+    plans: Sequence[Plan],
+    progress: Progress | None = None,
+    *,
+    known: KnownValues | None = None,
+) -> list[Receipt]:
     """Carry out plans as one operation of the history; one receipt each, in order.
+
+    Args:
+        session: whose codebook is written.
+        name: of the operation.
+        plans: what becomes of each edit.
+        progress: called with (edits done, edits to write).
+        known: values, and maybe keys, that need not be made.
 
     Raises:
         EditError: for an edit that cannot be encoded, or of which no finite number comes; nothing was changed.
     """
     fresh = [item for item in plans if item.written]
-    trainer = _Trainer(session)
+    trainer = _Trainer(session, known)
     trainer.encode(fresh)
     added: Sequence[EditRecord] = ()
     if fresh:
@@ -74,8 +87,9 @@ def warn(edits: Sequence[Edit], receipts: Sequence[Receipt], *, resembling: bool
 class _Trainer:
     """Makes keys and values for planned edits of one model."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, known: KnownValues | None) -> None:
         self._session, self._adapter, self._config = session, session.adapter, session.config
+        self._known = known
         self._first: Prefixes | None = None  # what comes before the first values of a list's edits
         self._plans: Sequence[Plan] = ()
         self._progress: Progress | None = None
@@ -98,7 +112,7 @@ class _Trainer:
 
     def make_keys(self, plans: Sequence[Plan]) -> None:
         """Read every wording of every plan whose keys are not known."""
-        known = self._session.known
+        known = self._known
         if known is not None:
             for item in plans:
                 item.keys = known.keys(item.edit, len(item.rows))
@@ -133,7 +147,7 @@ class _Trainer:
 
     def _unknown(self, plans: list[Plan]) -> list[Part]:
         """Give values to plans whose edits have them elsewhere; the parts of the others, which must be trained."""
-        known = self._session.known
+        known = self._known
         if known is not None:
             for item in plans:
                 for part, trained in zip(item.parts, known.find(item.edit, item.left) or [], strict=False):

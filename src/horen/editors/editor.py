@@ -24,7 +24,7 @@ from horen.model.zoo.loading import ModelOptions, load_model
 
 
 class MethodEditor:
-    """A model that another editor than HoReN corrects; :meth:`horen.Editor.from_pretrained` makes one.
+    """A model that another editor than HoReN corrects; :func:`horen.api.open_editor` makes one.
 
     It has the verbs of :class:`horen.Editor` that every method can have. Which edits hold, and what becomes of other
     prompts, is the method's own affair.

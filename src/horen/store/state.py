@@ -17,7 +17,6 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
 from horen.errors import ConfigError, MismatchError, StoreError
 from horen.memory import Codebook, KeySpace, Packed, Storage
-from horen.model.devices import device_of
 from horen.store import Folder, lock_folder, read_folder, write_folder
 from horen.store.history import History, now
 
@@ -25,7 +24,48 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from horen.model.zoo.loading import ModelOptions
-    from horen.session import Session
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the tables of a codebook must fit.
+
+    Attributes:
+        value: length P of a value.
+        feature: length d_f of a feature.
+        tokens: number V of token ids; None where all tokens count alike.
+    """
+
+    value: int
+    feature: int
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class CodebookState:
+    """What of an editor is written into a folder.
+
+    Attributes:
+        config: the settings.
+        source: where the model came from; None when that is not known.
+        revision: the commit of the model; None when that is not known.
+        made_for: fingerprint of the model.
+        encoder: fingerprint of the text encoder; None where activations make keys.
+        history: every operation.
+        codebook: keys and values.
+        space: the key space.
+        token_weights: [V] float32; None where all tokens count alike.
+    """
+
+    config: HorenConfig
+    source: str | None
+    revision: str | None
+    made_for: dict[str, Any]
+    encoder: dict[str, Any] | None
+    history: History
+    codebook: Codebook
+    space: KeySpace
+    token_weights: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -93,9 +133,10 @@ class Saved:
         # Only what has a model at hand imports transformers: the changes below that need none stay quick.
         from horen.model.fingerprint import fingerprint  # noqa: PLC0415
 
-        self._check_made_for(fingerprint(model))
+        self.check_made_for(fingerprint(model))
 
-    def _check_made_for(self, found: dict[str, Any]) -> None:
+    def check_made_for(self, found: dict[str, Any]) -> None:
+        """Raise what :meth:`check_model` raises, told by a model's fingerprint."""
         from horen.model.fingerprint import difference  # noqa: PLC0415
 
         try:
@@ -110,57 +151,54 @@ class Saved:
                 "with that model, or write its edits anew for this one."
             )
 
-    def check_encoder(self, session: Session) -> None:
-        """Raise MismatchError when a session's text encoder is another one than the keys were made by.
+    def check_encoder(self, encoder: str, found: dict[str, Any] | None) -> None:
+        """Raise MismatchError when a text encoder is another one than the keys were made by.
+
+        Args:
+            encoder: its name.
+            found: its fingerprint; None where activations are read, which fits every folder here.
 
         Raises:
             StoreError: when the folder does not say what they were made by.
         """
-        if session.encoder_print is None:
+        if found is None:
             return
         from horen.model.fingerprint import difference  # noqa: PLC0415
 
         try:
             name = self.folder.config["encoder"]["name"]
-            differs = difference(self.folder.config["encoder"]["fingerprint"], session.encoder_print)
+            differs = difference(self.folder.config["encoder"]["fingerprint"], found)
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path} records no fingerprint of its text encoder: restore the folder from a copy."
             ) from error
         if differs:
             raise MismatchError(
-                f"The keys of {self.path} were made by another text encoder than {session.config.encoder} is now "
+                f"The keys of {self.path} were made by another text encoder than {encoder} is now "
                 f"({name}; {differs}): put that one back, or make the keys anew with horen rekey."
             )
 
-    def restore(self, session: Session) -> None:
-        """Fill a new session with what was saved.
+    def tables(self, device: torch.device, storage: Storage, sizes: Sizes) -> tuple[KeySpace, Codebook, Tensor | None]:
+        """Key space, codebook and weights of tokens, on a device.
+
+        Args:
+            device: where they shall be.
+            storage: how values are stored.
+            sizes: of the model that they are for.
 
         Raises:
-            MismatchError: when the session's model or text encoder is another one.
-            StoreError: when the tensors do not fit the history.
+            StoreError: when the tensors do not fit the history or the model.
         """
-        from horen.model.fingerprint import Weights  # noqa: PLC0415
-
-        weights = Weights(session.model)
-        self._check_made_for(weights.first)
-        self.check_encoder(session)
-        device = device_of(session.model)
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:
             space = self.key_space(tensors)
-            codebook = filled(
-                tensors["keys"], self.values(tensors), tensors["value_of"], self.history, session.config.storage()
-            )
-            self._check_sizes(session, space, codebook, tensors.get("token_weights"))
+            codebook = filled(tensors["keys"], self.values(tensors), tensors["value_of"], self.history, storage)
+            self._check_sizes(sizes, space, codebook, tensors.get("token_weights"))
         except (KeyError, IndexError, RuntimeError) as error:
             raise StoreError(
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
             ) from error
-        session.history, session.source, session.weights = self.history, self.source, weights
-        session.revision = self.revision
-        session.folders[self.path.resolve()] = {self.folder.mark}
-        session.install(space, codebook, tensors.get("token_weights"))
+        return space, codebook, tensors.get("token_weights")
 
     def key_space(self, tensors: Mapping[str, Tensor]) -> KeySpace:
         """The saved key space.
@@ -191,19 +229,17 @@ class Saved:
             )
         return values
 
-    def _check_sizes(self, session: Session, space: KeySpace, codebook: Codebook, weights: Tensor | None) -> None:
+    def _check_sizes(self, sizes: Sizes, space: KeySpace, codebook: Codebook, weights: Tensor | None) -> None:
         added = [record for operation in self.history.operations for record in operation.added]
         rows, values = [entry for record in added for entry in record.entries], [r.values[-1] for r in added]
         fits = {
             "the history names entries that are not there": max(rows, default=-1) < codebook.entries,
             "the history names values that are not there": max(values, default=-1) < len(codebook.values),
             "keys are not as long as the key space says": codebook.keys.shape[1] == space.dimension,
-            "values are not of the size of the model's": codebook.values.shape[1] == session.value_size,
-            "features are not of the size of the model's": len(space.mean) == session.feature_size,
+            "values are not of the size of the model's": codebook.values.shape[1] == sizes.value,
+            "features are not of the size of the model's": len(space.mean) == sizes.feature,
             "token weights are not as many as the vocabulary has tokens": (
-                weights is not None and len(weights) == session.vocabulary_size
-                if session.config.weighs_tokens
-                else weights is None
+                weights is None if sizes.tokens is None else weights is not None and len(weights) == sizes.tokens
             ),
         }
         for problem, holds in fits.items():
@@ -230,9 +266,18 @@ class Saved:
         write_folder(self.path, config=config, records=self.history.to_lines(), tensors=self.folder.tensors)
 
 
-def save(session: Session, path: str | os.PathLike[str]) -> None:
-    """Write a session into a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
-    codebook, space = session.codebook(), session.key_space
+def save(state: CodebookState, path: str | os.PathLike[str], known: set[str] | None = None) -> None:
+    """Write a state into a folder, as a whole or not at all.
+
+    Args:
+        state: what to write.
+        path: the folder.
+        known: marks of what the folder may hold so far, to which its new one is added; None asks for nothing.
+
+    Raises:
+        StoreError: when it cannot be written, or holds something else; it is intact.
+    """
+    codebook, space = state.codebook, state.space
     tensors = {
         "keys": codebook.keys,
         "values": codebook.values,
@@ -243,18 +288,17 @@ def save(session: Session, path: str | os.PathLike[str]) -> None:
         tensors["value_scales"] = codebook.packed.scales
     if space.map is not None:
         tensors["key_space.map"] = space.map
-    if session.token_weights is not None:
-        tensors["token_weights"] = session.token_weights
+    if state.token_weights is not None:
+        tensors["token_weights"] = state.token_weights
     config: dict[str, Any] = {
-        "settings": session.config.to_dict(),
-        "model": {"source": session.source, "revision": session.revision, "fingerprint": session.made_for()},
+        "settings": state.config.to_dict(),
+        "model": {"source": state.source, "revision": state.revision, "fingerprint": state.made_for},
         "saved": now(),
-        "edits": len(session.history),
+        "edits": len(state.history),
     }
-    if session.encoder_print is not None:
-        config["encoder"] = {"name": session.config.encoder, "fingerprint": session.encoder_print}
-    known = session.folders.setdefault(Path(path).resolve(), set())
-    write_folder(Path(path), config=config, records=session.history.to_lines(), tensors=tensors, known=known)
+    if state.encoder is not None:
+        config["encoder"] = {"name": state.config.encoder, "fingerprint": state.encoder}
+    write_folder(Path(path), config=config, records=state.history.to_lines(), tensors=tensors, known=known)
 
 
 def remove_from_folder(path: str | os.PathLike[str], numbers: Sequence[int]) -> list[EditRecord]:

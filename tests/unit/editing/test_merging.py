@@ -192,4 +192,4 @@ def test_an_error_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         merged.merge(one)
     assert len(merged.edits()) == 1
     assert merged._session.codebook().entries == 1
-    assert merged._session.known is None
+    assert merged._known is None

@@ -9,6 +9,7 @@ import pytest
 from method_support import EDITS, each_editing, opened, taught, texts
 
 from horen import ConfigError, Edit, EditError, Editor, HorenConfig, ModelError
+from horen.api import open_editor
 from horen.editors import MethodEditor
 from horen.editors.grace import GraceConfig
 from support.editors import EDITED, FACTS, OTHER, QUICK, checksums, facts, hooks_on, same_weights
@@ -65,26 +66,35 @@ def test_it_answers_as_the_benchmark_does(name: str):
 
 
 def test_the_editor_opens_methods_by_name(folder: str):
-    found = Editor.from_pretrained(folder, GraceConfig(layer=0, precision="model"), method="grace")
+    found = open_editor(folder, "grace", GraceConfig(layer=0, precision="model"))
     assert isinstance(found, MethodEditor)
     found.edit([Edit(EDITED, "Rome")])
     assert found.generate(EDITED) == "Rome"
-    plain = Editor.from_pretrained(folder, method="ft")
+    plain = open_editor(folder, "ft")
     assert isinstance(plain, MethodEditor)
     assert plain.method == "ft"
-    own = Editor.from_pretrained(folder, HorenConfig(**QUICK), method="horen")
+    own = open_editor(folder, "horen", HorenConfig(**QUICK))
     assert isinstance(own, Editor)
     assert own.config == HorenConfig(**QUICK)
 
 
 def test_what_cannot_be_opened(folder: str):
     with pytest.raises(ConfigError, match="did you mean 'grace'"):
-        Editor.from_pretrained(folder, method="grase")
+        open_editor(folder, "grase")
     with pytest.raises(ConfigError, match="settings of 'grace' are GraceConfig"):
-        Editor.from_pretrained(folder, HorenConfig(), method="grace")
+        open_editor(folder, "grace", HorenConfig())
     calibrated: Any = {"calibration": "smollm2-135m-instruct"}
     with pytest.raises(ConfigError, match="calibration is HoReN's"):
-        Editor.from_pretrained(folder, method="grace", **calibrated)
+        open_editor(folder, "grace", **calibrated)
+
+
+def test_the_editor_says_what_opens_others(folder: str):
+    options: Any = {"method": "grace"}
+    with pytest.raises(ConfigError, match=r"call horen\.api\.open_editor"):
+        Editor.from_pretrained(folder, **options)
+    unknown: Any = {"colour": "blue"}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        Editor.from_pretrained(folder, **unknown)
 
 
 def test_undo_where_weights_change_and_nowhere_else():

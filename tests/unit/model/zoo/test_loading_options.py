@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from horen import ConfigError, Edit, Editor, HorenConfig, ModelError
+from horen.api import open_editor
 from horen.model.zoo.loading import load_model
 from horen.store import read_folder
 from support.editors import EDITED, QUICK, outputs, same
@@ -82,14 +83,14 @@ def test_what_transformers_refuses_is_told(place: Path):
 
 
 def test_another_editor_takes_them_too(place: Path):
-    editor = Editor.from_pretrained(str(place), method="none", model_options={"attn_implementation": "eager"})
+    editor = open_editor(str(place), "none", model_options={"attn_implementation": "eager"})
     assert editor.model.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("method", [3, None, ["horen"], "no such method"])
 def test_a_method_that_is_none_is_refused(method: Any, place: Path):
     with pytest.raises(ConfigError, match="method"):
-        Editor.from_pretrained(str(place), method=method)
+        open_editor(str(place), method)
 
 
 def test_code_that_comes_with_a_model_is_not_run(place: Path, tmp_path: Path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,10 +14,8 @@ from horen.edits import Edit, EditRecord, same_text
 from horen.errors import MismatchError, StoreError
 from horen.memory import Packed
 from horen.model.devices import device_of
+from horen.session import Session
 from horen.store.state import Saved
-
-if TYPE_CHECKING:
-    from horen.session import Session
 
 # How keys are made and the threshold decide which edits share a value.
 _MUST_AGREE = (*KEY_SETTINGS, *VALUE_SETTINGS, "threshold")
@@ -50,7 +47,7 @@ class KnownValues:
                 checked.append(made_for)
             if keys:
                 check_same(saved.path, saved.config.of_edits(), session.config.of_edits())
-                saved.check_encoder(session)
+                saved.check_encoder(session.config.encoder, session.encoder_print)
             else:
                 _check_training(saved, session)
         for saved in reversed(parts):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horen import Edit, EditError, EditNotFoundError, Editor
-from horen.asking import similar
+from horen.editing import similar
 from horen.edits import Explanation
 from horen.memory import Gate
 from support.editors import EDITED, OTHER, REPHRASED, outputs, quick_editor, same
