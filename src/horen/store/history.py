@@ -126,8 +126,8 @@ class History:
         if number in state.records:
             if not state.records[number].entries:
                 raise EditNotFoundError(
-                    f"Edit {number} was removed, superseded or undone, and a compaction has dropped its entries: write it "
-                    "anew."
+                    f"Edit {number} was removed, superseded or undone, and a compaction has dropped its entries: write "
+                    "it anew."
                 )
             raise EditNotFoundError(
                 f"Edit {number} was removed, superseded or undone: list the active edits, or undo the change."
