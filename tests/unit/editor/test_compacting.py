@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation import BaseStreamer
 
-from horen import Compacted, Edit, Editor, EditError, EditNotFoundError, MismatchError, ModelError, StoreError
+from horen import Compacted, Edit, EditError, EditNotFoundError, Editor, MismatchError, ModelError, StoreError
 from horen.compacting import compact_folder
 from horen.saving import Saved, remove_from_folder, undo_in_folder
 from horen.store import content, read_folder, write_folder
@@ -163,7 +163,7 @@ def test_what_is_gone_and_what_is_told():
     texts = [(r.id, r.prompt, r.target) for operation in editor.history() for r in operation.added]
     assert texts[:2] == [(1, EDITED, "Rome"), (2, OTHER, "Paris")]
     with pytest.raises(
-        EditNotFoundError, match="Edit 2 was removed.*compaction has dropped its entries: write it anew"
+        EditNotFoundError, match=r"Edit 2 was removed.*compaction has dropped its entries: write it anew"
     ):
         editor.get(2)
     assert editor.edit(Edit(OTHER, "Oslo"))[0].id == 6
@@ -370,7 +370,7 @@ def test_an_interruption_leaves_the_folder_as_it_was(step: str, tmp_path: Path, 
     assert {path.name: path.read_bytes() for path in (tmp_path / "facts").iterdir()} == files
 
 
-def test_history_and_codebook_change_together_or_not_at_all(monkeypatch: pytest.MonkeyPatch):
+def test_history_and_codebook_change_together_or_not_at_all():
     editor = busy_editor()
     before, history, codebook = outputs(editor), editor.history(), editor._session.codebook()
     adapter = type(editor._session.adapter)
@@ -396,7 +396,7 @@ class Compacting(BaseStreamer):
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
 
-    def put(self, value: object) -> None:
+    def put(self, _value: object) -> None:
         self.editor.compact()
 
     def end(self) -> None:
