@@ -1,0 +1,120 @@
+"""What compaction gives: a codebook of which every second entry is asleep, before and after it.
+
+    python benchmarks/compaction.py --entries 40000 --out compaction.json
+
+Keys and values are random, of the size that the model's have with the preset ``activations``. Told are the bytes of the
+folder and the times of a look-up (which edits some prompts wake) and of taking one removal back in the folder, each
+before and after in turn in one process, as medians. Set the threads with OMP_NUM_THREADS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from filling import fill
+from horen import Editor, HorenConfig
+from horen.bench.files import write_text
+from horen.bench.plan import environment
+from horen.compacting import compact_folder
+from horen.memory import Codebook
+from horen.saving import Saved, filled, remove_from_folder, undo_in_folder
+
+
+def made(model: str, entries: int, folder: Path) -> HorenConfig:
+    """Save a codebook of so many edits, those of even numbers removed, and give its settings."""
+    editor = Editor.from_pretrained(model, HorenConfig.from_preset("activations"))
+    fill(editor._session, entries)
+    editor.remove(range(2, entries + 1, 2))
+    editor.save(folder)
+    return editor.config
+
+
+def opened(folder: Path) -> Codebook:
+    """The codebook of a folder."""
+    saved = Saved.read(folder)
+    tensors = saved.folder.tensors
+    return filled(tensors["keys"], saved.values(tensors), tensors["value_of"], saved.history, saved.config.storage())
+
+
+def taken_back(folder: Path) -> None:
+    """Remove an edit in a folder and undo that."""
+    remove_from_folder(folder, [1])
+    undo_in_folder(folder)
+
+
+def in_turn(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median milliseconds of each action, all of them once a round; a first round does not count."""
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for number in range(rounds + 1):
+        for name, action in actions.items():
+            began = time.perf_counter()
+            action()
+            if number:
+                times[name].append(1e3 * (time.perf_counter() - began))
+    return {name: round(statistics.median(some), 2) for name, some in times.items()}
+
+
+def asked(keys: Tensor, count: int) -> Tensor:
+    """Queries [count, d_k] at cosines of about 0.7 to keys drawn by chance."""
+    generator = torch.Generator().manual_seed(1)
+    own = keys[torch.randint(len(keys), (count,), generator=generator)]
+    return normalize(own + normalize(torch.randn(own.shape, generator=generator), dim=-1), dim=-1)
+
+
+def measured(given: argparse.Namespace, place: Path) -> dict[str, Any]:
+    """Make both folders and compare them."""
+    config = made(given.model, given.entries, place / "before")
+    shutil.copytree(place / "before", place / "after")
+    began = time.perf_counter()
+    dropped = compact_folder(place / "after")
+    found: dict[str, Any] = {"entries": given.entries, "dropped": dropped.entries, "freed": dropped.freed}
+    found["compact_s"] = round(time.perf_counter() - began, 2)
+    books = {name: opened(place / name) for name in ("before", "after")}
+    found["bytes"] = {
+        name: sum((place / name / file).stat().st_size for file in ("codebook.safetensors", "edits.jsonl"))
+        for name in books
+    }
+    gate = config.retrieval()
+    for batch in given.batches:
+        queries, prompts = asked(books["after"].keys, batch), torch.arange(batch)
+        wakes = [book.waking(queries, gate, prompts=prompts) for book in books.values()]
+        assert [one and one.similarity for one in wakes[0]] == [one and one.similarity for one in wakes[1]]
+        found[f"look_up_of_{batch}_ms"] = in_turn(
+            {n: lambda b=b, q=queries, p=prompts: b.waking(q, gate, prompts=p) for n, b in books.items()}, given.rounds
+        )
+        found[f"matches_of_{batch}_ms"] = in_turn(
+            {n: lambda b=b, q=queries: b.match(q, gate) for n, b in books.items()}, given.rounds
+        )
+    found["undo_in_folder_ms"] = in_turn({n: lambda n=n: taken_back(place / n) for n in books}, given.rounds)
+    return found
+
+
+def main() -> None:
+    """Measure and write what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--entries", type=int, default=40_000)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        found = measured(given, Path(place))
+    write_text(given.out, json.dumps({**environment(), **found}, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
