@@ -20,7 +20,7 @@ from horen.compacting import compact_folder
 from horen.saving import Saved, remove_from_folder, undo_in_folder
 from horen.store import content, read_folder, write_folder
 from horen.store import folder as folder_module
-from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, hooks_on, outputs, quick_editor, same
+from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, hooks_on, ids_of, logits, outputs, quick_editor, same
 from support.encoders import text_settings
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
@@ -217,6 +217,25 @@ def test_a_value_that_an_active_edit_shares_stays():
     assert same(outputs(editor), before)
     editor.remove(3)
     assert (editor.compact().values, editor.stored_bytes) == (1, 0)
+
+
+def test_a_sequence_of_values_stays_whole():
+    editor = quick_editor(edits=[Edit(OTHER, "Paris")], value_tokens=1)
+    editor.edit(Edit(EDITED, TARGETS[2]))
+    ids = ids_of(EDITED)
+    said = [*ids, *editor._session.contexts.renderings(Edit(EDITED, TARGETS[2]))[0]]
+
+    def whole() -> Tensor:
+        with editor.prompt_end(len(ids)):
+            return logits(editor.model, said)
+
+    before, numbers = whole(), editor.get(2).values
+    editor.remove(1)
+    editor.compact()
+    after = editor.get(2).values
+    assert (after.start, len(after)) == (0, len(numbers))
+    assert numbers.start > 0 < len(numbers) - 1
+    assert torch.equal(whole(), before)
 
 
 def test_the_index_is_made_anew():
