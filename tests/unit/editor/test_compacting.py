@@ -63,8 +63,10 @@ def rows(editor: Editor) -> list[Tensor]:
 
 
 def alike(one: Editor, two: Editor) -> None:
-    """Two editors answer, route and tell the same, to the bit."""
+    """Two editors answer and route the same, to the bit; scores are sums over other rows, which may round otherwise."""
     assert told(one) == told(two)
+    scores = [[found.score or 0 for found in editor.explain(list(PROMPTS), nearest=0)] for editor in (one, two)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
     assert same(rows(one), rows(two))
     assert same(outputs(one), outputs(two))
 
