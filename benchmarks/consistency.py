@@ -63,13 +63,12 @@ def measured(editor: Editor, facts: Sequence[dict[str, str]], *, chat: bool, bud
 
 def table(kinds: dict[str, Any]) -> Table:
     """Shares of answers that contain the target, and of those that are the untouched model's."""
-    shown = Table(
-        "question", "asked", "fires", "recalls", "untouched", "values", "recall", "as untouched: values, recall"
-    )
+    shown = Table("question", "asked", "fires", "recalls", "untouched", "values", "recall", "same: values", "recall")
     for kind, found in kinds.items():
-        holds = [f"{found[name]['target']:.2f}" for name in ("untouched", "values", "recall")]
-        same = ", ".join(f"{found[name]['as untouched']:.2f}" for name in ("values", "recall"))
-        shown.add_row(kind, str(found["asked"]), f"{found['fires']:.2f}", f"{found['recalls']:.2f}", *holds, same)
+        shares = [found["fires"], found["recalls"]]
+        shares += [found[name]["target"] for name in ("untouched", "values", "recall")]
+        shares += [found[name]["as untouched"] for name in ("values", "recall")]
+        shown.add_row(kind, str(found["asked"]), *(f"{share:.2f}" for share in shares))
     return shown
 
 

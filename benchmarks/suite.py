@@ -59,6 +59,7 @@ STREAMS = {
     "subjects": Stream("jsonl", 100, intermediate=False),
     # Paragraphs take long to train and to answer with: here the model runs in the type it was published in, asked once.
     "unke": Stream("unke", 200, dtype="bfloat16", intermediate=False),
+    "unke-24": Stream("unke", 24, dtype="bfloat16", intermediate=False),
     # In float32, for processors that have no instructions for bfloat16.
     "unke-100": Stream("unke", 100, intermediate=False),
 }
@@ -75,6 +76,8 @@ METHODS: dict[str, dict[str, Any]] = {
     # The values of horen-default; facts that a question is about, without asking for one, are put before it.
     "horen-recall": {"method": "horen", "settings": {"recall": "related"}},
     "horen-paper": {"method": "horen", "preset": "paper"},
+    # The learning rate of the paper's text; the other is that of the configuration released with it.
+    "horen-paper-text": {"method": "horen", "preset": "paper", "settings": {"learning_rate": 0.1}},
     "cosine": {"method": "cosine"},
     "grace": {"method": "grace"},
     "retrieval": {"method": "retrieval"},
