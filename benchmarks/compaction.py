@@ -4,8 +4,8 @@
 
 Keys and values are random, of the size that SmolLM2-135M-Instruct's have with the preset ``activations``. Told are the
 bytes of the folder and the times of look-ups (which edits some prompts wake, and to which one each is nearest) and of a
-removal in the folder, before and after in turn in one process, as medians. Times are of the processor, so that other jobs on the machine do
-not count. Set the threads with OMP_NUM_THREADS.
+removal in the folder, before and after in turn in one process, as medians. Times are of the processor, so that other
+jobs on the machine do not count. Set the threads with OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
