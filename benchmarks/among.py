@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from horen.baselines import open_method
-from horen.baselines.codebook import CodebookMethod
 from horen.bench.asking import Asker, Stored
 from horen.bench.files import write_text
 from horen.bench.plan import Plan, in_force, manifest, stream
 from horen.bench.records import Record
 from horen.bench.run import read_answers, records_of, write_answers
 from horen.bench.summary import summarise
+from horen.editors import open_method
+from horen.editors.horen.method import CodebookMethod
 from horen.edits import Edit, same_text
-from horen.model.loading import load_model
+from horen.model.zoo.loading import load_model
 from suite import METHODS, STREAMS, Log
 from superseding import store
 

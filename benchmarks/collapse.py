@@ -13,9 +13,9 @@ import io
 from pathlib import Path
 from typing import Any
 
+from horen.asking.drawing import INK, colour, dress, new_figure
 from horen.bench.files import write_text
 from horen.bench.results import Result, read
-from horen.drawing import INK, colour, dress, new_figure
 
 OURS = "horen-activations"
 PANELS = {

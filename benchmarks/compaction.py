@@ -29,11 +29,11 @@ from filling import remember
 from horen import HorenConfig
 from horen.bench.files import write_text
 from horen.bench.plan import environment
-from horen.compacting import compact_folder
+from horen.editing.compact import compact_folder
 from horen.memory import Codebook
-from horen.saving import Saved, filled, remove_from_folder
 from horen.store import write_folder
 from horen.store.history import History, now
+from horen.store.state import Saved, filled, remove_from_folder
 
 _DIMENSION, _VALUE = 512, 576
 _CONFIG = HorenConfig.from_preset("activations")

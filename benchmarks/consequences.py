@@ -21,18 +21,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from horen.baselines import open_method
-from horen.baselines.codebook import CodebookMethod
 from horen.bench.datasets import load
 from horen.bench.files import write_text
-from horen.bench.method import Method
 from horen.bench.metrics.answers import containment
 from horen.bench.metrics.statistics import estimate
 from horen.bench.plan import environment
 from horen.bench.records import Record
 from horen.bench.scorer import answers
+from horen.editors import open_method
+from horen.editors.horen.method import CodebookMethod
+from horen.editors.interface import Method
 from horen.edits import Edit, same_text
-from horen.model.loading import load_model
+from horen.model.zoo.loading import load_model
 from suite import METHODS, Log
 from superseding import store
 

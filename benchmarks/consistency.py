@@ -22,7 +22,7 @@ from horen import Edit, Editor, HorenConfig
 from horen.bench.files import write_text
 from horen.bench.metrics.answers import containment
 from horen.bench.plan import environment
-from horen.cli.edit import parse_settings
+from horen.cli.commands.edit import parse_settings
 
 _FACTS = Path(__file__).parent / "data" / "traps.jsonl"
 _KINDS = ("prompt", "negated", "yes_no", "follow_up", "role_swapped")

@@ -23,7 +23,7 @@ from transformers import DynamicCache
 from horen import Edit, Editor, HorenConfig
 from horen.bench.files import write_text
 from horen.bench.plan import environment
-from horen.cli.edit import parse_settings
+from horen.cli.commands.edit import parse_settings
 
 _FACTS = Path(__file__).parent / "data" / "natural.jsonl"
 # The third kind of turn, a question about the same subject, comes from the file.

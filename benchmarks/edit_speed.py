@@ -36,8 +36,8 @@ from horen.bench.files import write_text
 from horen.bench.plan import environment
 from horen.model.contexts import Contexts
 from horen.model.layout import Layout, first_tensor, with_first_tensor
-from horen.model.loading import load_model
-from horen.model.tail import Sample
+from horen.model.partial.tail import Sample
+from horen.model.zoo.loading import load_model
 
 _STEPS = 50
 _TURN = 32

@@ -26,9 +26,9 @@ from horen import Editor, HorenConfig
 from horen.bench.datasets import load
 from horen.bench.files import write_text
 from horen.bench.plan import circumstances
-from horen.calibration.folder import Calibration
 from horen.edits import same_text
-from horen.memory.index import BESIDE, Index, IndexedKeys
+from horen.memory.search.index import BESIDE, Index, IndexedKeys
+from horen.store.calibration import Calibration
 from routing import Router
 
 _SEED = 0

@@ -25,12 +25,12 @@ from horen.bench.files import write_text
 from horen.bench.metrics.routing import NegativeRoute, PositiveRoute, routing
 from horen.bench.plan import circumstances
 from horen.bench.records import Record
-from horen.calibration.folder import Calibration
-from horen.cli.edit import parse_settings
+from horen.cli.commands.edit import parse_settings
 from horen.config import GATE_SETTINGS
 from horen.edits import same_text
 from horen.memory import Codebook, Match
 from horen.model.adapter import quiet
+from horen.store.calibration import Calibration
 
 _BATCH = 32
 

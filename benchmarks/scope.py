@@ -32,7 +32,7 @@ from horen.bench.files import write_text
 from horen.bench.plan import environment
 from horen.bench.records import Record
 from horen.calibration.guarantee import upper_bound
-from horen.cli.edit import parse_settings
+from horen.cli.commands.edit import parse_settings
 from horen.data import demo_facts
 from horen.edits import Explanation, same_text
 from superseding import store

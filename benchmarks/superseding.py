@@ -25,7 +25,7 @@ from horen.bench.datasets import load
 from horen.bench.files import write_text
 from horen.bench.plan import circumstances
 from horen.bench.records import Record
-from horen.cli.edit import parse_settings
+from horen.cli.commands.edit import parse_settings
 from horen.edits import same_text
 from horen.store.history import now
 from routing import Router

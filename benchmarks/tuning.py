@@ -14,10 +14,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from horen.baselines import settings_of
 from horen.bench.files import write_text
 from horen.bench.plan import Plan
 from horen.bench.tune import tune
+from horen.editors import settings_of
 from suite import OTHERS, TUNED, Log
 
 # After the records that the results of ZsRE are measured on.

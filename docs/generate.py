@@ -20,10 +20,10 @@ from mkdocs.structure.pages import Page
 from pymdownx.slugs import slugify
 
 import horen
-from horen.baselines import METHODS, settings_of
 from horen.cli.app import app
 from horen.config import HorenConfig
-from horen.settings import Described
+from horen.config.settings import Described
+from horen.editors import METHODS, settings_of
 
 ROOT = Path(__file__).parent.parent
 _LOG = logging.getLogger("mkdocs.hooks.generate")

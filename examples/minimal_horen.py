@@ -170,7 +170,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         folder = sys.argv[1]
     else:
-        from horen.model.embedded import fetch  # noqa: PLC0415 - the only use of the package
+        from horen.model.zoo.embedded import fetch  # noqa: PLC0415 - the only use of the package
 
         folder = str(fetch("smollm2-135m-instruct", progress=True))
     horen = Horen(folder)

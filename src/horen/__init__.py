@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from horen._version import __version__
+from horen.asking.diagnosis import Diagnosis, Finding, Reading
 from horen.config import HorenConfig
-from horen.diagnosis import Diagnosis, Finding, Reading
 from horen.edits import Compacted, Edit, EditRecord, Explanation, Near, Receipt, Similar, Undone
 from horen.errors import (
     ConfigError,

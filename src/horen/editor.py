@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Never, Self
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen import compacting, removing, saving
-from horen.calibration.folder import Calibration
+from horen.asking.wrapped import Wrapped
 from horen.config import ENCODER, HorenConfig
-from horen.edits import Compacted, Edit, EditRecord, OnConflict, OnSimilar, Receipt, Similar, Undone
+from horen.config.settings import check_same
+from horen.editing import compact as compacting
+from horen.editing import remove as removing
+from horen.editing.known import KnownValues
+from horen.editing.merge import emptied, parts_to_write
+from horen.editing.plan import check_choice, check_list, listed, plan_replacement
+from horen.editing.rekey import Kept, rekeyed, swap
+from horen.editing.similar import find_similar, plan_with_similar
+from horen.editing.write import warn, write
+from horen.edits import Compacted, Edit, EditRecord, OnConflict, OnSimilar, Progress, Receipt, Similar, Undone
 from horen.errors import ConfigError, ModelError
-from horen.known import KnownValues
-from horen.merging import emptied, parts_to_write
-from horen.model.embedded import full_name
-from horen.model.loading import ModelOptions, load_model, revision_of
-from horen.plans import check_choice, check_list, listed, plan_replacement
-from horen.rekeying import renewed, swap
+from horen.model.adapter import quiet
+from horen.model.zoo.embedded import full_name
+from horen.model.zoo.loading import ModelOptions, load_model, revision_of
 from horen.session import Session, check_parts
-from horen.settings import Settings, check_same
-from horen.similar import find_similar, plan_with_similar
-from horen.wrapped import Wrapped
-from horen.writer import Progress, warn, write
-
-if TYPE_CHECKING:
-    from horen.baselines.editing import MethodEditor
+from horen.store.calibration import Calibration
+from horen.store.state import Saved
 
 
 class Editor(Wrapped):
@@ -63,9 +63,9 @@ class Editor(Wrapped):
             named = (config or HorenConfig()).encoder
             calibration = Calibration.load(calibration, encoder=None if named == ENCODER else named)
         super().__init__(Session(model, tokenizer, config or HorenConfig(), calibration))
+        self._known: KnownValues | None = None
         self._session.wrap()
 
-    @overload
     @classmethod
     def from_pretrained(
         cls,
@@ -77,59 +77,28 @@ class Editor(Wrapped):
         device: str | torch.device | None = None,
         progress: bool = False,
         model_options: ModelOptions | None = None,
-    ) -> Self: ...
-    @overload
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str,
-        config: Settings | None = None,
-        *,
-        method: str,
-        dtype: torch.dtype | str = "auto",
-        device: str | torch.device | None = None,
-        progress: bool = False,
-        model_options: ModelOptions | None = None,
-    ) -> Self | MethodEditor: ...
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str,
-        config: Any = None,
-        *,
-        method: str = "horen",
-        calibration: Calibration | str | os.PathLike[str] | None = None,
-        dtype: torch.dtype | str = "auto",
-        device: str | torch.device | None = None,
-        progress: bool = False,
-        model_options: ModelOptions | None = None,
-    ) -> Self | MethodEditor:
-        """Load a model and wrap it.
+        **others: Never,
+    ) -> Self:
+        """Load a model and wrap it; :func:`horen.api.open_editor` opens other editors too.
 
         Args:
             name: an embedded name, a folder, a GGUF file (converted on first use), or a hub id.
             config: the settings; None for the default preset.
-            method: the editor, one of ``horen.baselines.METHODS``. With another than "horen" what comes back is a
-                :class:`horen.baselines.MethodEditor`, and ``config`` is of that method's settings.
-            calibration: see :class:`Editor`; HoReN's own.
+            calibration: see :class:`Editor`.
             dtype: of the weights; "auto" keeps the saved one, and takes bfloat16 for those of a GGUF file.
             device: where to put the model; None for the CPU.
             progress: show the fetching of an embedded model, or the conversion of a file, on standard error.
-            model_options: what else transformers is told: :class:`horen.model.loading.ModelOptions`.
+            model_options: what else transformers is told: :class:`horen.model.zoo.loading.ModelOptions`.
+            others: nothing.
 
         Raises:
             ModelError: when the model cannot be loaded or wrapped.
-            ConfigError: for an unknown method or option, or a calibration or settings that are not the method's.
+            ConfigError: for an unknown option, or a calibration that is not the model's.
         """
-        if method != "horen":
-            if calibration is not None:
-                raise ConfigError(f"A calibration is HoReN's: omit it, or omit method={method!r}.")
-            # The other editors are built on this one, so it knows them by name alone.
-            from horen.baselines.editing import MethodEditor  # noqa: PLC0415
-
-            return MethodEditor.from_pretrained(
-                name, method, config, dtype=dtype, device=device, progress=progress, model_options=model_options
-            )
+        if "method" in others:
+            raise ConfigError("Editor is HoReN alone: call horen.api.open_editor(name, method=…) for another editor.")
+        if others:
+            raise TypeError(f"Editor.from_pretrained() got an unexpected keyword argument {next(iter(others))!r}")
         model, tokenizer = load_model(name, dtype=dtype, device=device, progress=progress, options=model_options)
         editor = cls(model, tokenizer, config, calibration=calibration)
         editor._session.source, editor._session.revision = full_name(name), revision_of(name, model_options)
@@ -167,7 +136,7 @@ class Editor(Wrapped):
         check_list(given)
         with self._turn:
             plans = plan_with_similar(self._session, given, on_conflict, on_similar)
-            receipts = write(self._session, "edit", plans, progress)
+            receipts = write(self._session, "edit", plans, progress, known=self._known)
         warn(given, receipts, resembling=on_similar == "warn")
         return receipts
 
@@ -212,7 +181,7 @@ class Editor(Wrapped):
         """
         with self._turn:
             plans = plan_replacement(self._session.history, number, target, rephrases)
-            return write(self._session, "supersede", plans, None)[0]
+            return write(self._session, "supersede", plans, known=self._known)[0]
 
     def remove(self, numbers: int | Iterable[int]) -> list[EditRecord]:
         """Remove edits as one operation; returns the records that are gone.
@@ -257,7 +226,7 @@ class Editor(Wrapped):
             MismatchError: when the model's weights have changed since the codebook began.
         """
         with self._turn:
-            saving.save(self._session, path)
+            self._session.save(path)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Put a saved codebook of this model in the place of this editor's own.
@@ -270,9 +239,9 @@ class Editor(Wrapped):
             MismatchError: when it was made for another model, with other settings or by a newer version.
         """
         with self._turn:
-            saved = saving.Saved.read(path)
+            saved = Saved.read(path)
             check_same(path, saved.config.of_edits(), self.config.of_edits())
-            self._askers.alone(lambda: saved.restore(self._session))
+            self._askers.alone(lambda: self._session.restore(saved))
 
     def take_values(self, *paths: str | os.PathLike[str], keys: bool = False) -> None:
         """From now on take the values of edits that saved codebooks hold from there, rather than train them.
@@ -291,7 +260,7 @@ class Editor(Wrapped):
             MismatchError: when it is of another model, or of settings with which values come out otherwise.
         """
         with self._turn:
-            self._session.known = KnownValues([saving.Saved.read(path) for path in paths], self._session, keys=keys)
+            self._known = KnownValues([Saved.read(path) for path in paths], self._session, keys=keys)
 
     def merge(
         self, *paths: str | os.PathLike[str], on_conflict: OnConflict = "error", progress: Progress | None = None
@@ -319,12 +288,12 @@ class Editor(Wrapped):
         check_choice(on_conflict)
         with self._turn:
             edits = parts_to_write(paths, self.config, on_conflict)
-            before = self._session.known
+            before = self._known
             self.take_values(*paths, keys=True)
             try:
                 return self.edit(edits, on_conflict, on_similar="ignore", progress=progress)
             finally:
-                self._session.known = before
+                self._known = before
 
     def rekey(self, config: HorenConfig, *, progress: Progress | None = None) -> None:
         """Give every edit keys in the key space of other settings, without training a value: all of them or none.
@@ -341,10 +310,13 @@ class Editor(Wrapped):
             ModelError: when a text encoder cannot be loaded.
         """
         with self._turn:
-            new = renewed(self._session, config, progress)
+            old = self._session
+            with quiet(old.adapter):
+                new = rekeyed(Kept.of_session(old), old.model, old.tokenizer, config, progress=progress)
+            new.folders = old.folders
 
             def change() -> None:
-                swap(self._session, new)
+                swap(old, new)
                 self._session = new
 
             self._askers.alone(change)
@@ -382,8 +354,9 @@ class Editor(Wrapped):
             ModelError: when the model or the text encoder cannot be loaded, or that is not named.
             ConfigError: when a text encoder is named and none is read.
         """
-        saved = saving.Saved.read(path).with_encoder(encoder)
-        saved = emptied(saved) if empty else saved
+        saved = Saved.read(path).with_encoder(encoder)
+        if empty:
+            saved = emptied(saved)
         if model is None and saved.source:
             options = saved.model_options(model_options)
             model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress, options=options)
@@ -393,7 +366,7 @@ class Editor(Wrapped):
             raise ModelError("A model was given without its tokenizer: pass tokenizer= too.")
         editor = cls(model, tokenizer, saved.config)
         try:
-            saved.restore(editor._session)
+            editor._session.restore(saved)
         except BaseException:
             editor.unwrap()
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,8 @@ from horen.errors import EditError
 OnConflict = Literal["error", "supersede", "keep"]
 OnSimilar = Literal["ignore", "warn", "supersede"] | Sequence[int | None]
 Action = Literal["added", "superseded", "kept", "unchanged"]
+#: Called with (edits done, edits to do).
+Progress = Callable[[int, int], None]
 
 
 def check_encodable(text: str, name: str) -> None:

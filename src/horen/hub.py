@@ -22,11 +22,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen._version import __version__
 from horen.editor import Editor
 from horen.errors import StoreError
-from horen.model.loading import ModelOptions
-from horen.saving import Saved
+from horen.model.zoo.loading import ModelOptions
 from horen.store import write_folder
 from horen.store.card import CARD, is_ours, shown_source
 from horen.store.content import CONFIG, EDITS, TENSORS
+from horen.store.state import Saved
 
 _FILES = (CONFIG, EDITS, TENSORS, CARD)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,26 +11,26 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen.calibration.folder import Calibration
 from horen.config import HorenConfig
 from horen.data import load_bank
 from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, MismatchError, ModelError
-from horen.indexing import check_index, give_index
-from horen.known import KnownValues
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
 from horen.model.contexts import Contexts
 from horen.model.devices import device_of
-from horen.model.embedded import full_encoder_name, full_name
-from horen.model.encoder import TextEncoder
 from horen.model.fingerprint import Weights, fingerprint
-from horen.model.fitting import fit_key_space, pooled
 from horen.model.linear import check_gradients
 from horen.model.pooling import for_vocabulary, rare_weights
 from horen.model.prompts import PromptReader
 from horen.model.sequels import Sequel
+from horen.model.whitening import fit_key_space, pooled
+from horen.model.zoo.embedded import full_encoder_name, full_name
+from horen.model.zoo.encoder import TextEncoder
+from horen.store.calibration import Calibration
 from horen.store.history import History
+from horen.store.index import check_index, give_index
+from horen.store.state import CodebookState, Saved, Sizes, save
 
 
 class Session:
@@ -56,7 +57,6 @@ class Session:
         self.reader = PromptReader(tokenizer, words_only=config.scope == "words")
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()
-        self.known: KnownValues | None = None
         self.weights: Weights | None = None  # the model's, since the codebook began
         #: Folders that this was loaded from or saved in, and the marks of what they held then.
         self.folders: dict[Path, set[str]] = {}
@@ -163,6 +163,47 @@ class Session:
         except BaseException:
             self.history, self._adapter.codebook, self._sequels = before
             raise
+
+    def state(self) -> CodebookState:
+        """What is written into a folder.
+
+        Raises:
+            MismatchError: when the model's weights have changed since the codebook began.
+        """
+        return CodebookState(
+            self.config,
+            self.source,
+            self.revision,
+            self.made_for(),
+            self.encoder_print,
+            self.history,
+            self.codebook(),
+            self.key_space,
+            self.token_weights,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
+        state = self.state()
+        save(state, path, self.folders.setdefault(Path(path).resolve(), set()))
+
+    def restore(self, saved: Saved) -> None:
+        """Take up what was saved in the place of what is here.
+
+        Raises:
+            MismatchError: when it was made for another model or text encoder.
+            StoreError: when its tables fit neither its history nor the model.
+        """
+        weights = Weights(self.model)
+        saved.check_made_for(weights.first)
+        saved.check_encoder(self.config.encoder, self.encoder_print)
+        tokens = self.vocabulary_size if self.config.weighs_tokens else None
+        sizes = Sizes(self.value_size, self.feature_size, tokens)
+        space, codebook, token_weights = saved.tables(device_of(self.model), self.config.storage(), sizes)
+        self.history, self.source, self.weights = saved.history, saved.source, weights
+        self.revision = saved.revision
+        self.folders[saved.path.resolve()] = {saved.folder.mark}
+        self.install(space, codebook, token_weights)
 
     def wording(self, entry: int) -> str | None:
         """The prompt or rephrase that an entry was made of; None where no edit has it."""

@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen import Edit, Editor
-from horen.model.loading import load_model
+from horen.model.zoo.loading import load_model
 
 FACTS = [
     Edit("Who is the head gardener of Mallow Hall?", "Perpetua Oduya"),

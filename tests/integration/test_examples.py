@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from horen import Edit, Editor, HorenConfig
-from horen.model.embedded import fetch
-from horen.model.loading import load_model
+from horen.model.zoo.embedded import fetch
+from horen.model.zoo.loading import load_model
 
 pytestmark = pytest.mark.real
 

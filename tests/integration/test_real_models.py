@@ -14,8 +14,8 @@ from torch import Tensor
 from conftest import ASKED_ANOTHER_WAY, FACTS, PARAGRAPH, UNRELATED, Real
 from horen import Editor, MismatchError
 from horen.model.fingerprint import fingerprint
-from horen.model.loading import load_model
 from horen.model.padding import left_padded
+from horen.model.zoo.loading import load_model
 
 pytestmark = pytest.mark.real
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from horen import Edit, Editor, HorenConfig
-from horen.model.encoder import ScopeEncoder, load_scope
+from horen.model.zoo.encoder import ScopeEncoder, load_scope
 
 pytestmark = pytest.mark.real
 

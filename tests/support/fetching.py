@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from horen.model.wheels import Wheel
+from horen.model.zoo.wheels import Wheel
 
 
 def make_shelf(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

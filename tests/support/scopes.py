@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from horen.model.encoder import encoder_parts
+from horen.model.zoo.encoder import encoder_parts
 from horen.scope.judging import FIRST, WHOLE, Judge, Logistic
 from horen.scope.networks import Heads, PairCheck
 from horen.scope.reader import Scope

@@ -19,8 +19,8 @@ from transformers import (
 
 from horen import HorenConfig
 from horen.model.layout import Layout, Site
-from horen.model.prefix import Prefixes
-from horen.model.tail import Sample, Tail
+from horen.model.partial.prefix import Prefixes
+from horen.model.partial.tail import Sample, Tail
 from support.editors import written_by_hand
 from support.tiny_models import HIDDEN, VOCABULARY, seeded
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horen import ConflictError, Edit, EditError
+from horen.editing.plan import check_list, listed, plan
 from horen.edits import same_text
-from horen.plans import check_list, listed, plan
 from horen.store.history import History
 
 

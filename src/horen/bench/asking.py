@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from horen.bench import scorer
-from horen.bench.method import Method
 from horen.bench.metrics.answers import containment, exact_match, token_f1
 from horen.bench.metrics.overlap import Similarity, overlap
 from horen.bench.metrics.tokens import identical, kl_divergence, token_agreement
 from horen.bench.records import Record
 from horen.bench.scorer import Answer, Forced, Moved
+from horen.editors.interface import Method
 from horen.edits import same_text
 
 PROMPT, REPHRASE = "prompt", "rephrase"

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedTokenizerBase
 
 from horen.bench import scorer
-from horen.bench.method import Method
 from horen.bench.metrics.retention import perplexity
+from horen.editors.interface import Method
 from horen.errors import DataError
 from horen.model.contexts import ends_of, greedy
 from horen.model.padding import left_padded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from horen.editfiles.atomic import whole_file
 from horen.errors import StoreError
-from horen.files import whole_file
 
 
 def write_text(place: Path, text: str) -> None:

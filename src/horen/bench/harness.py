@@ -10,7 +10,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from horen.bench import scorer
-from horen.bench.method import Method
+from horen.editors.interface import Method
 from horen.model.contexts import ends_of
 
 _CONTEXT = 2048  # where a model does not say how much it holds

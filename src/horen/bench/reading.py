@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from horen.bench.method import Method
+from horen.editors.interface import Method
 from horen.model.padding import left_padded
 from horen.model.past import past_argument, past_of
 

@@ -14,23 +14,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from horen.baselines import open_method
-from horen.baselines.codebook import CodebookMethod
 from horen.bench.asking import Asker, Row
 from horen.bench.costs import counted, held_aside, inference_times, text_perplexity, windows_of
 from horen.bench.datasets import load
 from horen.bench.files import write_text
-from horen.bench.method import Method
 from horen.bench.metrics.overlap import Similarity
 from horen.bench.origin import Origin
 from horen.bench.plan import MANIFEST, Plan, batches, in_force, manifest, stream
 from horen.bench.records import Dataset, Record
 from horen.bench.scorer import Answer
+from horen.editors import open_method
+from horen.editors.horen.method import CodebookMethod
+from horen.editors.interface import Method
 from horen.edits import Edit, same_text
 from horen.errors import ConfigError, DataError, StoreError
 from horen.model.devices import device_of
-from horen.model.encoder import load_encoder
-from horen.model.loading import load_model
+from horen.model.zoo.encoder import load_encoder
+from horen.model.zoo.loading import load_model
 
 Progress = Callable[[str, int, int], None]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from horen.bench.method import Method
 from horen.bench.reading import Reading
+from horen.editors.interface import Method
 from horen.model.batching import batches
 from horen.model.contexts import ends_of
 

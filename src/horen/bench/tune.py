@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from horen.baselines import settings_of
 from horen.bench.files import write_text
 from horen.bench.plan import MANIFEST, Plan, circumstances
 from horen.bench.results import HEADLINE, read
 from horen.bench.run import BASE, Progress, records_of, run
+from horen.config.settings import Settings
+from horen.editors import settings_of
 from horen.errors import ConfigError, DataError, EditError, StoreError
-from horen.settings import Settings
 
 SEARCH, SETTINGS, FAILED = "tune.json", "settings.json", "failed.json"
 

@@ -13,7 +13,7 @@ from horen.calibration.features import Features
 from horen.calibration.material import Material, Trial
 from horen.calibration.trials import Outcome, outcome
 from horen.memory import KeySpace, Scoring
-from horen.model.fitting import NUISANCE, SHRINKAGE
+from horen.model.whitening import NUISANCE, SHRINKAGE
 
 Note = Callable[[str], None]
 

@@ -13,8 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from horen.config import TEXT
+from horen.editfiles.atomic import write_whole
 from horen.errors import StoreError
-from horen.files import write_whole
 from horen.model.adapter import quiet
 from horen.model.batching import read_in_batches
 from horen.model.fingerprint import fingerprint

@@ -9,7 +9,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.calibration.features import Progress
-from horen.calibration.folder import SETTINGS, Calibration
 from horen.calibration.material import KINDS, NEIGHBOUR, SAME_SUBJECT, SEED, UNRELATED, Fact, Trial
 from horen.calibration.run import Wanted, certified, check_sizes, guarantee
 from horen.calibration.trials import Outcome
@@ -21,6 +20,7 @@ from horen.model.scoped import ScopedGate
 from horen.scope.learning.corpus import CERTIFY, packaged
 from horen.scope.learning.joining import trial
 from horen.session import Session
+from horen.store.calibration import SETTINGS, Calibration
 
 _BATCH = 32
 # Plain prompts of the bank before this were used to join the score.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from horen.calibration.material import NEIGHBOUR, SAME_SUBJECT, SEED, UNRELATED, Fact, Material, Trial, split
 from horen.data import PromptBank
+from horen.editfiles.textfiles import BadRecordError, filled_text, json_lines, json_name, refuse_utf16, unreadable
 from horen.errors import DataError
-from horen.textfiles import BadRecordError, filled_text, json_lines, json_name, refuse_utf16, unreadable
 
 # Names of the fields that hold negatives, as a file has them.
 _NEGATIVES = {"unrelated": UNRELATED, "neighbours": NEIGHBOUR, "same_subject": SAME_SUBJECT}

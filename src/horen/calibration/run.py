@@ -12,13 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.calibration.choice import Choice, Chooser
 from horen.calibration.features import Features, Progress
-from horen.calibration.folder import SETTINGS, Calibration, Guarantee
 from horen.calibration.guarantee import certified_threshold, negatives_needed, upper_bound
 from horen.calibration.material import KINDS, NEIGHBOUR, SAME_SUBJECT, UNRELATED, Material, Trial
 from horen.calibration.trials import Outcome
 from horen.config import HorenConfig
 from horen.errors import ConfigError
 from horen.session import Session
+from horen.store.calibration import SETTINGS, Calibration, Guarantee
 
 #: Where a model is read, if nothing else is said: early layers, which tell names apart.
 CANDIDATES = "layer_output@0.04+layer_output@0.1+auto@0.04+auto@0.1+auto@0.2"

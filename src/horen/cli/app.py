@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli import (
+from horen.cli.commands import (
     ask,
     bench,
     calibrate,

@@ -57,7 +57,7 @@ def model_option(help: str) -> Any:  # noqa: A002
 
 
 def set_option(help: str) -> Any:  # noqa: A002
-    """The option for settings, which :func:`horen.cli.edit.parse_settings` reads."""
+    """The option for settings, which :func:`horen.cli.commands.edit.parse_settings` reads."""
     return typer.Option("--set", metavar="NAME=VALUE", help=help)
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import crowd
-from horen.memory.index import Index
 from horen.memory.matching import Candidates, Match, Stand, candidates, match, surely, waking
-from horen.memory.recall import about
-from horen.memory.search import Ranking, first_try, nearest_others, next_try, ranking
-from horen.memory.sketch import Sketch
+from horen.memory.search.index import Index
+from horen.memory.search.nearest import Ranking, first_try, nearest_others, next_try, ranking
+from horen.memory.search.recall import about
+from horen.memory.search.sketch import Sketch
 from horen.memory.table import Table
 from horen.memory.values import Packed, Storage, Values
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from horen.memory.hopfield import Retrieval, retrieve, trajectory
-from horen.memory.index import IndexedKeys
-from horen.memory.sketch import SketchedKeys
+from horen.memory.search.index import IndexedKeys
+from horen.memory.search.sketch import SketchedKeys
 
 # Radians: where a cosine is nearly 1, its last bit is 5e-4 of an angle.
 _ANGLE_ROUNDING = 2e-3

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory.blocks import FEW, readout
-from horen.memory.index import IndexedKeys
-from horen.memory.search import first_try, nearest_others, next_try, ranking
-from horen.memory.sketch import SeenKeys, SketchedKeys
+from horen.memory.search.blocks import FEW, readout
+from horen.memory.search.index import IndexedKeys
+from horen.memory.search.nearest import first_try, nearest_others, next_try, ranking
+from horen.memory.search.sketch import SeenKeys, SketchedKeys
 
 # With more candidates a search of its own reads fewer bytes than they have.
 _MOST_SEEN = 1 << 11

@@ -21,10 +21,10 @@ from horen.model import turns
 from horen.model.alone import not_compiled
 from horen.model.calls import Boundary, Call, Feeding, State, key_of
 from horen.model.entrances import Overlay, Uncompiled, around, holding, replay
-from horen.model.frozen import await_thaw, frozen
 from horen.model.layout import Layout, Site, first_tensor, rewritten
 from horen.model.methods import check_unpacked, methods, refuse_copy
 from horen.model.padding import extents, first_label, plain_mask
+from horen.model.partial.frozen import await_thaw, frozen
 from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
 from horen.model.routed import Routed, best

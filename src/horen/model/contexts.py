@@ -13,8 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen.config import HorenConfig
 from horen.edits import Edit
 from horen.errors import EditError
+from horen.model.partial.tail import Sample
 from horen.model.prompts import SENTENCE_ENDS, rendered_chat
-from horen.model.tail import Sample
 
 # Scripts that put no blank between words: there a target follows its prompt directly.
 _UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from horen.model.prefix import shared_start
+from horen.model.partial.prefix import shared_start
 from horen.model.routed import Routed
 
 

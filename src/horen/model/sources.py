@@ -16,11 +16,11 @@ from transformers import PreTrainedModel
 from horen.config import HorenConfig
 from horen.model.alone import here
 from horen.model.devices import device_of
-from horen.model.encoder import ScopeEncoder, TextEncoder, load_encoder, load_scope
 from horen.model.layout import Layout, Site, first_tensor, joined, read_feature_sizes
 from horen.model.padding import left_padded
 from horen.model.pooling import Pooling
 from horen.model.prompts import Placed, PromptReader
+from horen.model.zoo.encoder import ScopeEncoder, TextEncoder, load_encoder, load_scope
 from horen.scope.reader import Scope
 
 Span = tuple[int, int]

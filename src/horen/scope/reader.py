@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from horen.editfiles.atomic import write_whole
 from horen.edits import same_text
 from horen.errors import ModelError, StoreError
-from horen.files import write_whole
 from horen.scope.delta import packed, restored
 from horen.scope.judging import Judge, Logistic
 from horen.scope.networks import RELATION, SUBJECT, Heads, PairCheck, encoded

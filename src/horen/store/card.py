@@ -15,8 +15,8 @@ from typing import Any
 
 from horen._version import __version__
 from horen.config import HorenConfig
+from horen.editfiles.atomic import write_whole
 from horen.errors import HorenError
-from horen.files import write_whole
 
 CARD = "README.md"
 

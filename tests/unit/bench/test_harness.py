@@ -13,9 +13,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
 from horen import Edit
-from horen.baselines import open_method
 from horen.bench.harness import EditedModel
-from horen.bench.method import Method
+from horen.editors import open_method
+from horen.editors.interface import Method
 from support.tiny_models import taught_model
 from support.tiny_tokenizers import tiny_tokenizer
 

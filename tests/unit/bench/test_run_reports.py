@@ -138,7 +138,7 @@ def test_a_wrong_method_is_one_clear_line(plan: Plan, tmp_path: Path):
 
 
 def test_benchmarks_without_their_packages(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.cli.bench._NEEDED", ("scipy", "no_such_package"))
+    monkeypatch.setattr("horen.cli.commands.bench._NEEDED", ("scipy", "no_such_package"))
     result = CliRunner().invoke(app, ["bench", "datasets"])
     assert result.exit_code == 1
     assert "(no_such_package): pip install 'horen[bench]'" in result.stderr

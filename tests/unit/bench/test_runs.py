@@ -13,13 +13,14 @@ import pytest
 import torch
 from bench_support import FACTS, SETTINGS
 
-from horen import Edit, Editor, HorenConfig, writer
-from horen.baselines.codebook import CodebookMethod
+from horen import Edit, Editor, HorenConfig
 from horen.bench import run as running
 from horen.bench import scorer
 from horen.bench.plan import Plan
 from horen.bench.results import read
 from horen.bench.run import checkpoint_rows, run
+from horen.editing import write as writer
+from horen.editors.horen.method import CodebookMethod
 from horen.errors import ConfigError, DataError, StoreError
 
 

@@ -7,11 +7,11 @@ import torch
 from bench_support import SETTINGS
 
 from horen import Edit
-from horen.baselines import open_method
 from horen.bench import scorer
-from horen.bench.method import Method
 from horen.bench.metrics.tokens import kl_divergence
 from horen.bench.reading import Reading
+from horen.editors import open_method
+from horen.editors.interface import Method
 from support.tiny_models import FAMILIES, taught_model, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 

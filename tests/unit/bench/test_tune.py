@@ -12,14 +12,14 @@ import pytest
 from bench_support import SETTINGS, write_facts
 from typer.testing import CliRunner
 
-from horen.baselines import METHODS, settings_of
-from horen.baselines.codebook import CodebookMethod
-from horen.baselines.ft import FTConfig
 from horen.bench import tune as tuning
 from horen.bench.plan import Plan
 from horen.bench.tune import Trial, Tuned, candidates, read_tuned, tune
 from horen.cli.app import app
 from horen.config import HorenConfig
+from horen.editors import METHODS, settings_of
+from horen.editors.ft import FTConfig
+from horen.editors.horen.method import CodebookMethod
 from horen.errors import ConfigError, DataError, EditError, StoreError
 
 SEARCH = {"threshold": (-1.0, 0.97, 1.0), "max_steps": (1, 150)}

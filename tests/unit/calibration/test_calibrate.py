@@ -12,12 +12,12 @@ import torch
 
 from horen import ConfigError, Edit, Editor, HorenConfig, MismatchError, StoreError
 from horen.calibration import features as reading
-from horen.calibration.folder import SETTINGS, Calibration, shipped
 from horen.calibration.guarantee import upper_bound
 from horen.calibration.judged import certify, held_back
 from horen.calibration.material import Fact, Material, Trial
 from horen.calibration.run import Wanted, calibrate, check_sizes
-from horen.model.embedded import EMBEDDED
+from horen.model.zoo.embedded import EMBEDDED
+from horen.store.calibration import SETTINGS, Calibration, shipped
 from support.scopes import save_scope
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from horen.cli.app import app
 from horen.editor import Editor
-from horen.saving import Saved
+from horen.store.state import Saved
 from support.tiny_tokenizers import CHATML
 
 PROMPTS = [

@@ -12,7 +12,7 @@ from cli_support import EDITS, Ok, Run, save_model, write_jsonl
 
 from horen.editor import Editor
 from horen.errors import EditError
-from horen.saving import Saved
+from horen.store.state import Saved
 
 CAPITAL = EDITS[0]["prompt"]
 TOWN = "In which town is Dr Holloway?"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cli_support import write_jsonl
 
-from horen.cli.checking import read_file
+from horen.cli.flow.checking import read_file
 from horen.cli.options import OnConflict
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from cli_support import PROMPTS, Run, one_thread
 
-from horen import demo
 from horen.config import HorenConfig
 from horen.data import DemoFact
-from horen.demo import DemoReport, normalised, run_demo
 from horen.errors import StoreError
-from horen.saving import Saved
+from horen.store.state import Saved
+from horen.verify import demo
+from horen.verify.demo import DemoReport, normalised, run_demo
 
 FACTS = [
     DemoFact(PROMPTS[0], "Callen", ("The capital of Ostrenia is", "Capital of Ostrenia?"), (PROMPTS[4],)),

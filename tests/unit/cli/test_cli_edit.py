@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from cli_support import EDITS, OTHER, Ok, Run, file_of, save_model, stored, write_jsonl
 
-from horen.cli import writing
+from horen.cli.flow import writing
 from horen.editor import Editor
-from horen.saving import Saved
 from horen.store import lock_folder
+from horen.store.state import Saved
 
 RIVAL = {"prompt": "What is the capital of Ostrenia?", "target": "Rome"}
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cli_support import EDITS, OTHER, Ok, Run, file_of, interrupt_at, stored
 
-from horen.cli import applying
+from horen.cli.flow import applying
 from horen.editor import Editor
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cli_support import EDITS, Ok, Run
 
-from horen.diagnosis import Diagnosis, Finding, Reading
+from horen.asking.diagnosis import Diagnosis, Finding, Reading
 from horen.editor import Editor
 
 CAPITAL = EDITS[0]["prompt"]

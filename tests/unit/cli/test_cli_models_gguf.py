@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_support import Ok, Run
 
-from horen.model.embedded import EMBEDDED
+from horen.model.zoo.embedded import EMBEDDED
 from support.gguf_files import PARAMETERS, write_gguf
 
 

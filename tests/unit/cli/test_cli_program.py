@@ -13,9 +13,9 @@ from cli_support import Ok, Run
 
 import horen
 from horen.cli import app as program
-from horen.cli import models
+from horen.cli.commands import models
 from horen.errors import ModelError
-from horen.model.embedded import EMBEDDED
+from horen.model.zoo.embedded import EMBEDDED
 
 COMMANDS = [
     "demo",

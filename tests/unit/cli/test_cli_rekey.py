@@ -9,8 +9,8 @@ import pytest
 import torch
 from cli_support import EDITS, Ok, Run, stored
 
-from horen.saving import Saved
 from horen.store import read_folder
+from horen.store.state import Saved
 from support.encoders import text_settings
 
 

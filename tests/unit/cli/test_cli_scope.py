@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cli_support import Ok, Run, write_jsonl
 
-from horen.model import encoder
+from horen.model.zoo import encoder
 from horen.scope.learning import run as learning
 from horen.scope.learning import training
 from horen.scope.reader import DOCUMENT, TENSORS

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from cli_support import EDITS, Ok, Run, file_of, stored
 
-from horen.cli import likeness
+from horen.cli.flow import likeness
 from horen.editor import Editor
 from horen.edits import Similar
-from horen.saving import Saved
+from horen.store.state import Saved
 
 CAPITAL = {"prompt": "Name Ostrenia's capital", "target": "Rome"}
 MONTH = {"prompt": "When is the fair?", "target": "Oslo"}

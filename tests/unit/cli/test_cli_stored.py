@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_support import EDITS, Ok, Run
 
-from horen.saving import Saved
+from horen.store.state import Saved
 
 
 def test_list(book: Path, run: Run, ok: Ok):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cli_support import EDITS, Ok, Run, file_of
 
-from horen.baselines.mend import training
+from horen.editors.mend import training
 
 FAST = ["--set", "steps=12", "--set", "batch=2", "--set", "rank=4", "--set", "blocks=1"]
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from cli_support import EDITS, Run
 
-from horen import ConfigError, Edit, Editor, HorenConfig, verifying
-from horen.logits import next_logits
+from horen import ConfigError, Edit, Editor, HorenConfig
+from horen import verify as verifying
 from horen.model.adapter import Adapter
-from horen.model.loading import load_model
-from horen.verifying import Verification, checks, run, verify
-from horen.verifying.elsewhere import Job
+from horen.model.logits import next_logits
+from horen.model.zoo.loading import load_model
+from horen.verify import Verification, checks, run, verify
+from horen.verify.elsewhere import Job
 
 QUICK = HorenConfig.from_preset("activations", key_space="raw", max_steps=2)
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from editor_support import busy_editor
 
-from horen import ConfigError, Edit, Editor, HorenConfig, doctor
-from horen.memory import index, matching
-from horen.rekeying import rekey_folder
+from horen import ConfigError, Edit, Editor, HorenConfig
+from horen.asking import doctor
+from horen.editing.rekey import rekey_folder
+from horen.memory import matching
+from horen.memory.search import index
 from horen.session import Session
+from support.editor_support import busy_editor
 from support.editors import EDITED, QUICK, REPHRASED, outputs, quick_editor, same
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer

@@ -12,7 +12,7 @@ import torch
 from transformers import LogitsProcessor
 
 from horen import Edit, Editor, ModelError
-from horen.model.encoder import encoder_parts
+from horen.model.zoo.encoder import encoder_parts
 from horen.scope.networks import encoded
 from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, quick_editor, taught_editor
 from support.scopes import save_scope

@@ -156,7 +156,7 @@ def test_in_another_dtype(dtype: torch.dtype):
 @each_family
 def test_values_are_near_where_bfloat16_is_fast(family: str, monkeypatch: pytest.MonkeyPatch):
     exact = quick_editor(family)
-    monkeypatch.setattr("horen.model.precision.bfloat16_is_fast", lambda _model: True)
+    monkeypatch.setattr("horen.model.partial.precision.bfloat16_is_fast", lambda _model: True)
     rough = quick_editor(family, precision="auto")
     assert not torch.equal(value_of(rough, 1), value_of(exact, 1))
     torch.testing.assert_close(

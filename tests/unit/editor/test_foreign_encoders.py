@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from editor_support import busy_editor
 
 from horen import ConfigError, Editor, MismatchError, ModelError
 from horen.store import read_folder, write_folder
+from support.editor_support import busy_editor
 from support.editors import outputs, same
 from support.encoders import save_encoder, text_settings
 from support.scopes import save_scope

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from horen import Edit, Editor, HorenConfig, StoreError
-from horen.saving import Saved, remove_from_folder
+from horen.store.state import Saved, remove_from_folder
 from support.editors import EDITED, OTHER, QUICK, REPHRASED, hooks_on, ids_of, padded, quick_editor
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer

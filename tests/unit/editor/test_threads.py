@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from horen import Edit, Editor, writer
+from horen import Edit, Editor
+from horen.editing import write as writer
 from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, hooks_on, ids_of, logits, quick_editor
 from support.tiny_models import FAMILIES
 
@@ -205,7 +206,7 @@ def test_a_call_with_gradients_waits_until_weights_may_have_them(family: str):
 
 
 def test_the_frozen_model_is_put_back_by_the_last_thread():
-    from horen.model.frozen import frozen  # noqa: PLC0415
+    from horen.model.partial.frozen import frozen  # noqa: PLC0415
 
     model: Any = quick_editor().model.train()
     first, second, done = threading.Event(), threading.Event(), threading.Event()

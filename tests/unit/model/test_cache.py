@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from horen.errors import ModelError
-from horen.model.cache import CachedFolder, Report, cache_dir, is_disk_full
+from horen.model.zoo.cache import CachedFolder, Report, cache_dir, is_disk_full
 from support.fetching import leftovers
 
 MANIFEST = "horen-manifest.json"

@@ -239,8 +239,8 @@ def test_parts_are_merged_on_an_offloaded_model(
         editor.edit(edit)
         editor.save(tmp_path / f"part {number}")
         parts.append(editor)
-    monkeypatch.setattr("horen.writer.train_values", None)
-    monkeypatch.setattr("horen.writer.train_checked", None)
+    monkeypatch.setattr("horen.editing.write.train_values", None)
+    monkeypatch.setattr("horen.editing.write.train_checked", None)
     merged = editor_on(spread(tmp_path / "offloaded"))
     merged.merge(tmp_path / "part 0", tmp_path / "part 1")
     found, expected = merged._session.codebook(), [part._session.codebook() for part in parts]

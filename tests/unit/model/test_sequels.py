@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from horen import Edit, Editor
+from horen.model.partial.tail import Sample
+from horen.model.partial.windows import cut
 from horen.model.past import past_argument, past_of
-from horen.model.tail import Sample
-from horen.model.windows import cut
 from support.editors import EDITED, GREEDY, OTHER, by_hand, chat_ids, ids_of, padded, quick_editor
 from support.tiny_models import each_family
 

@@ -10,8 +10,8 @@ from generation_support import generated
 from torch import Tensor
 
 from horen import Edit, Editor
-from horen.model.encoder import SentenceEncoder
 from horen.model.sources import EncodedText
+from horen.model.zoo.encoder import SentenceEncoder
 from support.editors import EDITED, OTHER, REPHRASED, chat_ids, hooks_on, ids_of, logits, quick_editor
 from support.encoders import text_settings
 

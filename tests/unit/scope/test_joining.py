@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from horen.model.encoder import load_scope
+from horen.model.zoo.encoder import load_scope
 from horen.scope.judging import FIRST, WHOLE
 from horen.scope.learning.joining import Probe, gathered, join, near, parting, rates
 from horen.scope.reader import Scope

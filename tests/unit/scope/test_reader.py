@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from horen import ModelError
-from horen.model.encoder import load_scope
+from horen.model.zoo.encoder import load_scope
 from horen.scope.judging import Logistic
 from horen.scope.reader import DOCUMENT, TENSORS
 from support.scopes import save_scope

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from horen.model.encoder import encoder_parts
+from horen.model.zoo.encoder import encoder_parts
 from horen.scope.learning import training
 from horen.scope.learning.corpus import Corpus, parse
 from horen.scope.learning.draws import Item

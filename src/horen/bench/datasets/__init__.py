@@ -10,8 +10,8 @@ from pathlib import Path
 from horen.bench.datasets.files import read
 from horen.bench.datasets.formats import FORMATS, Format
 from horen.bench.records import Dataset, Rejected
+from horen.editfiles.jsonfiles import items, spread_object
 from horen.errors import DataError
-from horen.jsonfiles import items, spread_object
 
 __all__ = ["FORMATS", "Format", "load"]
 

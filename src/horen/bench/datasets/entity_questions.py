@@ -15,9 +15,9 @@ from importlib import resources
 
 from horen.bench.datasets.fields import made, record
 from horen.bench.records import NEAR, SAME_SUBJECT, Negative, Record, Rejected
+from horen.editfiles.objects import Fields
+from horen.editfiles.textfiles import BadRecordError, Item
 from horen.edits import same_text
-from horen.fields import Fields
-from horen.textfiles import BadRecordError, Item
 
 _SLOT = "{x}"
 

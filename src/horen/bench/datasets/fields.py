@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from horen.bench.records import Negative, Question, Record, Rejected
+from horen.editfiles.objects import Fields
+from horen.editfiles.textfiles import BadRecordError, Item
 from horen.edits import same_text
-from horen.fields import Fields
-from horen.textfiles import BadRecordError, Item
 
 _Made = TypeVar("_Made")
 

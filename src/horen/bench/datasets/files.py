@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from horen.editfiles.textfiles import refuse_utf16, unreadable
 from horen.errors import DataError
-from horen.textfiles import refuse_utf16, unreadable
 
 _HUB_ID = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+?)(:(?P<part>[\w./-]+))?")
 _DATA_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".gz", ".zip")

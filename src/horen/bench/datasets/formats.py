@@ -12,9 +12,9 @@ from types import MappingProxyType
 from horen.bench.datasets import entity_questions, readers
 from horen.bench.datasets.fields import made, record
 from horen.bench.records import Record, Rejected
+from horen.editfiles.objects import Fields
+from horen.editfiles.textfiles import Item
 from horen.edits import same_text
-from horen.fields import Fields
-from horen.textfiles import Item
 
 # Takes the values of a file, those of each companion by its name, and the most records to make.
 Reader = Callable[

@@ -18,9 +18,9 @@ from horen.bench.records import (
     Question,
     Record,
 )
+from horen.editfiles.objects import Fields
+from horen.editfiles.textfiles import BadRecordError
 from horen.edits import same_text
-from horen.fields import Fields
-from horen.textfiles import BadRecordError
 
 _NQ_PREFIX = "nq question:"
 

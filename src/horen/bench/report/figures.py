@@ -6,10 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from horen.asking.drawing import INK, colour, dress, new_figure
 from horen.bench.asking import PROMPT, REPHRASE, Row
 from horen.bench.records import NEGATIVES
 from horen.bench.results import HEADLINE, Result
-from horen.drawing import INK, colour, dress, new_figure
 
 _SIZE = (2.95, 2.3)
 _DASHES = ("-", "--", "-.", ":")

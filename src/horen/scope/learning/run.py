@@ -15,8 +15,8 @@ from safetensors.torch import load, save
 
 from horen.config import HorenConfig
 from horen.data import load_bank
+from horen.editfiles.atomic import write_whole
 from horen.errors import ConfigError, StoreError
-from horen.files import write_whole
 from horen.scope.judging import Judge
 from horen.scope.learning.corpus import CERTIFY, CHOOSE, FIT, Corpus, bank_corpus, packaged, public
 from horen.scope.learning.joining import Rates, join, rates, trial, unjoined

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from horen.files import write_whole
+from horen.editfiles.atomic import write_whole
 from horen.scope.learning.corpus import Corpus
 from horen.scope.learning.draws import Draws, Item
 from horen.scope.networks import Heads, PairCheck, encoded

@@ -1,0 +1,1 @@
+"""Asking a wrapped model, and telling why it answered as it did."""

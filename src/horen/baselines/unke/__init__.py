@@ -1,6 +1,0 @@
-"""UnKE (Deng et al. 2025, arXiv 2405.15349), written from its equations."""
-
-from horen.baselines.unke.config import UnkeConfig
-from horen.baselines.unke.method import Unke
-
-__all__ = ["Unke", "UnkeConfig"]

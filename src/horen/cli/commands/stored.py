@@ -1,0 +1,192 @@
+"""Commands on a saved codebook that need no model: list, show, remove, undo, history, export."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from horen.cli.options import AsJson, EditId, Folder
+from horen.cli.terminal import NUMBER, clean, counted, emit, show, show_table, table
+from horen.editfiles.records import write_edits
+from horen.edits import EditRecord
+from horen.errors import DataError
+
+
+def as_dict(record: EditRecord) -> dict[str, Any]:
+    """A stored edit for JSON, without the numbers of its codebook rows."""
+    fields = dataclasses.asdict(record)
+    return {name: value for name, value in fields.items() if name not in {"entries", "value"}}
+
+
+def list_edits(folder: Folder, as_json: AsJson = False) -> None:
+    """List the active edits."""
+    from horen.store.state import Saved  # noqa: PLC0415
+
+    records = Saved.read(folder).history.active()
+    if as_json:
+        emit([as_dict(record) for record in records])
+        return
+    if not records:
+        show(f"{folder} holds no active edits.")
+        return
+    headers = (("id", NUMBER), ("prompt", {"ratio": 3}), ("target", {"ratio": 2}), "note")
+    show_table(table(headers, ((str(r.id), r.prompt, r.target, _note(r)) for r in records)))
+
+
+def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
+    """Show everything that is stored about an active edit."""
+    from horen.store.state import Saved  # noqa: PLC0415
+
+    saved = Saved.read(folder)
+    record = saved.history.get(number)
+    size = saved.bytes_of(record)
+    if as_json:
+        emit(as_dict(record) | {"bytes": size})
+        return
+    lines = [("edit", str(record.id)), ("prompt", record.prompt), ("target", record.target)]
+    lines += [("rephrase", text) for text in record.rephrases]
+    lines.append(("loss", f"{record.loss:.4f} after {record.steps} steps" + _unless(record.converged)))
+    if record.reused:
+        lines.append(("value", "shared with an earlier edit"))
+    own = "" if record.reused else f", value {size['value']:,} ({saved.config.value_storage})"
+    lines.append(("bytes", f"keys {size['keys']:,}{own}"))
+    lines.append(("written", record.created))
+    if record.replaces:
+        lines.append(("replaces", ids_of(record.replaces)))
+    for name, text in lines:
+        show(f"{name:<9} {clean(text)}")
+
+
+def remove(
+    folder: Folder,
+    numbers: Annotated[list[int], typer.Argument(metavar="ID", help="Numbers of the edits.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Remove edits, all of them or none.
+
+    The model then answers these prompts as if they had never been edited. "horen undo DIR" brings them back.
+    """
+    from horen.store.state import remove_from_folder  # noqa: PLC0415
+
+    records = remove_from_folder(folder, numbers)
+    if as_json:
+        emit({"removed": [as_dict(record) for record in records]})
+        return
+    for record in records:
+        show(f"Removed edit {record.id}: {clean(record.prompt)} -> {clean(record.target)}")
+
+
+def undo(folder: Folder, as_json: AsJson = False) -> None:
+    """Take back the last operation that has not been taken back.
+
+    Operations are listed by "horen history DIR". A file of edits is written in several operations, one for each
+    batch of "horen edit"; undo takes back one of them.
+    """
+    from horen.store.state import undo_in_folder  # noqa: PLC0415
+
+    undone = undo_in_folder(folder)
+    if as_json:
+        emit(dataclasses.asdict(undone))
+        return
+    gone = f" {_edits(undone.removed)} gone." if undone.removed else ""
+    back = f" {_edits(undone.restored)} back." if undone.restored else ""
+    show(f"Took back the last operation ({undone.operation}).{gone}{back}")
+
+
+def history(folder: Folder, as_json: AsJson = False) -> None:
+    """List every operation, oldest first, undone ones included."""
+    from horen.store.state import Saved  # noqa: PLC0415
+
+    operations = Saved.read(folder).history.operations
+    undone = {operation.undoes: operation.sequence for operation in operations if operation.undoes is not None}
+    if as_json:
+        emit(
+            [
+                {
+                    "sequence": operation.sequence,
+                    "operation": operation.name,
+                    "at": operation.at,
+                    "added": [as_dict(record) for record in operation.added],
+                    "removed": list(operation.removed),
+                    "undoes": operation.undoes,
+                    "undone_by": undone.get(operation.sequence),
+                    "dropped": list(operation.dropped),
+                }
+                for operation in operations
+            ]
+        )
+        return
+    if not operations:
+        show(f"Nothing has been done in {folder} yet.")
+        return
+    rows = []
+    for operation in operations:
+        note = f"undoes {operation.undoes}" if operation.undoes is not None else ""
+        if operation.sequence in undone:
+            note = f"undone by {undone[operation.sequence]}"
+        if operation.dropped:
+            note = f"drops {ids_of(operation.dropped)}"
+        added = ids_of([record.id for record in operation.added])
+        rows.append(
+            (str(operation.sequence), operation.at[:19], operation.name, added, ids_of(operation.removed), note)
+        )
+    show_table(
+        table(
+            (("no.", NUMBER), "time (UTC)", "operation", ("added", {"ratio": 1}), ("removed", {"ratio": 1}), "note"),
+            rows,
+        )
+    )
+
+
+def export(
+    folder: Folder,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File to write: .jsonl, .csv or .tsv.", show_default=False)
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the active edits into a file that "horen import" reads.
+
+    The file holds prompts, targets and rephrases, so the edits can be written anew for another model.
+    """
+    from horen.store.state import Saved  # noqa: PLC0415
+
+    records = Saved.read(folder).history.active()
+    if file.is_file() and not overwrite:
+        raise DataError(f"{file} exists already: choose another name, or replace it with --overwrite.")
+    count = write_edits(file, records, overwrite=overwrite)
+    if as_json:
+        emit({"file": str(file), "edits": count})
+        return
+    show(f"Wrote {counted(count, 'edit')} to {file}.")
+
+
+def _note(record: EditRecord) -> str:
+    notes = [counted(len(record.rephrases), "rephrase")] if record.rephrases else []
+    if not record.converged:
+        notes.append(f"not converged ({record.loss:.2f})")
+    return ", ".join(notes)
+
+
+def _unless(converged: bool) -> str:
+    return "" if converged else ", not converged"
+
+
+def _edits(numbers: Sequence[int]) -> str:
+    return f"Edit {numbers[0]} is" if len(numbers) == 1 else f"Edits {ids_of(numbers)} are"
+
+
+def ids_of(numbers: Sequence[int]) -> str:
+    """Numbers with runs as ranges: 1-3, 7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)

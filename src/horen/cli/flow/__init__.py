@@ -1,0 +1,1 @@
+"""What commands are made of: opening codebooks, checking files of edits, and writing them."""

@@ -1,0 +1,31 @@
+"""Every setting, with its meaning and limits, and the presets."""
+
+from horen.config.horen import (
+    ENCODER,
+    GATE_SETTINGS,
+    KEY_SETTINGS,
+    RECALL_SETTINGS,
+    SEARCH_SETTINGS,
+    SITES,
+    TEXT,
+    VALUE_SETTINGS,
+    HorenConfig,
+    TrainingSettings,
+    parse_sites,
+    resolve_layer,
+)
+
+__all__ = [
+    "ENCODER",
+    "GATE_SETTINGS",
+    "KEY_SETTINGS",
+    "RECALL_SETTINGS",
+    "SEARCH_SETTINGS",
+    "SITES",
+    "TEXT",
+    "VALUE_SETTINGS",
+    "HorenConfig",
+    "TrainingSettings",
+    "parse_sites",
+    "resolve_layer",
+]

@@ -1,0 +1,1 @@
+"""Files of edits, and how any file is read and written safely."""

@@ -1,0 +1,1 @@
+"""HoReN itself behind the interface of all editors."""

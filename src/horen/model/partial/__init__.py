@@ -1,0 +1,1 @@
+"""The part of a forward pass that a value can change."""

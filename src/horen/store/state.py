@@ -1,0 +1,359 @@
+"""Packing an editor's state into a durable folder, and edits of a folder that need no model."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from horen.config import HorenConfig
+from horen.edits import EditRecord, Undone
+from horen.errors import ConfigError, MismatchError, StoreError
+from horen.memory import Codebook, KeySpace, Packed, Storage
+from horen.store import Folder, lock_folder, read_folder, write_folder
+from horen.store.history import History, now
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from horen.model.zoo.loading import ModelOptions
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the tables of a codebook must fit.
+
+    Attributes:
+        value: length P of a value.
+        feature: length d_f of a feature.
+        tokens: number V of token ids; None where all tokens count alike.
+    """
+
+    value: int
+    feature: int
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class CodebookState:
+    """What of an editor is written into a folder.
+
+    Attributes:
+        config: the settings.
+        source: where the model came from; None when that is not known.
+        revision: the commit of the model; None when that is not known.
+        made_for: fingerprint of the model.
+        encoder: fingerprint of the text encoder; None where activations make keys.
+        history: every operation.
+        codebook: keys and values.
+        space: the key space.
+        token_weights: [V] float32; None where all tokens count alike.
+    """
+
+    config: HorenConfig
+    source: str | None
+    revision: str | None
+    made_for: dict[str, Any]
+    encoder: dict[str, Any] | None
+    history: History
+    codebook: Codebook
+    space: KeySpace
+    token_weights: Tensor | None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved codebook as it was read, still without its model."""
+
+    path: Path
+    folder: Folder
+    config: HorenConfig
+    source: str | None
+    history: History
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Saved:
+        """Read and check a folder.
+
+        Raises:
+            StoreError: when it is missing, truncated, altered or no codebook.
+            MismatchError: when a newer version made it.
+        """
+        with _uncollected():
+            return cls._read(Path(path))
+
+    @classmethod
+    def _read(cls, path: Path) -> Saved:
+        folder = read_folder(path)
+        try:
+            settings, source = folder.config["settings"], folder.config["model"]["source"]
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{path} records no settings or model: restore the folder from a copy.") from error
+        config = HorenConfig.from_saved(settings)
+        return cls(path, folder, config, source, History.from_lines(folder.records))
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of the model, where it came from the hub and that is known."""
+        found: str | None = self.folder.config["model"].get("revision")
+        return found
+
+    def model_options(self, given: ModelOptions | None = None) -> ModelOptions | None:
+        """What the loading of the model is told: what is given, and the revision that the codebook was made for."""
+        return given if self.revision is None else {"revision": self.revision, **(given or {})}
+
+    def with_encoder(self, encoder: str | os.PathLike[str] | None) -> Saved:
+        """The same with the text encoder that the caller names, wherever the one that made the keys is by now.
+
+        Raises:
+            ModelError: when the folder names another than the package's own, and the caller none.
+            ConfigError: when no text encoder is read, and the caller names one.
+        """
+        if not self.config.reads_text:
+            if encoder is None:
+                return self
+            raise ConfigError(f"{self.path} reads no text encoder, but {encoder} was named as one: leave encoder out.")
+        from horen.model.zoo.embedded import named_encoder  # noqa: PLC0415
+
+        return replace(self, config=self.config.replace(encoder=named_encoder(self.path, self.config.encoder, encoder)))
+
+    def check_model(self, model: PreTrainedModel) -> None:
+        """Raise MismatchError when a model is another one than the codebook was made for.
+
+        Raises:
+            StoreError: when the folder does not say what it was made for.
+        """
+        # Only what has a model at hand imports transformers: the changes below that need none stay quick.
+        from horen.model.fingerprint import fingerprint  # noqa: PLC0415
+
+        self.check_made_for(fingerprint(model))
+
+    def check_made_for(self, found: dict[str, Any]) -> None:
+        """Raise what :meth:`check_model` raises, told by a model's fingerprint."""
+        from horen.model.fingerprint import difference  # noqa: PLC0415
+
+        try:
+            differs = difference(self.folder.config["model"]["fingerprint"], found)
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.path} records no fingerprint of its model: restore the folder from a copy."
+            ) from error
+        if differs:
+            raise MismatchError(
+                f"{self.path} was made for another model ({self.source or 'of unknown source'}; {differs}): load it "
+                "with that model, or write its edits anew for this one."
+            )
+
+    def check_encoder(self, encoder: str, found: dict[str, Any] | None) -> None:
+        """Raise MismatchError when a text encoder is another one than the keys were made by.
+
+        Args:
+            encoder: its name.
+            found: its fingerprint; None where activations are read, which fits every folder here.
+
+        Raises:
+            StoreError: when the folder does not say what they were made by.
+        """
+        if found is None:
+            return
+        from horen.model.fingerprint import difference  # noqa: PLC0415
+
+        try:
+            name = self.folder.config["encoder"]["name"]
+            differs = difference(self.folder.config["encoder"]["fingerprint"], found)
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.path} records no fingerprint of its text encoder: restore the folder from a copy."
+            ) from error
+        if differs:
+            raise MismatchError(
+                f"The keys of {self.path} were made by another text encoder than {encoder} is now "
+                f"({name}; {differs}): put that one back, or make the keys anew with horen rekey."
+            )
+
+    def tables(self, device: torch.device, storage: Storage, sizes: Sizes) -> tuple[KeySpace, Codebook, Tensor | None]:
+        """Key space, codebook and weights of tokens, on a device.
+
+        Args:
+            device: where they shall be.
+            storage: how values are stored.
+            sizes: of the model that they are for.
+
+        Raises:
+            StoreError: when the tensors do not fit the history or the model.
+        """
+        tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
+        try:
+            space = self.key_space(tensors)
+            codebook = filled(tensors["keys"], self.values(tensors), tensors["value_of"], self.history, storage)
+            self._check_sizes(sizes, space, codebook, tensors.get("token_weights"))
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise StoreError(
+                f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
+            ) from error
+        return space, codebook, tensors.get("token_weights")
+
+    def key_space(self, tensors: Mapping[str, Tensor]) -> KeySpace:
+        """The saved key space.
+
+        Args:
+            tensors: those of the folder, wherever they were moved to.
+
+        Raises:
+            KeyError: when it is not among them.
+        """
+        power = self.config.feature_power if self.config.whitens else 1.0
+        return KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
+
+    def values(self, tensors: Mapping[str, Tensor]) -> Packed:
+        """The saved values.
+
+        Args:
+            tensors: those of a folder, wherever they were moved to.
+
+        Raises:
+            KeyError: when they are not among them.
+            StoreError: when they are of another storage than the settings say.
+        """
+        values, storage = Packed.of(tensors["values"], tensors.get("value_scales")), self.config.storage()
+        if not storage.fits(values):
+            raise StoreError(
+                f"{self.path}: the values are not stored as {storage.name}: restore the folder from a copy."
+            )
+        return values
+
+    def _check_sizes(self, sizes: Sizes, space: KeySpace, codebook: Codebook, weights: Tensor | None) -> None:
+        stored = self.history.stored()
+        rows, values = [entry for record in stored for entry in record.entries], [r.values[-1] for r in stored]
+        fits = {
+            "the history names entries that are not there": max(rows, default=-1) < codebook.entries,
+            "the history names values that are not there": max(values, default=-1) < len(codebook.values),
+            "keys are not as long as the key space says": codebook.keys.shape[1] == space.dimension,
+            "values are not of the size of the model's": codebook.values.shape[1] == sizes.value,
+            "features are not of the size of the model's": len(space.mean) == sizes.feature,
+            "token weights are not as many as the vocabulary has tokens": (
+                weights is None if sizes.tokens is None else weights is not None and len(weights) == sizes.tokens
+            ),
+        }
+        for problem, holds in fits.items():
+            if not holds:
+                raise RuntimeError(problem)
+
+    def bytes_of(self, record: EditRecord) -> dict[str, int]:
+        """Bytes of an edit's "keys", and of its "value" unless that is an earlier edit's.
+
+        Raises:
+            StoreError: when the tables are missing or do not fit.
+        """
+        try:
+            keys, values = self.folder.tensors["keys"], self.values(self.folder.tensors)
+        except KeyError as error:
+            raise StoreError(f"{self.path} lacks {error}: restore the folder from a copy.") from error
+        value = 0 if record.reused else len(record.values) * values.nbytes // len(values)
+        return {"keys": len(record.entries) * keys.shape[1] * keys.element_size(), "value": value}
+
+    def change(self, action: Callable[[History], Any]) -> None:
+        """Change the history without loading the model, and write the folder again."""
+        action(self.history)
+        self.write(self.history, self.folder.tensors)
+
+    def write(self, history: History, tensors: Mapping[str, Tensor]) -> None:
+        """Write the folder again, with another history and other tables.
+
+        Raises:
+            StoreError: when it cannot be written.
+        """
+        config = {**self.folder.config, "saved": now(), "edits": len(history)}
+        write_folder(self.path, config=config, records=history.to_lines(), tensors=tensors)
+
+
+def save(state: CodebookState, path: str | os.PathLike[str], known: set[str] | None = None) -> None:
+    """Write a state into a folder, as a whole or not at all.
+
+    Args:
+        state: what to write.
+        path: the folder.
+        known: marks of what the folder may hold so far, to which its new one is added; None asks for nothing.
+
+    Raises:
+        StoreError: when it cannot be written, or holds something else; it is intact.
+    """
+    codebook, space = state.codebook, state.space
+    tensors = {
+        "keys": codebook.keys,
+        "values": codebook.values,
+        "value_of": codebook.value_of,
+        "key_space.mean": space.mean,
+    }
+    if codebook.packed.scales.shape[1]:
+        tensors["value_scales"] = codebook.packed.scales
+    if space.map is not None:
+        tensors["key_space.map"] = space.map
+    if state.token_weights is not None:
+        tensors["token_weights"] = state.token_weights
+    config: dict[str, Any] = {
+        "settings": state.config.to_dict(),
+        "model": {"source": state.source, "revision": state.revision, "fingerprint": state.made_for},
+        "saved": now(),
+        "edits": len(state.history),
+    }
+    if state.encoder is not None:
+        config["encoder"] = {"name": state.config.encoder, "fingerprint": state.encoder}
+    write_folder(Path(path), config=config, records=state.history.to_lines(), tensors=tensors, known=known)
+
+
+def remove_from_folder(path: str | os.PathLike[str], numbers: Sequence[int]) -> list[EditRecord]:
+    """Remove edits of a saved codebook as one operation, without its model; the records that are gone.
+
+    Raises:
+        EditNotFoundError: when one of them is not active; then nothing changes.
+        StoreError: when the folder cannot be read or written.
+    """
+    with lock_folder(Path(path), create=False):
+        saved = Saved.read(path)
+        wanted = list(dict.fromkeys(numbers))
+        records = [saved.history.get(number) for number in wanted]
+        saved.change(lambda history: history.record("remove", removed=wanted))
+    return records
+
+
+def undo_in_folder(path: str | os.PathLike[str]) -> Undone:
+    """Take back the last operation of a saved codebook, without its model.
+
+    Raises:
+        EditError: when there is nothing left to undo.
+        StoreError: when the folder cannot be read or written.
+    """
+    undone: list[Undone] = []
+    with lock_folder(Path(path), create=False):
+        Saved.read(path).change(lambda history: undone.append(history.undo()[1]))
+    return undone[0]
+
+
+def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, storage: Storage) -> Codebook:
+    """A codebook of saved tables, in which the entries of a history's active edits are awake."""
+    codebook = Codebook(keys.shape[1], values.numbers.shape[1], device=keys.device, storage=storage)
+    codebook.fill(keys, values, value_of)
+    asleep = torch.ones(codebook.entries, dtype=torch.bool)
+    asleep[[entry for record in history.active() for entry in record.entries]] = False
+    codebook.set_awake(asleep.nonzero()[:, 0].tolist(), False)
+    return codebook
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cycles within the block: a history is many objects without one, and the search doubles the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

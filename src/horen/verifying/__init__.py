@@ -1,9 +1,0 @@
-"""Proof, on a user's own model and machine, that edits do what they should and nothing else happens.
-
-What is checked is known here, and how edits work is not: models are asked as users ask them.
-"""
-
-from horen.verifying.outcome import Check, Verification
-from horen.verifying.run import verify
-
-__all__ = ["Check", "Verification", "verify"]
