@@ -17,12 +17,11 @@ from horen.editing import remove as removing
 from horen.editing.known import KnownValues
 from horen.editing.merge import emptied, parts_to_write
 from horen.editing.plan import check_choice, check_list, listed, plan_replacement
-from horen.editing.rekey import Kept, rekeyed, swap
+from horen.editing.rekey import renewed, swap
 from horen.editing.similar import find_similar, plan_with_similar
 from horen.editing.write import warn, write
 from horen.edits import Compacted, Edit, EditRecord, OnConflict, OnSimilar, Progress, Receipt, Similar, Undone
 from horen.errors import ConfigError, ModelError
-from horen.model.adapter import quiet
 from horen.model.zoo.embedded import full_name
 from horen.model.zoo.loading import ModelOptions, load_model, revision_of
 from horen.session import Session, check_parts
@@ -310,13 +309,10 @@ class Editor(Wrapped):
             ModelError: when a text encoder cannot be loaded.
         """
         with self._turn:
-            old = self._session
-            with quiet(old.adapter):
-                new = rekeyed(Kept.of_session(old), old.model, old.tokenizer, config, progress=progress)
-            new.folders = old.folders
+            new = renewed(self._session, config, progress)
 
             def change() -> None:
-                swap(old, new)
+                swap(self._session, new)
                 self._session = new
 
             self._askers.alone(change)
@@ -355,8 +351,7 @@ class Editor(Wrapped):
             ConfigError: when a text encoder is named and none is read.
         """
         saved = Saved.read(path).with_encoder(encoder)
-        if empty:
-            saved = emptied(saved)
+        saved = emptied(saved) if empty else saved
         if model is None and saved.source:
             options = saved.model_options(model_options)
             model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress, options=options)

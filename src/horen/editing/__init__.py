@@ -1,1 +1,1 @@
-"""How an edit becomes an entry: conflicts, plan, reuse, write. Remove, merge, rekey and compact change stored entries."""
+"""How an edit becomes an entry: conflicts, plan, reuse, write. Remove, merge and rekey change stored entries."""

@@ -16,6 +16,7 @@ from horen.config import KEY_SETTINGS, HorenConfig
 from horen.edits import Edit, EditRecord, Progress
 from horen.errors import ConfigError, StoreError
 from horen.memory import KeySpace, Packed
+from horen.model.adapter import quiet
 from horen.model.fingerprint import Weights, difference
 from horen.session import Session
 from horen.store import lock_folder
@@ -156,6 +157,14 @@ def rekeyed(
         space, filled(keys, kept.values.to(device), kept.value_of.to(device), kept.history, config.storage())
     )
     return session
+
+
+def renewed(session: Session, config: HorenConfig, progress: Progress | None) -> Session:
+    """What takes the place of an editor's session, with other settings; see :func:`rekeyed`."""
+    with quiet(session.adapter):
+        new = rekeyed(Kept.of_session(session), session.model, session.tokenizer, config, progress=progress)
+    new.folders = session.folders
+    return new
 
 
 def _read(session: Session, records: list[EditRecord], keys: Tensor, progress: Progress | None) -> Tensor:
