@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from editor_support import busy_editor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,6 +19,7 @@ from horen.editing.compact import compact_folder
 from horen.store import content, read_folder, write_folder
 from horen.store import folder as folder_module
 from horen.store.state import Saved, remove_from_folder, undo_in_folder
+from support.editor_support import busy_editor
 from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, hooks_on, ids_of, logits, outputs, quick_editor, same
 from support.encoders import text_settings
 from support.tiny_models import tiny_model
