@@ -98,7 +98,7 @@ def test_configuration_is_readable_by_people(tmp_path: Path):
     assert "Zürich" in text
     assert "\n  " in text
     assert document["horen_version"] == __version__
-    assert (document["format"], document["kind"]) == (FORMAT, "codebook")
+    assert (document["format"], document["kind"]) == (2, "codebook")
     for name in NAMES[1:]:
         content = (tmp_path / name).read_bytes()
         assert document["files"][name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from horen import Editor, HorenConfig, MismatchError, ModelError, StoreError
 from horen.store import read_folder, write_folder
+from horen.store.content import FORMAT
 from support.editor_support import busy_editor
 from support.editors import EDITED, QUICK, checksums, hooks_on, ids_of, logits, outputs, same, same_weights
 from support.tiny_models import tiny_model
@@ -43,7 +44,7 @@ def test_a_codebook_of_a_newer_version(tmp_path: Path):
     busy_editor().save(tmp_path / "book")
     path = tmp_path / "book" / "config.json"
     document = json.loads(path.read_text())
-    path.write_text(json.dumps(document | {"format": document["format"] + 1}))
+    path.write_text(json.dumps(document | {"format": FORMAT + 1}))
     refused(tmp_path / "book", MismatchError, "newer version.*Upgrade")
 
 
