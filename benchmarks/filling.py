@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 from horen.edits import EditRecord
 from horen.session import Session
+from horen.store.history import History
 
 # Edits of one operation of the history.
 _TOGETHER = 1_000
@@ -19,8 +20,13 @@ def fill(session: Session, edits: int) -> None:
     values = torch.randn(edits, codebook.values.shape[1], generator=generator)
     device = codebook.keys.device
     codebook.fill(keys.to(device), session.config.storage().pack(values.to(device)), torch.arange(edits, device=device))
+    remember(session.history, edits)
+
+
+def remember(history: History, edits: int) -> None:
+    """Put so many edits, with one entry and one value each, into an empty history."""
     for first in range(0, edits, _TOGETHER):
-        session.history.record("edit", [_record(n) for n in range(first, min(first + _TOGETHER, edits))])
+        history.record("edit", [_record(n) for n in range(first, min(first + _TOGETHER, edits))])
 
 
 def _record(number: int) -> EditRecord:

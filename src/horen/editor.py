@@ -12,16 +12,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen.asking.wrapped import Wrapped
 from horen.config import ENCODER, HorenConfig
 from horen.config.settings import check_same
+from horen.editing import compact as compacting
 from horen.editing import remove as removing
 from horen.editing.known import KnownValues
 from horen.editing.merge import emptied, parts_to_write
 from horen.editing.plan import check_choice, check_list, listed, plan_replacement
-from horen.editing.rekey import Kept, rekeyed, swap
+from horen.editing.rekey import renewed, swap
 from horen.editing.similar import find_similar, plan_with_similar
 from horen.editing.write import warn, write
-from horen.edits import Edit, EditRecord, OnConflict, OnSimilar, Progress, Receipt, Similar, Undone
+from horen.edits import Compacted, Edit, EditRecord, OnConflict, OnSimilar, Progress, Receipt, Similar, Undone
 from horen.errors import ConfigError, ModelError
-from horen.model.adapter import quiet
 from horen.model.zoo.embedded import full_name
 from horen.model.zoo.loading import ModelOptions, load_model, revision_of
 from horen.session import Session, check_parts
@@ -123,8 +123,7 @@ class Editor(Wrapped):
             progress: called with (edits done, edits to write) as training goes on.
 
         Returns:
-            One receipt an edit, in order. An edit that did not converge is written all the same, says so in its
-            receipt, and is logged as a warning.
+            One receipt an edit, in order. What did not converge is written all the same, and logged as a warning.
 
         Raises:
             EditError: for a list that repeats or contradicts itself, or an edit that cannot be encoded or trained.
@@ -198,10 +197,19 @@ class Editor(Wrapped):
         The model then answers bit for bit as it did before that operation.
 
         Raises:
-            EditError: when there is nothing left to undo.
+            EditError: when there is nothing left to undo, or nothing since :meth:`compact`.
         """
         with self._turn:
             return removing.undo(self._session)
+
+    def compact(self) -> Compacted:
+        """Drop the keys and values of edits that are not active, so that what is stored is what can be retrieved.
+
+        Active edits keep keys, values and ids, bit for bit. No operation so far can be undone from then on; the history
+        lists them still. Where every edit is active nothing is done.
+        """
+        with self._turn:
+            return compacting.compact(self._session, self._askers.alone)
 
     def unwrap(self) -> PreTrainedModel:
         """Take every hook off and return the model as it was; the editor can be saved but no longer asked."""
@@ -241,12 +249,10 @@ class Editor(Wrapped):
         can be compared; and what several processes trained becomes one codebook (:meth:`merge`).
 
         Args:
-            paths: folders written by :meth:`save`, of the same model and the same settings but those of the gate
-                (alpha, beta, steps, epsilon, contrast, neighbours, margin), of the search (index, index_candidates), of
-                recall (recall, recall_tokens) and similar_threshold. The threshold must be the same too: it decides
-                which edits share a value. Of several that hold an edit the first counts; none at all ends this.
-            keys: take keys as well, from folders of this editor's very key space; then all settings but those of
-                search and recall must be the same.
+            paths: folders written by :meth:`save`, of the same model and the same settings but those of gate, search
+                and recall and similar_threshold. The threshold must be the same too: it decides which edits share a
+                value. Of several that hold an edit the first counts; none at all ends this.
+            keys: take keys too, from folders of this very key space and the same settings but search and recall.
 
         Raises:
             StoreError: when a folder is missing, truncated or altered.
@@ -260,9 +266,8 @@ class Editor(Wrapped):
     ) -> list[Receipt]:
         """Write the active edits of saved codebooks, the first one's first, as one operation: all of them or none.
 
-        What comes of it is what writing these edits here in that order would give, but keys and values are taken from
-        the folders. Only an edit that shares an earlier one's value in its folder and may not here is trained.
-        An edit that an earlier folder holds word for word is left out.
+        It is as if these edits were written here in that order, but with keys and values of the folders: only an edit
+        that shares a value there and may not here is trained. What an earlier folder holds word for word is left out.
 
         Args:
             paths: folders written by :meth:`save`, of this model and these settings.
@@ -304,13 +309,10 @@ class Editor(Wrapped):
             ModelError: when a text encoder cannot be loaded.
         """
         with self._turn:
-            old = self._session
-            with quiet(old.adapter):
-                new = rekeyed(Kept.of_session(old), old.model, old.tokenizer, config, progress=progress)
-            new.folders = old.folders
+            new = renewed(self._session, config, progress)
 
             def change() -> None:
-                swap(old, new)
+                swap(self._session, new)
                 self._session = new
 
             self._askers.alone(change)
@@ -349,8 +351,7 @@ class Editor(Wrapped):
             ConfigError: when a text encoder is named and none is read.
         """
         saved = Saved.read(path).with_encoder(encoder)
-        if empty:
-            saved = emptied(saved)
+        saved = emptied(saved) if empty else saved
         if model is None and saved.source:
             options = saved.model_options(model_options)
             model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress, options=options)

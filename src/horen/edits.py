@@ -120,8 +120,8 @@ class EditRecord:
         prompt: as given.
         target: as given.
         rephrases: as given.
-        entries: numbers of its codebook entries.
-        value: number of its value in the codebook.
+        entries: numbers of its codebook entries; none where a compaction has dropped them.
+        value: number of its value in the codebook; -1 where a compaction has dropped it.
         loss: see :class:`Receipt`.
         steps: see :class:`Receipt`.
         converged: see :class:`Receipt`.
@@ -148,8 +148,8 @@ class EditRecord:
 
     @property
     def values(self) -> range:
-        """Numbers of all its values."""
-        return range(self.value, self.value + 1 + len(self.left))
+        """Numbers of all its values; none where a compaction has dropped them."""
+        return range(self.value, self.value + 1 + len(self.left)) if self.entries else range(0)
 
 
 #: What a judge says of a text beside a stored prompt, in words.
@@ -242,3 +242,20 @@ class Undone:
     operation: str
     removed: tuple[int, ...]
     restored: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What a compaction dropped; nothing was done where no edit is named.
+
+    Attributes:
+        edits: ids of the superseded, removed or undone edits that have neither entries nor values any more, rising.
+        entries: how many entries are gone.
+        values: how many values are gone.
+        freed: bytes of keys, values and the values' numbers that are gone.
+    """
+
+    edits: tuple[int, ...] = ()
+    entries: int = 0
+    values: int = 0
+    freed: int = 0

@@ -193,6 +193,18 @@ class Session:
         self.folders[saved.path.resolve()] = {saved.folder.mark}
         self.install(space, codebook, token_weights)
 
+    def renumber(self, history: History, codebook: Codebook) -> None:
+        """Go on with a history and a codebook that fit each other, both or neither; nobody may ask meanwhile."""
+        give_index(codebook, self.config)
+        # What was looked up before must not pass for what this one finds.
+        codebook.revision += self.codebook().revision
+        before = self.history, self._adapter.codebook, self._sequels
+        try:
+            self.history, self._adapter.codebook, self._sequels = history, codebook, {}
+        except BaseException:
+            self.history, self._adapter.codebook, self._sequels = before
+            raise
+
     def wording(self, entry: int) -> str | None:
         """The prompt or rephrase that an entry was made of; None where no edit has it."""
         record = self.history.holder(entry)

@@ -47,8 +47,8 @@ class Askers:
             with self._changed:
                 if me in self._inside:
                     raise ModelError(
-                        "The editor is answering in this very call (a streamer, say): restore, rekey or unwrap it "
-                        "when the answer is there."
+                        "The editor is answering in this very call (a streamer, say): restore, rekey, compact or "
+                        "unwrap it when the answer is there."
                     )
                 self._alone = me
                 while self._inside:

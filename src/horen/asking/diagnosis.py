@@ -67,6 +67,8 @@ class Diagnosis:
         findings: what was found, by edit.
         recall: share of 1,000 queries at cosines of 0.6 to 0.95 to stored keys whose nearest entry the index finds;
             None where no index is used.
+        asleep: share of the stored entries that are asleep, of superseded, removed and undone edits, from 0 to 1;
+            :meth:`horen.Editor.compact` drops them.
     """
 
     edits: int
@@ -74,6 +76,7 @@ class Diagnosis:
     threshold: float
     findings: tuple[Finding, ...]
     recall: float | None = None
+    asleep: float = 0.0
 
     @property
     def healthy(self) -> bool:

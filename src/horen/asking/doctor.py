@@ -53,7 +53,15 @@ def diagnose(session: Session, *, chat: bool, progress: Progress | None = None) 
         if not record.converged and session.config.stop_probability < 1:
             findings.append(_unconverged(record))
     recall = session.codebook().recall(_SAMPLE) if records else None
-    return Diagnosis(len(records), len(asked), session.config.threshold, tuple(findings), recall)
+    found = tuple(findings)
+    return Diagnosis(len(records), len(asked), session.config.threshold, found, recall, _asleep(session))
+
+
+def _asleep(session: Session) -> float:
+    """Share of the entries that no active edit has."""
+    stored = sum(len(record.entries) for record in session.history.stored())
+    awake = sum(len(record.entries) for record in session.history.active())
+    return 1 - awake / stored if stored else 0.0
 
 
 def _readings(session: Session, record: EditRecord, chat: bool) -> Iterator[_Asked]:

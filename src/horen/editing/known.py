@@ -71,7 +71,7 @@ class KnownValues:
 
     def _take(self, saved: Saved, *, keys: bool) -> None:
         tensors = saved.folder.tensors
-        records = [record for operation in saved.history.operations for record in operation.added]
+        records = saved.history.stored()
         rows = max((entry for record in records for entry in record.entries), default=-1)
         values = max((record.values[-1] for record in records), default=-1)
         if not ("keys" in tensors and "values" in tensors):

@@ -16,6 +16,7 @@ from horen.config import KEY_SETTINGS, HorenConfig
 from horen.edits import Edit, EditRecord, Progress
 from horen.errors import ConfigError, StoreError
 from horen.memory import KeySpace, Packed
+from horen.model.adapter import quiet
 from horen.model.fingerprint import Weights, difference
 from horen.session import Session
 from horen.store import lock_folder
@@ -119,7 +120,7 @@ def rekeyed(
 ) -> Session:
     """A session, not wrapped yet, whose codebook has keys of its own settings and everything else as it was.
 
-    Every wording of every edit of the history is read, of removed and superseded ones too, so undo goes on working.
+    Every wording of every edit that has entries is read, of removed and superseded ones too, so undo goes on working.
 
     Args:
         kept: what stays.
@@ -140,7 +141,7 @@ def rekeyed(
     session = Session(model, tokenizer, config)
     session.source, session.revision = kept.source, kept.revision
     session.history, session.weights = kept.history, kept.weights
-    records = [record for operation in kept.history.operations for record in operation.added]
+    records = kept.history.stored()
     _check_tables(kept, records, session)
     alike = key_space is None and _reads_alike(kept, session)
     if alike:
@@ -156,6 +157,14 @@ def rekeyed(
         space, filled(keys, kept.values.to(device), kept.value_of.to(device), kept.history, config.storage())
     )
     return session
+
+
+def renewed(session: Session, config: HorenConfig, progress: Progress | None) -> Session:
+    """What takes the place of an editor's session, with other settings; see :func:`rekeyed`."""
+    with quiet(session.adapter):
+        new = rekeyed(Kept.of_session(session), session.model, session.tokenizer, config, progress=progress)
+    new.folders = session.folders
+    return new
 
 
 def _read(session: Session, records: list[EditRecord], keys: Tensor, progress: Progress | None) -> Tensor:

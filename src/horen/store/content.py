@@ -18,7 +18,11 @@ from typing import Any
 from horen._version import __version__
 from horen.errors import MismatchError, StoreError
 
-FORMAT = 2  # 2: settings of recall and of texts, packed values, several values an edit
+#: The newest format that is known. 2: settings of recall and of texts, packed values, several values an edit; 3: edits
+#: without entries, and the compaction that dropped them.
+FORMAT = 3
+# What is written where nothing was compacted, so that releases which know no more can read it.
+_USUAL = 2
 
 CONFIG = "config.json"
 EDITS = "edits.jsonl"
@@ -43,12 +47,19 @@ def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> list[C
     return lines
 
 
-def document_to_bytes(path: Path, config: Mapping[str, Any], kind: str, data: Mapping[str, Sequence[Chunk]]) -> bytes:
-    """Compose ``config.json``: the caller's settings and the description of the files beside it."""
+def format_of(records: Sequence[Mapping[str, Any]]) -> int:
+    """The number of the oldest format that can hold what is written."""
+    return FORMAT if any("dropped" in record for record in records) else _USUAL
+
+
+def document_to_bytes(
+    path: Path, config: Mapping[str, Any], kind: str, data: Mapping[str, Sequence[Chunk]], number: int
+) -> bytes:
+    """Compose ``config.json``: the caller's settings and the description, in a format, of the files beside it."""
     try:
         document: dict[str, Any] = {
             "horen_version": __version__,
-            "format": FORMAT,
+            "format": number,
             "kind": kind,
             "files": {
                 name: {"bytes": sum(len(chunk) for chunk in chunks), "sha256": _digest(chunks)}

@@ -42,6 +42,7 @@ from horen.store.content import (
     check_document,
     check_kind,
     document_to_bytes,
+    format_of,
     parse_document,
     parse_records,
     records_to_bytes,
@@ -162,7 +163,7 @@ def write_folder(
     path = Path(path)
     # Everything that can be wrong with the input shows before the folder is touched.
     data = {EDITS: records_to_bytes(path, records), TENSORS: tensors_to_bytes(path, tensors)}
-    document = document_to_bytes(path, config, kind, data)
+    document = document_to_bytes(path, config, kind, data, format_of(records))
     with lock_folder(path):
         _check_target(path, kind, known)
         _finish_previous_write(path)

@@ -18,11 +18,13 @@ class Operation:
 
     Attributes:
         sequence: number of the operation, from 1.
-        name: edit, supersede, remove or undo.
+        name: edit, supersede, remove, undo or compact.
         at: time, ISO 8601 in UTC.
         added: edits that became active.
         removed: ids of edits that became inactive.
         undoes: for an undo the number of the operation that it took back.
+        dropped: for a compaction the ids of the edits that have no entries since, so that nothing before it can be
+            taken back.
     """
 
     sequence: int
@@ -31,6 +33,7 @@ class Operation:
     added: tuple[EditRecord, ...] = ()
     removed: tuple[int, ...] = ()
     undoes: int | None = None
+    dropped: tuple[int, ...] = ()
 
 
 class _State:
@@ -53,7 +56,11 @@ class _State:
 
     def append(self, operation: Operation) -> None:
         """Take an operation in; after an error this state is of no use."""
-        if operation.undoes is None:
+        if operation.dropped:
+            if any(number in self.active or self.records[number].entries for number in operation.dropped):
+                raise ValueError(f"operation {operation.sequence} drops edits that have entries")
+            self.undoable.clear()
+        elif operation.undoes is None:
             expected = range(self.last + 1, self.last + 1 + len(operation.added))
             if [record.id for record in operation.added] != list(expected):
                 raise ValueError(f"operation {operation.sequence} does not add the edits that come next")
@@ -81,7 +88,7 @@ class _State:
 
 
 class History:
-    """Append-only; what is active follows from the operations alone.
+    """Append-only; what is active follows from the operations alone. Each entry is of one edit.
 
     One thread appends at a time. Others may read meanwhile: they see every operation whole or not at all.
     """
@@ -117,6 +124,11 @@ class History:
         if number in state.active:
             return state.active[number]
         if number in state.records:
+            if not state.records[number].entries:
+                raise EditNotFoundError(
+                    f"Edit {number} was removed, superseded or undone, and a compaction has dropped its entries: write "
+                    "it anew."
+                )
             raise EditNotFoundError(
                 f"Edit {number} was removed, superseded or undone: list the active edits, or undo the change."
             )
@@ -158,15 +170,52 @@ class History:
         """Take back the last operation that has not been taken back.
 
         Raises:
-            EditError: when there is none.
+            EditError: when there is none, or none since the last compaction.
         """
         undoable = self._state.undoable
+        compacted = [operation.sequence for operation in self._state.operations if operation.dropped]
+        if not undoable and compacted:
+            raise EditError(
+                f"There is nothing to undo since operation {compacted[-1]}, which compacted the codebook: what came "
+                "before it cannot be taken back. Write an edit anew, with the texts that the history has."
+            )
         if not undoable:
             raise EditError("There is nothing to undo: no operation is left in the history.")
         target = undoable[-1]
         undone = Undone(target.name, tuple(record.id for record in target.added), target.removed)
         self._append(Operation(len(self._state.operations) + 1, "undo", now(), undoes=target.sequence))
         return target, undone
+
+    def stored(self) -> list[EditRecord]:
+        """Every edit that has entries, active or not, by id."""
+        return [record for record in self._state.records.values() if record.entries]
+
+    def compacted(self) -> tuple[History, list[int], list[int]]:
+        """This history after a compaction, and the old numbers of entries and values that are left, each rising.
+
+        Edits that are not active have no entries then, and those of the active ones are numbered anew in their order.
+        It is the very same history where all edits that have entries are active.
+        """
+        state = self._state
+        entries = sorted(entry for record in state.active.values() for entry in record.entries)
+        values = sorted({value for record in state.active.values() for value in record.values})
+        dropped = tuple(record.id for record in self.stored() if record.id not in state.active)
+        if not dropped:
+            return self, entries, values
+        places, numbers = ({old: new for new, old in enumerate(some)} for some in (entries, values))
+
+        def anew(record: EditRecord) -> EditRecord:
+            if record.id not in state.active:
+                return dataclasses.replace(record, entries=(), value=-1)
+            return dataclasses.replace(
+                record, entries=tuple(places[entry] for entry in record.entries), value=numbers[record.value]
+            )
+
+        after = _State()
+        for operation in state.operations:
+            after.append(dataclasses.replace(operation, added=tuple(map(anew, operation.added))))
+        after.append(Operation(len(after.operations) + 1, "compact", now(), dropped=dropped))
+        return self._of(after), entries, values
 
     def to_lines(self) -> list[dict[str, Any]]:
         """One JSON object for each edit added and each other operation; lines of one operation share ``sequence``."""
@@ -175,6 +224,8 @@ class History:
             head = {"sequence": operation.sequence, "operation": operation.name, "at": operation.at}
             if operation.undoes is not None:
                 lines.append(head | {"undoes": operation.undoes})
+            elif operation.dropped:
+                lines.append(head | {"dropped": list(operation.dropped)})
             elif operation.added:
                 lines.extend(head | {"edit": _fields(record)} for record in operation.added)
                 if operation.removed:
@@ -198,20 +249,20 @@ class History:
             for sequence, group in grouped.items():
                 if sequence != len(state.operations) + 1:
                     raise ValueError(f"operation {len(state.operations) + 1} is missing")
-                if len(group) > 1 and any("undoes" in line for line in group):
+                if len(group) > 1 and any("undoes" in line or "dropped" in line for line in group):
                     raise ValueError(f"operation {sequence} is there twice")
                 added = tuple(_record(line["edit"]) for line in group if "edit" in line)
                 removed = tuple(int(number) for line in group for number in line.get("removed", ()))
+                first = group[0]
+                dropped = tuple(int(number) for number in first.get("dropped", ()))
                 state.append(
-                    Operation(sequence, group[0]["operation"], group[0]["at"], added, removed, group[0].get("undoes"))
+                    Operation(sequence, first["operation"], first["at"], added, removed, first.get("undoes"), dropped)
                 )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             raise StoreError(
                 f"edits.jsonl does not hold a history of edits ({error!r}): restore the folder from a copy."
             ) from error
-        history = cls()
-        history._state = state
-        return history
+        return cls._of(state)
 
     def entries(self, number: int) -> tuple[int, ...]:
         """Codebook entries of an edit, active or not."""
@@ -220,6 +271,12 @@ class History:
     def is_active(self, number: int) -> bool:
         """Whether an edit of this id is active."""
         return number in self._state.active
+
+    @classmethod
+    def _of(cls, state: _State) -> History:
+        history = cls()
+        history._state = state
+        return history
 
     def _append(self, operation: Operation) -> None:
         after = self._state.copied()

@@ -230,8 +230,8 @@ class Saved:
         return values
 
     def _check_sizes(self, sizes: Sizes, space: KeySpace, codebook: Codebook, weights: Tensor | None) -> None:
-        added = [record for operation in self.history.operations for record in operation.added]
-        rows, values = [entry for record in added for entry in record.entries], [r.values[-1] for r in added]
+        stored = self.history.stored()
+        rows, values = [entry for record in stored for entry in record.entries], [r.values[-1] for r in stored]
         fits = {
             "the history names entries that are not there": max(rows, default=-1) < codebook.entries,
             "the history names values that are not there": max(values, default=-1) < len(codebook.values),
@@ -262,8 +262,16 @@ class Saved:
     def change(self, action: Callable[[History], Any]) -> None:
         """Change the history without loading the model, and write the folder again."""
         action(self.history)
-        config = {**self.folder.config, "saved": now(), "edits": len(self.history)}
-        write_folder(self.path, config=config, records=self.history.to_lines(), tensors=self.folder.tensors)
+        self.write(self.history, self.folder.tensors)
+
+    def write(self, history: History, tensors: Mapping[str, Tensor]) -> None:
+        """Write the folder again, with another history and other tables.
+
+        Raises:
+            StoreError: when it cannot be written.
+        """
+        config = {**self.folder.config, "saved": now(), "edits": len(history)}
+        write_folder(self.path, config=config, records=history.to_lines(), tensors=tensors)
 
 
 def save(state: CodebookState, path: str | os.PathLike[str], known: set[str] | None = None) -> None:

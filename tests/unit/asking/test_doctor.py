@@ -175,3 +175,15 @@ def test_an_unwrapped_editor_is_not_checked():
     editor.unwrap()
     with pytest.raises(ModelError, match="unwrapped"):
         editor.doctor(chat=False)
+
+
+def test_the_share_that_is_asleep_is_told():
+    editor = quick_editor(edits=EDITS, threshold=0.5)
+    assert editor.doctor().asleep == 0
+    editor.remove(1)
+    assert editor.doctor().asleep == 0.5
+    assert editor.doctor().healthy
+    editor.remove([2, 3])
+    assert editor.doctor().asleep == 1
+    editor.compact()
+    assert editor.doctor().asleep == 0

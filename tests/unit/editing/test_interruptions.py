@@ -192,6 +192,22 @@ def test_an_interruption_anywhere_leaves_all_or_nothing(name: str):
             assert all(torch.equal(one, two) for one, two in zip(now.outputs, after.outputs, strict=True))
 
 
+def test_an_interrupted_compaction_is_made_or_not():
+    editor = quick_editor()
+    editor.edit(Edit(OTHER, "Paris"))
+    editor.remove(1)
+    before = Snapshot(editor)
+    number = 1
+    # It may also come when all is done but the telling of it.
+    while interrupted_at(number, editor.compact) and len(editor.history()) == len(before.history):
+        before.holds(editor)
+        number += 1
+    after = Snapshot(editor)
+    assert number > 10
+    assert after.counts == (1, 1, 1)
+    assert all(torch.equal(one, two) for one, two in zip(after.outputs, before.outputs, strict=True))
+
+
 def test_a_key_space_that_was_not_finished_is_fitted_anew():
     expected = quick_editor(key_space="whitened", threshold=0.8)
     editor = quick_editor(key_space="whitened", threshold=0.8, edits=[])

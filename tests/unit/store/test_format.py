@@ -18,7 +18,7 @@ from support.tiny_tokenizers import tiny_tokenizer
 
 # What folders of the present format hold. Whoever changes this raises FORMAT and puts the new number here: a release
 # that knows the old number alone then asks for an upgrade, in the place of an error about a name it never heard of.
-NUMBER = 2
+NUMBER, COMPACTED = 2, 3
 SETTINGS = """
 alpha batch_tokens beta contexts contrast encoder epsilon feature_power index index_candidates key_dimension
 key_space learning_rate learning_rate_unit lora_rank margin max_steps neighbours optimizer precision preset read_share
@@ -28,6 +28,7 @@ CONFIG = "edits encoder model saved settings"
 MODEL = "fingerprint revision source"
 TENSORS = "key_space.map key_space.mean keys token_weights value_of value_scales values"
 LINE = "at edit operation removed sequence undoes"
+ONLY_COMPACTED = "dropped"
 EDIT = "converged created entries id left loss prompt rephrases replaces reused steps target value"
 
 EVERYTHING: tuple[dict[str, Any], ...] = (
@@ -42,6 +43,11 @@ EVERYTHING: tuple[dict[str, Any], ...] = (
 )
 
 
+def number_of(folder: Path) -> int:
+    number: int = json.loads((folder / "config.json").read_text())["format"]
+    return number
+
+
 def test_the_number_follows_what_is_written(tmp_path: Path):
     found: dict[str, set[str]] = {name: set() for name in ("config", "model", "tensors", "line", "edit")}
     for number, settings in enumerate(EVERYTHING):
@@ -51,12 +57,23 @@ def test_the_number_follows_what_is_written(tmp_path: Path):
         found["config"].update(folder.config)
         found["model"].update(folder.config["model"])
         found["tensors"].update(folder.tensors)
+        assert number_of(tmp_path / str(number)) == NUMBER
         for line in folder.records:
             found["line"].update(line)
             found["edit"].update(line.get("edit", {}))
     expected = {"config": CONFIG, "model": MODEL, "tensors": TENSORS, "line": LINE, "edit": EDIT}
     assert {name: sorted(some) for name, some in found.items()} == {k: v.split() for k, v in expected.items()}
-    assert content.FORMAT == NUMBER
+    assert content.FORMAT == COMPACTED
+
+
+def test_only_a_compacted_folder_has_the_number_of_those(tmp_path: Path):
+    editor = busy_editor()
+    editor.compact()
+    editor.save(tmp_path / "book")
+    assert number_of(tmp_path / "book") == COMPACTED
+    folder = read_folder(tmp_path / "book")
+    assert sorted({name for line in folder.records for name in line}) == sorted([*LINE.split(), ONLY_COMPACTED])
+    assert sorted({name for line in folder.records for name in line.get("edit", {})} | {"left"}) == EDIT.split()
 
 
 @pytest.mark.parametrize("settings", EVERYTHING, ids=["activations", "text"])
@@ -65,9 +82,9 @@ def test_folders_of_the_first_format_answer_as_they_did(
 ):
     editor = busy_editor(**settings)
     with monkeypatch.context() as before:
-        before.setattr(content, "FORMAT", 1)
+        before.setattr(content, "_USUAL", 1)
         editor.save(tmp_path / "book")
-    assert json.loads((tmp_path / "book" / "config.json").read_text())["format"] == 1
+    assert number_of(tmp_path / "book") == 1
     again = Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer(), encoder=settings.get("encoder"))
     assert same(outputs(again), outputs(editor))
     assert again.history() == editor.history()

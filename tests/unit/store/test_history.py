@@ -111,6 +111,22 @@ class Machine(RuleBasedStateMachine):
             self.history.undo()
         assert state(self.history) == before
 
+    @rule()
+    def compact(self) -> None:
+        asleep = [record.id for record in self.history.stored() if record.id not in self.active]
+        history, entries, values = self.history.compacted()
+        assert (history is self.history) == (not asleep)
+        if not asleep:
+            return
+        assert history.operations[-1].dropped == tuple(asleep)
+        self.history, self.before = history, []
+        for number, old in self.active.items():
+            new = self.active[number] = history.get(number)
+            assert tuple(entries[entry] for entry in new.entries) == old.entries
+            assert values[new.value] == old.value
+        named = [entry for record in history.stored() for entry in record.entries]
+        assert sorted(named) == list(range(len(entries)))
+
     @invariant()
     def the_active_edits_are_those_of_the_model(self) -> None:
         assert self.history.active() == [self.active[number] for number in sorted(self.active)]
@@ -174,6 +190,8 @@ def test_messages_tell_a_gone_edit_from_an_unknown_one():
         history.get(1)
     with pytest.raises(EditNotFoundError, match=r"no edit 7: list the edits"):
         history.get(7)
+    with pytest.raises(EditNotFoundError, match=r"Edit 1 was removed.*dropped its entries: write it anew"):
+        history.compacted()[0].get(1)
 
 
 def test_a_wording_that_two_edits_share_outlives_one_of_them():
@@ -204,6 +222,15 @@ def sample_lines() -> list[dict[str, Any]]:
     history.record("remove", removed=[2])
     history.undo()
     history.record("edit", [edit_record(4, "d d")])
+    return through_json(history.to_lines())
+
+
+def compacted_lines() -> list[dict[str, Any]]:
+    history = History()
+    history.record("edit", [edit_record(1), edit_record(2, "b", ["c"])])
+    history.record("remove", removed=[2])
+    history = history.compacted()[0]
+    history.record("edit", [edit_record(3, "d d")])
     return through_json(history.to_lines())
 
 
@@ -276,6 +303,26 @@ def test_damaged_lines_are_refused(change: Callable[[list[dict[str, Any]]], None
         History.from_lines(lines)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        setting([1], 3, "dropped"),  # which is active
+        setting([9], 3, "dropped"),
+        setting(2, 3, "dropped"),
+        setting([0], 1, "edit", "entries"),  # which is dropped
+        repeating(3),
+        dropping(2),
+    ],
+)
+def test_damaged_compactions_are_refused(change: Callable[[list[dict[str, Any]]], None]):
+    lines = compacted_lines()
+    assert lines[3].keys() == {"sequence", "operation", "at", "dropped"}
+    assert through_json(History.from_lines(lines).to_lines()) == lines
+    change(lines)
+    with pytest.raises(StoreError, match=r"edits\.jsonl.*restore the folder"):
+        History.from_lines(lines)
+
+
 @pytest.mark.parametrize("line", ["text", 5, None, [], ["sequence"]])
 def test_a_line_that_is_no_object_is_refused(line: Any):
     with pytest.raises(StoreError, match=r"edits\.jsonl"):
@@ -291,7 +338,7 @@ values = st.recursive(
 
 @given(st.data())
 def test_whatever_stands_in_a_line_nothing_but_a_store_error_is_raised(data: st.DataObject):
-    lines = sample_lines()
+    lines = data.draw(st.sampled_from([sample_lines(), compacted_lines()]))
     line = data.draw(st.sampled_from(lines))
     place = line["edit"] if "edit" in line and data.draw(st.booleans()) else line
     place[data.draw(st.sampled_from(sorted(place)))] = data.draw(values)

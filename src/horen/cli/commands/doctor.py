@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from horen.asking.diagnosis import Diagnosis, Finding, Reading
 
 _SHOWN = 5
+# The share of entries asleep from which it is told.
+_MUCH = 0.5
 
 
 def doctor(
@@ -36,7 +38,8 @@ def doctor(
       unreached    its prompt works, but a rephrase or a reading in chat does not
       unconverged  training ended before its target was likely enough
 
-    Where an index is used, its recall is measured on queries about the stored keys.
+    Where an index is used, its recall is measured on queries about the stored keys. Where half of the entries or more
+    are asleep, of superseded, removed or undone edits, that is told too: "horen compact DIR" drops them.
 
     Nothing is changed. To change a setting such as threshold, export the edits and import them into a new DIR with
     --set. The exit code is 0 when nothing is found and 1 when something is.
@@ -48,6 +51,10 @@ def doctor(
         emit({"healthy": found.healthy, **dataclasses.asdict(found)})
     else:
         _show(found)
+        if found.asleep >= _MUCH:
+            show(
+                f"{found.asleep:.0%} of the entries are asleep: horen compact drops them, and no undo wakes them then."
+            )
     if not found.healthy:
         raise typer.Exit(1)
 

@@ -89,7 +89,7 @@ def rekey(
         loaded = open_model(saved, model, config, dtype.value, device)
         if found is not None:
             found.check_model(loaded[0])
-        total = sum(len(operation.added) for operation in saved.history.operations)
+        total = len(saved.history.stored())
         with edit_bar(total, "Reading") as bar:
             rekey_folder(
                 folder,

@@ -56,7 +56,7 @@ def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
     lines.append(("bytes", f"keys {size['keys']:,}{own}"))
     lines.append(("written", record.created))
     if record.replaces:
-        lines.append(("replaces", _ids(record.replaces)))
+        lines.append(("replaces", ids_of(record.replaces)))
     for name, text in lines:
         show(f"{name:<9} {clean(text)}")
 
@@ -114,6 +114,7 @@ def history(folder: Folder, as_json: AsJson = False) -> None:
                     "removed": list(operation.removed),
                     "undoes": operation.undoes,
                     "undone_by": undone.get(operation.sequence),
+                    "dropped": list(operation.dropped),
                 }
                 for operation in operations
             ]
@@ -127,8 +128,12 @@ def history(folder: Folder, as_json: AsJson = False) -> None:
         note = f"undoes {operation.undoes}" if operation.undoes is not None else ""
         if operation.sequence in undone:
             note = f"undone by {undone[operation.sequence]}"
-        added = _ids([record.id for record in operation.added])
-        rows.append((str(operation.sequence), operation.at[:19], operation.name, added, _ids(operation.removed), note))
+        if operation.dropped:
+            note = f"drops {ids_of(operation.dropped)}"
+        added = ids_of([record.id for record in operation.added])
+        rows.append(
+            (str(operation.sequence), operation.at[:19], operation.name, added, ids_of(operation.removed), note)
+        )
     show_table(
         table(
             (("no.", NUMBER), "time (UTC)", "operation", ("added", {"ratio": 1}), ("removed", {"ratio": 1}), "note"),
@@ -173,10 +178,10 @@ def _unless(converged: bool) -> str:
 
 
 def _edits(numbers: Sequence[int]) -> str:
-    return f"Edit {numbers[0]} is" if len(numbers) == 1 else f"Edits {_ids(numbers)} are"
+    return f"Edit {numbers[0]} is" if len(numbers) == 1 else f"Edits {ids_of(numbers)} are"
 
 
-def _ids(numbers: Sequence[int]) -> str:
+def ids_of(numbers: Sequence[int]) -> str:
     """Numbers with runs as ranges: 1-3, 7."""
     runs: list[list[int]] = []
     for number in sorted(numbers):

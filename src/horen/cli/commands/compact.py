@@ -1,0 +1,34 @@
+"""The command that drops what edits that are not active have in a codebook: compact."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from horen.cli.commands.stored import ids_of
+from horen.cli.options import AsJson, Folder
+from horen.cli.terminal import counted, emit, show
+
+
+def compact(folder: Folder, as_json: AsJson = False) -> None:
+    """Drop keys and values of edits that are not active, for good.
+
+    Superseded, removed and undone edits sleep in the codebook until an undo wakes them. Without them look-ups, memory
+    and disk are in proportion to the active edits, which answer as before and keep their ids.
+
+    No operation so far can be undone from then on. "horen history DIR" lists them still, with the texts of all edits
+    as --json. The folder is replaced as a whole, or left as it was. "horen doctor DIR" says how much is asleep.
+    """
+    from horen.editing.compact import compact_folder  # noqa: PLC0415
+
+    done = compact_folder(folder)
+    if as_json:
+        emit(dataclasses.asdict(done))
+        return
+    if not done.edits:
+        show(f"{folder}: all edits with entries are active, so nothing was changed.")
+        return
+    entries = f"{done.entries:,} {'entry' if done.entries == 1 else 'entries'}"
+    show(
+        f"{folder}: dropped {entries} and {counted(done.values, 'value')} of {counted(len(done.edits), 'edit')} "
+        f"({ids_of(done.edits)}), {done.freed:,} bytes. What came before can no longer be undone."
+    )
