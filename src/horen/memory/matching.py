@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from horen.memory.foresight import foresee, look_around
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import Retrieval
 from horen.memory.search.blocks import FEW
-from horen.memory.search.foresight import foresee, look_around
 from horen.memory.search.index import FROM as INDEX_FROM
 from horen.memory.search.index import Index, IndexedKeys
 from horen.memory.search.nearest import Ranking, first_try, next_try, ranking
@@ -113,7 +113,7 @@ def waking(
 
     Most prompts come near to no entry, which a look at the copy of the keys shows: the Hopfield steps, which need all
     keys as they are, are taken for the others alone. With ``prompts`` only what fires matters: most queries that wake
-    an entry then need no step either (:mod:`horen.memory.search.foresight`).
+    an entry then need no step either (:mod:`horen.memory.foresight`).
 
     Args:
         stand: the codebook.

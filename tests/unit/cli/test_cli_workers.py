@@ -181,7 +181,7 @@ def test_one_worker_is_the_program_itself(ok: Ok, new: list[str], monkeypatch: p
 def test_a_worker_stops_when_its_input_ends(new: list[str]):
     """So none is left when the process that started it is killed; interrupts that a background job ignores count."""
     file = file_of(*[{"prompt": f"Who runs firm {number}?", "target": "Rome"} for number in range(2000)])
-    code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nfrom horen.cli.flow.worker import run\nrun()"
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nfrom horen.cli.worker import run\nrun()"
     command = [sys.executable, "-c", code, "done", "edit", str(file), "--into", "book", "--batch", "1", *new]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None

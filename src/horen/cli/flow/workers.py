@@ -150,7 +150,7 @@ class Crew:
         file, progress = self.place / f"share-{number}.jsonl", self._progress_file(number)
         write_edits(file, share, overwrite=True)
         progress.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "horen.cli.flow.worker", str(progress), "edit", str(file)]
+        command = [sys.executable, "-m", "horen.cli.worker", str(progress), "edit", str(file)]
         command += ["--into", str(self.place / f"{_PART}{number}"), "--on-conflict", "supersede"]
         command += ["--on-similar", "ignore", *self.options]
         if self.devices:

@@ -1,1 +1,1 @@
-"""The same answers faster: what only saves reading all keys."""
+"""The same answers faster: products a block at a time, candidates from small copies of the keys, kernels."""

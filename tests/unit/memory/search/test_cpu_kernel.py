@@ -11,11 +11,11 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reference import clustered, unit
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from horen.memory.search import blocks
+from support.reference import clustered, unit
 
 pytest.importorskip("numba")
 from horen.memory.search import cpu_kernel

@@ -13,10 +13,10 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reference import clustered, unit
 
 from horen.memory import hopfield_step
 from horen.memory.search import blocks
+from support.reference import clustered, unit
 
 triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import clustered, unit
 from torch import Tensor
 
 from horen.memory import Codebook, Gate, matching
@@ -19,6 +18,7 @@ from horen.memory.search import nearest as search
 from horen.memory.search.index import Index, IndexedKeys
 from horen.memory.search.nearest import ranking
 from horen.memory.search.recall import about
+from support.reference import clustered, unit
 
 pytest.importorskip("faiss")
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import unit
 
 from horen.memory import Codebook, Gate, matching
 from horen.memory.search import sketch
 from horen.memory.search.sketch import SeenKeys, Sketch, supported
+from support.reference import unit
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor does not multiply bytes fast")
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reference import clustered, retrieve_whole, unit
 from torch import Tensor
 
 from horen.memory import Retrieval, retrieve
@@ -15,6 +14,7 @@ from horen.memory.search import blocks
 from horen.memory.search import nearest as search
 from horen.memory.search.nearest import ranking
 from horen.memory.search.sketch import Sketch, supported
+from support.reference import clustered, retrieve_whole, unit
 
 DIMENSION = 24
 BYTES = [False, True] if supported() else [False]

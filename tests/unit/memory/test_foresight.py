@@ -8,16 +8,15 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reference import clustered, retrieve_whole, unit
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory import Codebook, Gate, matching
+from horen.memory import Codebook, Gate, foresight, matching
+from horen.memory.foresight import Foresight, foresee, look_around
 from horen.memory.hopfield import Retrieval
-from horen.memory.search import foresight
-from horen.memory.search.foresight import Foresight, foresee, look_around
 from horen.memory.search.recall import about
 from horen.memory.search.sketch import Sketch, supported
+from support.reference import clustered, retrieve_whole, unit
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor does not multiply bytes fast")
 
