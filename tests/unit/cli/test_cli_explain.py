@@ -105,9 +105,14 @@ def test_a_codebook_is_checked(book: Path, run: Run, ok: Ok):
         "threshold": 0.5,
         "findings": [],
         "recall": None,
+        "asleep": 1.0,
     }
     result = run("doctor", book)
-    assert (result.exit_code, result.stdout) == (0, "0 edits, 0 readings: nothing found.\n")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "0 edits, 0 readings: nothing found.",
+        "100% of the entries are asleep: horen compact drops them, and no undo wakes them then.",
+    ]
 
 
 def test_findings_are_told_and_change_the_exit_code(book: Path, run: Run, monkeypatch: pytest.MonkeyPatch):

@@ -31,6 +31,7 @@ COMMANDS = [
     "remove",
     "undo",
     "history",
+    "compact",
     "export",
     "import",
     "merge",

@@ -323,7 +323,7 @@ WORKER = """
 import json, shutil, sys, time
 from pathlib import Path
 from types import MappingProxyType
-from horen.model import _gguf, embedded, wheels
+from horen.model.zoo import embedded, gguf, wheels
 here, tag, seconds, facts = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), json.loads(sys.argv[4])
 facts["wheels"] = tuple(wheels.Wheel(**wheel) for wheel in facts["wheels"])
 model = embedded.EmbeddedModel(**facts)
@@ -334,7 +334,7 @@ def convert(gguf, out, dtype):
         log.write("converting\\n")
     time.sleep(seconds)
 wheels.download = lambda name, pinned, work, on_bytes: shutil.copytree(here / "shelf", work / "wheels")
-_gguf.convert = convert
+gguf.convert = convert
 (here / f"ready-{tag}").touch()
 while not (here / "go").exists():
     time.sleep(0.01)
