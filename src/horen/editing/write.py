@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -104,7 +105,8 @@ class _Trainer:
         for item in plans:
             item.rows = self._session.contexts.wordings(item.edit)
             contexts = self._session.contexts
-            samples, unasked = contexts.samples(item.edit, self._config), contexts.unasked(item.edit, self._config)
+            samples = contexts.samples(item.edit, self._config)
+            unasked = partial(contexts.unasked, item.edit, self._config)
             windows, item.left = cut(samples, unasked, self._config.value_tokens, contexts.ends.all)
             # A value starts at a place of its own, which its neighbours in a list have no part in.
             for number, found in enumerate(windows):

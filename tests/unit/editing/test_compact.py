@@ -14,62 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation import BaseStreamer
 
-from horen import Compacted, Edit, EditError, EditNotFoundError, Editor, MismatchError, ModelError, StoreError
-from horen.editing.compact import compact_folder
-from horen.store import content, read_folder, write_folder
-from horen.store import folder as folder_module
-from horen.store.state import Saved, remove_from_folder, undo_in_folder
+from horen import Compacted, Edit, EditError, EditNotFoundError, Editor, ModelError
+from support.compacted import TARGETS, WAYS, alike, each_way, loaded
 from support.editor_support import busy_editor
 from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, hooks_on, ids_of, logits, outputs, quick_editor, same
-from support.encoders import text_settings
-from support.tiny_models import tiny_model
-from support.tiny_tokenizers import tiny_tokenizer
-
-# At -1 every prompt wakes its nearest edit, and edits of one target share a value.
-WAYS: dict[str, dict[str, Any]] = {
-    "shared values": {"threshold": -1.0},
-    "int8 maps": {"threshold": -1.0, "value": "lora", "lora_rank": 2, "learning_rate": 0.05, "value_storage": "int8"},
-    "sequences": {"threshold": -1.0, "value_tokens": 1, "contrast": 0.4, "neighbours": 2},
-    "a judge": text_settings(),
-}
-TARGETS = ("Rome", "Paris", "Rome Paris blue")
-each_way = pytest.mark.parametrize("way", WAYS)
-
-
-def loaded(folder: Path, **options: Any) -> Editor:
-    return Editor.load(folder, tiny_model(), tiny_tokenizer("chatml"), **options)
-
-
-def told(editor: Editor) -> list[Any]:
-    """All that an editor tells of its active edits, but for where they are in the codebook."""
-    return [
-        [
-            (r.id, r.prompt, r.target, r.rephrases, r.loss, r.steps, r.converged, r.reused, r.replaces, r.left)
-            for r in editor.edits()
-        ],
-        [(one.edit_id, one.prompt, one.fired, one.runner_up) for one in editor.explain(list(PROMPTS), nearest=0)],
-    ]
-
-
-def rows(editor: Editor) -> list[Tensor]:
-    """Keys and values of the active edits."""
-    codebook = editor._session.codebook()
-    found = []
-    for record in editor.edits():
-        assert codebook.value_of[list(record.entries)].tolist() == [record.value] * len(record.entries)
-        packed = codebook.packed[record.values]
-        found += [codebook.keys[list(record.entries)], packed.numbers, packed.scales]
-    return found
-
-
-def alike(one: Editor, two: Editor) -> None:
-    """Two editors answer and route the same, to the bit; scores are sums over other rows, which may round otherwise."""
-    assert told(one) == told(two)
-    scores = [[found.score or 0 for found in editor.explain(list(PROMPTS), nearest=0)] for editor in (one, two)]
-    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
-    assert same(rows(one), rows(two))
-    assert same(outputs(one), outputs(two))
-
 
 # --- against a twin ------------------------------------------------------------------------------------------------
 
@@ -286,109 +234,6 @@ def test_merging_after_it(compacted: str, tmp_path: Path):
 
 
 # --- folders -------------------------------------------------------------------------------------------------------
-
-
-@each_way
-def test_a_folder_becomes_what_an_editor_saves(way: str, tmp_path: Path):
-    editor = busy_editor(**WAYS[way])
-    editor.save(tmp_path / "facts")
-    before = outputs(editor)
-    found = compact_folder(tmp_path / "facts")
-    assert found == editor.compact()
-    editor.save(tmp_path / "other")
-    one, two = read_folder(tmp_path / "facts"), read_folder(tmp_path / "other")
-    assert one.tensors.keys() == two.tensors.keys()
-    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
-    assert [{**line, "at": ""} for line in one.records] == [{**line, "at": ""} for line in two.records]
-    assert one.config | {"saved": ""} == two.config | {"saved": ""}
-    again = loaded(tmp_path / "facts", encoder=WAYS[way].get("encoder"))
-    assert same(outputs(again), before)
-    assert again.history()[:-1] == editor.history()[:-1]
-    assert compact_folder(tmp_path / "facts") == Compacted()
-    remove_from_folder(tmp_path / "facts", [3])
-    undo_in_folder(tmp_path / "facts")
-    with pytest.raises(EditError, match="compacted the codebook"):
-        undo_in_folder(tmp_path / "facts")
-
-
-def test_an_editor_on_the_folder_goes_on_and_is_told(tmp_path: Path):
-    busy_editor().save(tmp_path / "facts")
-    editor = loaded(tmp_path / "facts")
-    before = outputs(editor)
-    compact_folder(tmp_path / "facts")
-    assert same(outputs(editor), before)  # its tables are mapped from the file that was there
-    with pytest.raises(StoreError, match="has changed since"):
-        editor.save(tmp_path / "facts")
-    editor.restore(tmp_path / "facts")
-    assert same(outputs(editor), before)
-    editor.compact()
-    editor.save(tmp_path / "facts")
-
-
-def test_an_older_release_asks_for_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    busy_editor().save(tmp_path / "facts")
-    monkeypatch.setattr(content, "FORMAT", 2)  # what it knows
-    assert Saved.read(tmp_path / "facts").history.operations
-    monkeypatch.undo()
-    compact_folder(tmp_path / "facts")
-    monkeypatch.setattr(content, "FORMAT", 2)
-    with pytest.raises(MismatchError, match="a newer version that writes format 3"):
-        Saved.read(tmp_path / "facts")
-
-
-def test_tables_that_do_not_fit(tmp_path: Path):
-    busy_editor().save(tmp_path / "facts")
-    folder = read_folder(tmp_path / "facts")
-    wrong: dict[str, dict[str, Tensor]] = {
-        "index": {"keys": folder.tensors["keys"][:2]},
-        "values that are no edit's": {"value_of": torch.zeros_like(folder.tensors["value_of"])},
-    }
-    for match, tensors in wrong.items():
-        write_folder(
-            tmp_path / "facts", config=folder.config, records=folder.records, tensors={**folder.tensors, **tensors}
-        )
-        with pytest.raises(StoreError, match=f"does not fit.*{match}"):
-            compact_folder(tmp_path / "facts")
-
-
-def test_another_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    busy_editor().save(tmp_path / "facts")
-    real = folder_module.lock_folder
-    monkeypatch.setattr("horen.editing.compact.lock_folder", lambda path, **more: real(path, 0.05, **more))
-    held, done = threading.Event(), threading.Event()
-
-    def write() -> None:
-        with real(tmp_path / "facts"):
-            held.set()
-            done.wait(60)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    held.wait(60)
-    try:
-        with pytest.raises(StoreError, match="is in use"):
-            compact_folder(tmp_path / "facts")
-    finally:
-        done.set()
-        thread.join(60)
-    assert compact_folder(tmp_path / "facts").edits == (1, 2, 5)
-
-
-# --- interruptions and threads -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("step", ["writing", "committing"])
-def test_an_interruption_leaves_the_folder_as_it_was(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    busy_editor().save(tmp_path / "facts")
-    files = {path.name: path.read_bytes() for path in (tmp_path / "facts").iterdir()}
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(*((folder_module, "_write_file", fail) if step == "writing" else (Path, "replace", fail)))
-    with pytest.raises(KeyboardInterrupt):
-        compact_folder(tmp_path / "facts")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "facts").iterdir()} == files
 
 
 def test_history_and_codebook_change_together_or_not_at_all():

@@ -333,7 +333,7 @@ def test_windows_make_the_target_again(
     other = (*start[:2], *body[1:])
     samples = [Sample((5, 6), (*body, *ends)), Sample((7,), (*other, *ends))]
     alone = Sample((8, 9), (*other, *ends)) if unasked else None
-    parts, left = cut(samples, alone, most, {1})
+    parts, left = cut(samples, lambda: alone, most, {1})
     assert len(parts) == len(left) + 1
     assert list(left) == sorted(set(left), reverse=True)
     assert all(len(part) == (2 if not left or alone is None else 3) for part in parts)

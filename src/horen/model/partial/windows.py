@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from horen.model.partial.prefix import shared_start
 from horen.model.partial.tail import Sample
 
 
 def cut(
-    samples: Sequence[Sample], unasked: Sample | None, most: int, ends: Collection[int]
+    samples: Sequence[Sample], unasked: Callable[[], Sample | None], most: int, ends: Collection[int]
 ) -> tuple[list[list[Sample]], tuple[int, ...]]:
     """Samples of each value of an edit, and :attr:`horen.edits.EditRecord.left` of the further ones.
 
@@ -19,8 +19,8 @@ def cut(
 
     Args:
         samples: training contexts of the whole target.
-        unasked: one more, for a target of several values alone: a long text leaves its words at the first place where
-            another wording of the prompt makes another word likelier.
+        unasked: makes one more, for a target of several values alone: a long text leaves its words at the first place
+            where another wording of the prompt makes another word likelier.
         most: tokens that one value carries; 0 for any number.
         ends: token ids that end an answer.
     """
@@ -30,9 +30,10 @@ def cut(
     if not most or longest <= most:
         return alone
     few = list(dict.fromkeys((0, len(samples) - 1)))
-    if unasked is not None:
+    more = unasked()
+    if more is not None:
         few.append(len(samples))
-        samples, bodies = [*samples, unasked], [*bodies, _body(unasked, ends)]
+        samples, bodies = [*samples, more], [*bodies, _body(more, ends)]
     alike = min(shared_start(bodies[0][::-1], body[::-1]) for body in bodies)
     count = -(-longest // most)
     lengths = (longest - -(-longest * number // count) for number in range(1, count))
