@@ -1,12 +1,59 @@
-"""Telling which edits of a list contradict or repeat each other, before any of them is applied. Knows no model."""
+"""When two edits contradict or repeat each other, and which of a list do. Knows no model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from horen.editfiles.records import EditLike
 from horen.edits import OnConflict, same_text
+
+
+class Relation(Enum):
+    """What an edit is beside one before it, told by their wordings and targets as :func:`same_text` has them."""
+
+    #: They share no wording.
+    apart = "apart"
+    #: They share a wording and have different targets.
+    contradicts = "contradicts"
+    #: They share a wording and the target, and have different prompts, so both can stay.
+    agrees = "agrees"
+    #: It has the prompt and the target of the earlier one, and a rephrase that this lacks.
+    extends = "extends"
+    #: It has the prompt and the target of the earlier one, and some of its rephrases.
+    within = "within"
+    #: It is the earlier one word for word, whatever the order of its rephrases.
+    same = "same"
+
+    @property
+    def repeats(self) -> bool:
+        """Whether prompt and target are there already."""
+        return self in {Relation.extends, Relation.within, Relation.same}
+
+    @property
+    def clashes(self) -> bool:
+        """Whether only one of the two can stay."""
+        return self is Relation.contradicts or self.repeats
+
+
+def relation(earlier: EditLike, later: EditLike) -> Relation:
+    """What the later of two edits, given or stored, is beside the earlier one."""
+    known, said = set(wordings(earlier)), set(wordings(later))
+    if not known & said:
+        return Relation.apart
+    if same_text(earlier.target) != same_text(later.target):
+        return Relation.contradicts
+    if same_text(earlier.prompt) != same_text(later.prompt):
+        return Relation.agrees
+    if known == said:
+        return Relation.same
+    return Relation.within if said < known else Relation.extends
+
+
+def wordings(edit: EditLike) -> list[str]:
+    """The prompt and the rephrases of an edit, each once, in the form in which they are compared."""
+    return list(dict.fromkeys(same_text(text) for text in (edit.prompt, *edit.rephrases)))
 
 
 @dataclass(frozen=True)
@@ -40,7 +87,7 @@ class Settled:
 
 
 def settle(edits: Sequence[EditLike], on_conflict: OnConflict, *, repeats: bool = False) -> Settled:
-    """Find edits that share a wording and have different targets, or the same prompt.
+    """Find edits of which only one can stay, see :attr:`Relation.clashes`.
 
     Args:
         edits: what is to be written, in order.
@@ -51,15 +98,12 @@ def settle(edits: Sequence[EditLike], on_conflict: OnConflict, *, repeats: bool 
     holders: dict[str, list[int]] = {}
     found = Settled()
     for number, edit in enumerate(edits):
-        texts = [text for text in _wordings(edit) if hash(text) in shared]
+        texts = [text for text in wordings(edit) if hash(text) in shared]
         # Of several that clash the first wording found is the one that is told.
-        rivals = {
-            rival: text
-            for text in texts[::-1]
-            for rival in holders.get(text, ())
-            if rival not in found.dropped and _clash(edits[rival], edit)
-        }
-        same = next((rival for rival in rivals if repeats and _is_same(edits[rival], edit)), None)
+        met = {rival: text for text in texts[::-1] for rival in holders.get(text, ()) if rival not in found.dropped}
+        related = {rival: relation(edits[rival], edit) for rival in met}
+        rivals = {rival: text for rival, text in met.items() if related[rival].clashes}
+        same = next((rival for rival in rivals if repeats and related[rival] is Relation.same), None)
         if same is not None:
             found.dropped[number] = same
             continue
@@ -83,22 +127,6 @@ def _shared(edits: Iterable[EditLike]) -> set[int]:
     seen: set[int] = set()
     shared: set[int] = set()
     for edit in edits:
-        for text in _wordings(edit):
+        for text in wordings(edit):
             (shared if hash(text) in seen else seen).add(hash(text))
     return shared
-
-
-def _wordings(edit: EditLike) -> list[str]:
-    return list(dict.fromkeys(same_text(text) for text in (edit.prompt, *edit.rephrases)))
-
-
-def _clash(rival: EditLike, edit: EditLike) -> bool:
-    return same_text(rival.target) != same_text(edit.target) or same_text(rival.prompt) == same_text(edit.prompt)
-
-
-def _is_same(rival: EditLike, edit: EditLike) -> bool:
-    return (
-        same_text(rival.target) == same_text(edit.target)
-        and same_text(rival.prompt) == same_text(edit.prompt)
-        and set(_wordings(rival)) == set(_wordings(edit))
-    )

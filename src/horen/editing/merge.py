@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horen.config.settings import check_same
-from horen.editing.conflicts import Clash, Settled, settle
-from horen.edits import Edit, EditRecord, same_text
+from horen.editing.conflicts import Clash, Relation, Settled, relation, settle
+from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, ConflictError
 from horen.store import write_folder
 from horen.store.history import History, now
@@ -73,7 +73,7 @@ class Parts:
         """In words what two edits disagree about."""
         one, two = self.edits[clash.earlier], self.edits[clash.later]
         places = f"{self.place(clash.earlier)} and {self.place(clash.later)}"
-        if same_text(one.target) == same_text(two.target):
+        if relation(one, two) is not Relation.contradicts:
             return f"{places} are the same but for their rephrases: {one.prompt!r}"
         return f"{places}: {clash.wording!r} shall be {one.target!r} and {two.target!r}"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from horen.editing.conflicts import Relation, relation, wordings
 from horen.editing.training import Trained
 from horen.edits import Action, Edit, EditRecord, OnConflict, same_text
 from horen.errors import ConflictError, EditError
@@ -97,18 +98,14 @@ def check_list(edits: Sequence[Edit]) -> None:
     prompts: dict[str, int] = {}
     for number, edit in enumerate(edits):
         same = prompts.setdefault(same_text(edit.prompt), number)
-        if same != number and same_text(edits[same].target) == same_text(edit.target):
+        if same != number and relation(edits[same], edit).repeats:
             raise EditError(f"Edits {same + 1} and {number + 1} of the list are the same: {edit.prompt!r}. Keep one.")
-        for text in dict.fromkeys(same_text(text) for text in (edit.prompt, *edit.rephrases)):
+        for text in wordings(edit):
             earlier = seen.setdefault(text, number)
-            if earlier == number:
-                continue
-            other = edits[earlier]
-            places = f"edits {earlier + 1} and {number + 1} of the list"
-            if same_text(other.target) != same_text(edit.target):
+            if earlier != number and relation(edits[earlier], edit) is Relation.contradicts:
                 raise EditError(
-                    f"{places.capitalize()} contradict each other: {text!r} shall be {other.target!r} and "
-                    f"{edit.target!r}. Keep one of them."
+                    f"Edits {earlier + 1} and {number + 1} of the list contradict each other: {text!r} shall be "
+                    f"{edits[earlier].target!r} and {edit.target!r}. Keep one of them."
                 )
 
 
@@ -153,7 +150,8 @@ def plan_replacement(history: History, number: int, target: str, rephrases: Sequ
 def _plan_one(edit: Edit, history: History, on_conflict: OnConflict, other: EditRecord | None) -> Plan:
     texts = (edit.prompt, *edit.rephrases)
     stored = {record.id: record for text in texts for record in history.find_all(text)}
-    against = [record for record in stored.values() if same_text(record.target) != same_text(edit.target)]
+    related = {number: relation(record, edit) for number, record in stored.items()}
+    against = [record for number, record in stored.items() if related[number] is Relation.contradicts]
     if against and on_conflict == "keep":
         return Plan(edit, "kept", (against[0].id,))
     if against and on_conflict == "error":
@@ -161,12 +159,8 @@ def _plan_one(edit: Edit, history: History, on_conflict: OnConflict, other: Edit
             f"Edit {against[0].id} already answers {against[0].prompt!r} with {against[0].target!r}, not "
             f"{edit.target!r}: pass on_conflict='supersede' to replace it, or 'keep' to leave it."
         )
-    same = next(
-        (r for r in stored.values() if same_text(r.prompt) == same_text(edit.prompt) and r not in against), None
-    )
-    if same is not None and not against and other is None:
-        known = {same_text(text) for text in (same.prompt, *same.rephrases)}
-        if {same_text(text) for text in edit.rephrases} <= known:
-            return Plan(edit, "unchanged", (same.id,))
+    same = next((record for number, record in stored.items() if related[number].repeats), None)
+    if same is not None and not against and other is None and related[same.id] is not Relation.extends:
+        return Plan(edit, "unchanged", (same.id,))
     replaced = dict.fromkeys(record.id for record in (*against, same, other) if record is not None)
     return Plan(edit, "superseded" if replaced else "added", tuple(replaced))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from horen.cli.options import OnConflict
 from horen.cli.terminal import clean, counted, listed, say, short
 from horen.editfiles.records import BadLine, FileRecord, iter_edits, unit_of
-from horen.editing.conflicts import Clash, settle
-from horen.edits import Edit, EditRecord, Receipt, same_text
+from horen.editing.conflicts import Clash, Relation, relation, settle
+from horen.edits import Edit, EditRecord, Receipt
 from horen.errors import ConflictError, DataError, EditError
 
 if TYPE_CHECKING:
@@ -183,6 +183,6 @@ def told(fields: Mapping[str, str]) -> str:
 def _told(records: Sequence[FileRecord], clash: Clash, unit: str) -> str:
     rival, record = records[clash.earlier], records[clash.later]
     places = f"{unit}s {rival.line} and {record.line}"
-    if same_text(rival.target) == same_text(record.target):
+    if relation(rival, record) is not Relation.contradicts:
         return f"{places} are the same edit: {short(clash.wording)!r}"
     return f"{places} disagree: {short(clash.wording)!r} shall be {short(rival.target)!r} and {short(record.target)!r}"
