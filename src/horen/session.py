@@ -153,25 +153,38 @@ class Session:
             self._adapter.reads.weights = weights
 
     def state(self) -> CodebookState:
-        """What is written into a folder.
-
-        Raises:
-            MismatchError: when the model's weights have changed since the codebook began.
-        """
+        """All that the codebook is, with the fingerprint of the model that it began with, whatever that is now."""
+        codebook, space = self.codebook(), self.key_space
+        assert self.weights is not None  # noqa: S101
         return CodebookState(
-            self.config,
-            self.source,
-            self.revision,
-            self.made_for(),
-            self.encoder_print,
-            self.history,
-            self.codebook(),
-            self.key_space,
-            self.token_weights,
+            config=self.config,
+            source=self.source,
+            revision=self.revision,
+            made_for=self.weights.first,
+            encoder=self.encoder_print,
+            history=self.history,
+            keys=codebook.keys,
+            values=codebook.packed,
+            value_of=codebook.value_of,
+            space=space,
+            token_weights=self.token_weights,
         )
+
+    def take(self, state: CodebookState, codebook: Codebook, weights: Weights | None) -> None:
+        """Go on with a state and the codebook of it.
+
+        Args:
+            state: of the settings, the model and the text encoder that are here.
+            codebook: with the state's tables.
+            weights: the model's when the codebook began; None for as they are.
+        """
+        self.history, self.weights = state.history, weights
+        self.source, self.revision = state.source, state.revision
+        self.install(state.space, codebook, state.token_weights)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
+        self.check_weights()
         state = self.state()
         save(state, path, self.folders.setdefault(Path(path).resolve(), set()))
 
@@ -186,12 +199,9 @@ class Session:
         saved.check_made_for(weights.first)
         saved.check_encoder(self.config.encoder, self.encoder_print)
         tokens = self.vocabulary_size if self.config.weighs_tokens else None
-        sizes = Sizes(self.value_size, self.feature_size, tokens)
-        space, codebook, token_weights = saved.tables(device_of(self.model), self.config.storage(), sizes)
-        self.history, self.source, self.weights = saved.history, saved.source, weights
-        self.revision = saved.revision
+        state, codebook = saved.whole(device_of(self.model), Sizes(self.value_size, self.feature_size, tokens))
         self.folders[saved.path.resolve()] = {saved.folder.mark}
-        self.install(space, codebook, token_weights)
+        self.take(state, codebook, weights)
 
     def renumber(self, history: History, codebook: Codebook) -> None:
         """Go on with a history and a codebook that fit each other, both or neither; nobody may ask meanwhile."""
@@ -236,12 +246,8 @@ class Session:
         """The text encoder that makes keys and queries; None where activations do."""
         return self._adapter.reads.encoder
 
-    def made_for(self) -> dict[str, Any]:
-        """The fingerprint of the model that the codebook began with.
-
-        Raises:
-            MismatchError: when its weights have changed since.
-        """
+    def check_weights(self) -> None:
+        """Raise MismatchError when the model's weights have changed since the codebook began."""
         self.codebook()
         assert self.weights is not None  # noqa: S101
         differs = self.weights.change()
@@ -250,7 +256,6 @@ class Session:
                 f"The model is not what it was ({differs} since this codebook began), and an edit is good for the "
                 "weights that it was made with. Put them back to save, or write the edits anew with a new Editor."
             )
-        return self.weights.first
 
     @cached_property
     def encoder_print(self) -> dict[str, Any] | None:

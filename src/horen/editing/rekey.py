@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,105 +15,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen.config import KEY_SETTINGS, HorenConfig
 from horen.edits import Edit, EditRecord, Progress
 from horen.errors import ConfigError, StoreError
-from horen.memory import KeySpace, Packed
+from horen.memory import KeySpace
 from horen.model.adapter import quiet
 from horen.model.fingerprint import Weights, difference
 from horen.session import Session
 from horen.store import lock_folder
-from horen.store.history import History
-from horen.store.state import Saved, filled
+from horen.store.state import CodebookState, Saved
 
 _EDITS_TOGETHER = 256
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a codebook keeps when its keys are made anew.
-
-    Attributes:
-        config: the settings so far.
-        source: where the model came from, if it is known.
-        history: every operation.
-        keys: [n, d_k] float32, which stay where only search or recall is to change; None where they are lost.
-        values: as they are stored.
-        value_of: [n] int64, the value's number of each entry.
-        space: the key space so far.
-        token_weights: [V] float32 weights so far; None where all count alike.
-        encoder: fingerprint of the text encoder so far; None where activations were read.
-        weights: the model's, since the codebook began; None for as they are.
-        revision: the commit of the model, if it is known.
-    """
-
-    config: HorenConfig
-    source: str | None
-    history: History
-    keys: Tensor | None
-    values: Packed
-    value_of: Tensor
-    space: KeySpace
-    token_weights: Tensor | None
-    encoder: dict[str, Any] | None
-    weights: Weights | None = None
-    revision: str | None = None
-
-    @classmethod
-    def of_session(cls, session: Session) -> Kept:
-        """That of an editor's parts."""
-        codebook = session.codebook()
-        return cls(
-            session.config,
-            session.source,
-            session.history,
-            codebook.keys,
-            codebook.packed,
-            codebook.value_of,
-            session.key_space,
-            session.token_weights,
-            session.encoder_print,
-            session.weights,
-            session.revision,
-        )
-
-    @classmethod
-    def of_folder(cls, saved: Saved) -> Kept:
-        """That of a saved codebook.
-
-        Raises:
-            StoreError: when it lacks values or a key space.
-        """
-        folder = saved.folder
-        try:
-            values, value_of, space = (
-                saved.values(folder.tensors),
-                folder.tensors["value_of"],
-                saved.key_space(folder.tensors),
-            )
-            encoder = folder.config["encoder"]["fingerprint"] if saved.config.reads_text else None
-        except (KeyError, TypeError) as error:
-            raise StoreError(f"{saved.path} lacks {error}: restore the folder from a copy.") from error
-        weights = folder.tensors.get("token_weights")
-        keys = folder.tensors.get("keys")
-        return cls(
-            saved.config,
-            saved.source,
-            saved.history,
-            keys,
-            values,
-            value_of,
-            space,
-            weights,
-            encoder,
-            None,
-            saved.revision,
-        )
-
-
 def rekeyed(
-    kept: Kept,
+    before: CodebookState,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     config: HorenConfig,
     *,
+    weights: Weights | None = None,
     key_space: KeySpace | None = None,
     token_weights: Tensor | None = None,
     progress: Progress | None = None,
@@ -123,10 +41,11 @@ def rekeyed(
     Every wording of every edit that has entries is read, of removed and superseded ones too, so undo goes on working.
 
     Args:
-        kept: what stays.
+        before: the codebook so far, of which values and history stay; its keys need not be there.
         model: the one that the values were trained for; edits on it must be disabled.
         tokenizer: the model's own.
         config: the new settings.
+        weights: the model's when the codebook began; None for as they are.
         key_space: what to make keys in; None keeps the one so far, which may be a calibrated one, where no setting
             changes that keys are made with, and else measures the model as a new codebook does.
         token_weights: [V] float32, how much each token counts; None counts them where the settings want it.
@@ -137,32 +56,40 @@ def rekeyed(
         ModelError: when a text encoder cannot be loaded.
         StoreError: when history and tables do not fit each other or the model.
     """
-    check_same_values(kept.config, config)
+    check_same_values(before.config, config)
     session = Session(model, tokenizer, config)
-    session.source, session.revision = kept.source, kept.revision
-    session.history, session.weights = kept.history, kept.weights
-    records = kept.history.stored()
-    _check_tables(kept, records, session)
-    alike = key_space is None and _reads_alike(kept, session)
+    records = before.history.stored()
+    _check_tables(before, records, session)
+    alike = key_space is None and _reads_alike(before, session)
     if alike:
-        key_space, token_weights = kept.space, kept.token_weights
+        key_space, token_weights = before.space, before.token_weights
     space = session.prepare(key_space, token_weights)
     device = space.mean.device
-    shape = (len(kept.value_of), space.dimension)
-    if alike and kept.keys is not None and kept.keys.shape == shape and _keeps_keys(kept, session):
-        keys = kept.keys.to(device)
+    shape = (len(before.value_of), space.dimension)
+    if alike and before.keys is not None and before.keys.shape == shape and _keeps_keys(before, session):
+        keys = before.keys.to(device)
     else:
         keys = _read(session, records, torch.empty(shape, device=device), progress)
-    session.install(
-        space, filled(keys, kept.values.to(device), kept.value_of.to(device), kept.history, config.storage())
+    after = dataclasses.replace(
+        before,
+        config=session.config,
+        encoder=session.encoder_print,
+        keys=keys,
+        values=before.values.to(device),
+        value_of=before.value_of.to(device),
+        space=space,
+        token_weights=session.token_weights,
     )
+    session.take(after, after.codebook(), weights)
     return session
 
 
 def renewed(session: Session, config: HorenConfig, progress: Progress | None) -> Session:
     """What takes the place of an editor's session, with other settings; see :func:`rekeyed`."""
     with quiet(session.adapter):
-        new = rekeyed(Kept.of_session(session), session.model, session.tokenizer, config, progress=progress)
+        new = rekeyed(
+            session.state(), session.model, session.tokenizer, config, weights=session.weights, progress=progress
+        )
     new.folders = session.folders
     return new
 
@@ -227,7 +154,7 @@ def rekey_folder(
         saved = Saved.read(path)
         saved.check_model(model)
         session = rekeyed(
-            Kept.of_folder(saved),
+            saved.state(),
             model,
             tokenizer,
             config,
@@ -268,26 +195,26 @@ def check_same_values(old: HorenConfig, new: HorenConfig) -> None:
             )
 
 
-def _reads_alike(kept: Kept, session: Session) -> bool:
+def _reads_alike(before: CodebookState, session: Session) -> bool:
     """Whether a session makes features as they were made; the folder of a text encoder may hold another by now."""
-    if any(getattr(kept.config, name) != getattr(session.config, name) for name in KEY_SETTINGS):
+    if any(getattr(before.config, name) != getattr(session.config, name) for name in KEY_SETTINGS):
         return False
-    if kept.encoder is None or session.encoder_print is None:
-        return kept.encoder is None and session.encoder_print is None
-    return difference(kept.encoder, session.encoder_print) is None
+    if before.encoder is None or session.encoder_print is None:
+        return before.encoder is None and session.encoder_print is None
+    return difference(before.encoder, session.encoder_print) is None
 
 
-def _keeps_keys(kept: Kept, session: Session) -> bool:
+def _keeps_keys(before: CodebookState, session: Session) -> bool:
     """Whether settings of search or recall change and no others."""
-    return kept.config != session.config and kept.config.of_edits() == session.config.of_edits()
+    return before.config != session.config and before.config.of_edits() == session.config.of_edits()
 
 
-def _check_tables(kept: Kept, records: list[EditRecord], session: Session) -> None:
+def _check_tables(before: CodebookState, records: list[EditRecord], session: Session) -> None:
     named = sorted(entry for record in records for entry in record.entries)
-    if named != list(range(len(kept.value_of))):
+    if named != list(range(len(before.value_of))):
         raise StoreError("The history does not name every entry of the codebook once: restore it from a copy.")
-    size = kept.values.numbers.shape[1]
-    if len(kept.values) and size != session.value_size:
+    size = before.values.numbers.shape[1]
+    if len(before.values) and size != session.value_size:
         raise StoreError(
             f"The codebook's values have {size} numbers and the model's {session.value_size}: restore it from a copy."
         )

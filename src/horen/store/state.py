@@ -43,16 +43,18 @@ class Sizes:
 
 @dataclass(frozen=True)
 class CodebookState:
-    """What of an editor is written into a folder.
+    """All that a codebook is beside its model: an editor has it, a folder holds it, and new keys are made of it.
 
     Attributes:
         config: the settings.
         source: where the model came from; None when that is not known.
         revision: the commit of the model; None when that is not known.
-        made_for: fingerprint of the model.
+        made_for: fingerprint of the model when the codebook began.
         encoder: fingerprint of the text encoder; None where activations make keys.
         history: every operation.
-        codebook: keys and values.
+        keys: [n, d_k] float32; None where they are lost.
+        values: as they are stored.
+        value_of: [n] int64, the value's number of each entry.
         space: the key space.
         token_weights: [V] float32; None where all tokens count alike.
     """
@@ -63,9 +65,23 @@ class CodebookState:
     made_for: dict[str, Any]
     encoder: dict[str, Any] | None
     history: History
-    codebook: Codebook
+    keys: Tensor | None
+    values: Packed
+    value_of: Tensor
     space: KeySpace
     token_weights: Tensor | None
+
+    def codebook(self) -> Codebook:
+        """A codebook of these tables, in which the entries of active edits are awake.
+
+        Raises:
+            KeyError: when the keys are lost.
+            IndexError: when the history names an entry that is not there.
+            RuntimeError: when the tables do not fit each other.
+        """
+        if self.keys is None:
+            raise KeyError("keys")
+        return filled(self.keys, self.values, self.value_of, self.history, self.config.storage())
 
 
 @dataclass(frozen=True)
@@ -178,12 +194,22 @@ class Saved:
                 f"({name}; {differs}): put that one back, or make the keys anew with horen rekey."
             )
 
-    def tables(self, device: torch.device, storage: Storage, sizes: Sizes) -> tuple[KeySpace, Codebook, Tensor | None]:
-        """Key space, codebook and weights of tokens, on a device.
+    def state(self) -> CodebookState:
+        """What the folder holds; the keys may be lost.
+
+        Raises:
+            StoreError: when it lacks something else.
+        """
+        try:
+            return self._state(self.folder.tensors)
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{self.path} lacks {error}: restore the folder from a copy.") from error
+
+    def whole(self, device: torch.device, sizes: Sizes) -> tuple[CodebookState, Codebook]:
+        """What the folder holds, on a device, and the codebook of it.
 
         Args:
-            device: where they shall be.
-            storage: how values are stored.
+            device: where its tables shall be.
             sizes: of the model that they are for.
 
         Raises:
@@ -191,23 +217,40 @@ class Saved:
         """
         tensors = {name: tensor.to(device) for name, tensor in self.folder.tensors.items()}
         try:
-            space = self.key_space(tensors)
-            codebook = filled(tensors["keys"], self.values(tensors), tensors["value_of"], self.history, storage)
-            self._check_sizes(sizes, space, codebook, tensors.get("token_weights"))
+            state = self._state(tensors)
+            codebook = state.codebook()
+            self._check_sizes(sizes, state.space, codebook, state.token_weights)
         except (KeyError, IndexError, RuntimeError) as error:
             raise StoreError(
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
             ) from error
-        return space, codebook, tensors.get("token_weights")
+        return state, codebook
+
+    def _state(self, tensors: Mapping[str, Tensor]) -> CodebookState:
+        """The state with the folder's tables, wherever they were moved to.
+
+        Raises:
+            KeyError: when something is missing.
+        """
+        return CodebookState(
+            config=self.config,
+            source=self.source,
+            revision=self.revision,
+            made_for=self.folder.config["model"]["fingerprint"],
+            encoder=self.folder.config["encoder"]["fingerprint"] if self.config.reads_text else None,
+            history=self.history,
+            keys=tensors.get("keys"),
+            values=self.values(tensors),
+            value_of=tensors["value_of"],
+            space=self.key_space(tensors),
+            token_weights=tensors.get("token_weights"),
+        )
 
     def key_space(self, tensors: Mapping[str, Tensor]) -> KeySpace:
         """The saved key space.
 
-        Args:
-            tensors: those of the folder, wherever they were moved to.
-
         Raises:
-            KeyError: when it is not among them.
+            KeyError: when it is not among these tensors, those of the folder wherever they were moved to.
         """
         power = self.config.feature_power if self.config.whitens else 1.0
         return KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
@@ -285,15 +328,12 @@ def save(state: CodebookState, path: str | os.PathLike[str], known: set[str] | N
     Raises:
         StoreError: when it cannot be written, or holds something else; it is intact.
     """
-    codebook, space = state.codebook, state.space
-    tensors = {
-        "keys": codebook.keys,
-        "values": codebook.values,
-        "value_of": codebook.value_of,
-        "key_space.mean": space.mean,
-    }
-    if codebook.packed.scales.shape[1]:
-        tensors["value_scales"] = codebook.packed.scales
+    space = state.space
+    tensors = {"values": state.values.numbers, "value_of": state.value_of, "key_space.mean": space.mean}
+    if state.keys is not None:
+        tensors["keys"] = state.keys
+    if state.values.scales.shape[1]:
+        tensors["value_scales"] = state.values.scales
     if space.map is not None:
         tensors["key_space.map"] = space.map
     if state.token_weights is not None:

@@ -12,10 +12,10 @@ import torch
 
 from horen import ConfigError, Edit, Editor, MismatchError, ModelError, StoreError
 from horen.editing import rekey as rekeying
-from horen.editing.rekey import Kept, rekey_folder, rekeyed
+from horen.editing.rekey import rekey_folder, rekeyed
 from horen.memory import KeySpace, Packed
 from horen.store import folder as folder_module
-from horen.store import read_folder
+from horen.store import read_folder, write_folder
 from horen.store.state import Saved
 from support.editor_support import busy_editor
 from support.editors import EDITED, OTHER, PROMPTS, checksums, hooks_on, outputs, quick_editor, same, same_weights
@@ -116,7 +116,7 @@ def test_without_edits():
 
 def test_a_ready_key_space_is_taken():
     editor = busy_editor(key_space="whitened", threshold=0.8)
-    kept, model = Kept.of_session(editor._session), editor.unwrap()
+    kept, model = editor._session.state(), editor.unwrap()
     ready = KeySpace(torch.ones(32), torch.eye(32)[:, :5])
     config = editor.config.replace(read_sites="layer_output@0", read_weight="rare")
     weights = torch.rand(512)
@@ -132,16 +132,16 @@ def test_a_ready_key_space_is_taken():
 def test_a_gate_alone_changes_in_the_key_space_that_is_there(way: str):
     settings, size = ({"read_weight": "rare"}, 48) if way == "activations" else (text_settings(), ENCODED)
     first = busy_editor(key_space="whitened", feature_power=1.0, **settings)
-    kept, model = Kept.of_session(first._session), first.unwrap()
+    kept, model = first._session.state(), first.unwrap()
     ready = KeySpace(torch.ones(size), torch.randn(size, 5))
     weights = torch.rand(512) if way == "activations" else None
     one = rekeyed(kept, model, first.tokenizer, first.config, key_space=ready, token_weights=weights)
     gate = {"threshold": 0.3, "contrast": 0.1, "similar_threshold": 0.4}
-    two = rekeyed(Kept.of_session(one), model, first.tokenizer, one.config.replace(**gate))
+    two = rekeyed(one.state(), model, first.tokenizer, one.config.replace(**gate))
     assert torch.equal(two.key_space.map, ready.map)
     assert two.token_weights is weights
     torch.testing.assert_close(two.codebook().keys, one.codebook().keys)
-    anew = rekeyed(Kept.of_session(two), model, first.tokenizer, two.config.replace(key_dimension=6))
+    anew = rekeyed(two.state(), model, first.tokenizer, two.config.replace(key_dimension=6))
     assert anew.key_space.dimension == 6
 
 
@@ -199,7 +199,7 @@ def test_an_unwrapped_editor_is_not_rekeyed():
 # --- interruptions -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["Session.prepare", "Session.keys", "Session.wrap", "Session.unwrap", "filled"])
+@pytest.mark.parametrize("step", ["Session.prepare", "Session.keys", "Session.wrap", "Session.unwrap", "Session.take"])
 def test_an_interruption_leaves_the_editor_as_it_was(step: str, monkeypatch: pytest.MonkeyPatch):
     editor = busy_editor()
     before, hooks, history = outputs(editor), hooks_on(editor.model), editor.history()
@@ -285,6 +285,51 @@ def test_a_codebook_whose_encoder_is_lost_can_be_rekeyed(tmp_path: Path):
     assert Editor.load(tmp_path / "book", model, editor.tokenizer).explain(EDITED).fired
 
 
+@pytest.mark.parametrize("way", ["as it is", "gate", "another layer"])
+def test_a_codebook_whose_keys_are_lost_can_be_rekeyed(way: str, tmp_path: Path):
+    editor = busy_editor()
+    editor.save(tmp_path / "book")
+    folder, model = read_folder(tmp_path / "book"), editor.unwrap()
+    keys = folder.tensors.pop("keys").clone()
+    write_folder(tmp_path / "book", config=folder.config, records=folder.records, tensors=folder.tensors)
+    with pytest.raises(StoreError, match="does not fit edits"):
+        Editor.load(tmp_path / "book", model, editor.tokenizer)
+    changes = {"as it is": {}, "gate": {"threshold": 0.3}, "another layer": {"read_sites": "layer_output@0"}}[way]
+    rekey_folder(tmp_path / "book", model, editor.tokenizer, editor.config.replace(**changes))
+    found = read_folder(tmp_path / "book").tensors["keys"]
+    if way != "another layer":
+        torch.testing.assert_close(found, keys)
+    assert Editor.load(tmp_path / "book", model, editor.tokenizer).explain(EDITED).fired
+
+
+def test_the_weights_are_those_that_the_codebook_began_with(tmp_path: Path):
+    editor = busy_editor()
+    began = editor._session.weights
+    weight = next(editor.model.parameters())
+    with torch.no_grad():
+        weight += 1
+    editor.rekey(editor.config.replace(threshold=0.3))
+    assert editor._session.weights is began
+    with pytest.raises(MismatchError, match="since this codebook began"):
+        editor.save(tmp_path / "book")
+    with torch.no_grad():
+        weight -= 1
+
+
+def test_a_session_a_folder_and_a_session_again(tmp_path: Path):
+    editor = busy_editor(key_space="whitened", threshold=0.8, read_weight="rare")
+    editor.save(tmp_path / "book")
+    again = Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer())
+    states = [editor._session.state(), Saved.read(tmp_path / "book").state(), again._session.state()]
+    told = [
+        (s.config, s.source, s.revision, s.made_for, s.encoder, s.history.to_lines(), s.space.power) for s in states
+    ]
+    assert told[0] == told[1] == told[2]
+    held = [(s.keys, s.values.numbers, s.value_of, s.space.mean, s.space.map, s.token_weights) for s in states]
+    assert same(held[0], held[1])
+    assert same(held[0], held[2])
+
+
 def test_a_folder_of_another_model(tmp_path: Path):
     editor = busy_editor()
     editor.save(tmp_path / "book")
@@ -301,7 +346,7 @@ def test_a_place_that_is_taken(tmp_path: Path):
 
 def test_tables_that_do_not_fit_the_history():
     editor = quick_editor(edits=[Edit(EDITED, "Rome"), Edit(OTHER, "Paris")])
-    kept, model = Kept.of_session(editor._session), editor.unwrap()
+    kept, model = editor._session.state(), editor.unwrap()
     shorter = dataclasses.replace(kept, value_of=kept.value_of[:1])
     with pytest.raises(StoreError, match="does not name every entry"):
         rekeyed(shorter, model, editor.tokenizer, editor.config)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from horen import ConfigError, Edit, Editor, HorenConfig, MismatchError, StoreError
-from horen.editing.rekey import Kept
 from horen.store import read_folder, write_folder
 from horen.store.state import Saved
 from support.editor_support import EDITS, busy_editor
@@ -176,7 +175,7 @@ def test_tables_of_another_storage_are_refused(lost: str, tmp_path: Path):
         del folder.tensors[lost]
     write_folder(tmp_path, config=folder.config, records=folder.records, tensors=folder.tensors)
     editor = quick_editor(edits=[], value_storage="int8")
-    ways = (editor.restore, editor.take_values, lambda path: Kept.of_folder(Saved.read(path)))
+    ways = (editor.restore, editor.take_values, lambda path: Saved.read(path).state())
     for way in ways:
         with pytest.raises(StoreError, match="not stored as int8: restore the folder from a copy"):
             way(tmp_path)
