@@ -36,8 +36,8 @@ from horen import Editor, HorenConfig
 from horen.bench.files import write_text
 from horen.bench.plan import environment
 from horen.memory import Codebook, Gate, Packed, Storage
+from horen.memory.recall import about
 from horen.memory.search.index import Index, IndexedKeys
-from horen.memory.search.recall import about
 from horen.memory.search.sketch import Sketch, fits
 from horen.model.zoo.loading import load_model
 from horen.store import read_folder, write_folder

@@ -11,13 +11,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from horen.memory import aids
+from horen.memory.aids import Index
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import crowd
 from horen.memory.matching import Candidates, Match, Stand, candidates, match, surely, waking
-from horen.memory.search.index import Index
-from horen.memory.search.nearest import Ranking, first_try, nearest_others, next_try, ranking
-from horen.memory.search.recall import about
-from horen.memory.search.sketch import Sketch
+from horen.memory.plain import Ranking, nearest_others
+from horen.memory.recall import about
 from horen.memory.table import Table
 from horen.memory.values import Packed, Storage, Values
 
@@ -75,8 +75,7 @@ class Codebook:
         self._values = Values(value_dimension, storage, device)
         self._value_of = Table((), torch.int64, device)
         self._awake = Table((), torch.bool, device)
-        self._sketch = Sketch(key_dimension)
-        self._index: Index | None = None
+        self._copies = aids.copies(key_dimension)
         # Beside the mask, so that an interrupted change can be made again and nothing is counted twice.
         self._asleep: set[int] = set()
         # Who moves the tables to another device only wants to read, so it may be any thread.
@@ -176,7 +175,8 @@ class Codebook:
 
     def use(self, index: Index) -> None:
         """From now on search the candidates that a new index proposes, where there are enough keys."""
-        self._index = index
+        assert self._copies is not None  # noqa: S101 - an index is of the same room
+        self._copies = self._copies.using(index)
         self._publish()
 
     def set_awake(self, entries: Iterable[int], awake: bool) -> None:
@@ -199,9 +199,8 @@ class Codebook:
             self._asleep = {number for number in self._asleep if number < entries}
             for table in (self._keys, self._value_of, self._awake):
                 table.truncate(entries)
-            # A reader of the former state may still sketch keys that are gone, so that sketch is no longer ours.
-            self._sketch = Sketch(self._keys.rows.shape[1])
-            self._index = self._index and self._index.fresh()
+            # A reader of the former state may still sketch keys that are gone, so those copies are no longer ours.
+            self._copies = self._copies and self._copies.fresh()
             self._publish()
             self._values.truncate(values)
 
@@ -232,7 +231,7 @@ class Codebook:
         if self._unseen:
             return
         keys, awake = self._keys.rows, self._awake.rows if self._asleep else None
-        self._stand = Stand(keys, self._value_of.rows, awake, len(keys) - len(self._asleep), self._sketch, self._index)
+        self._stand = Stand(keys, self._value_of.rows, awake, len(keys) - len(self._asleep), self._copies)
         # A reader that notes the number first and looks up then may look once too often, never once too little.
         self.revision += 1
 
@@ -300,9 +299,9 @@ class Codebook:
         path = scoring.way(query[None], keys, awake=awake).squeeze(1)
         size, count = min(scoring.neighbours, len(stand.keys)), min(count, stand.count)
         sketch, index = stand.aids()
-        wanted = first_try(count + size, sketch, index)
-        while True:
-            ranked = ranking(path[-1:], stand.keys, wanted, awake=stand.awake, sketch=sketch, index=index)
+        row = torch.zeros(1, dtype=torch.int64, device=stand.keys.device)
+        for rank in aids.attempts(path[-1:], stand.keys, count + size, awake=stand.awake, sketch=sketch, index=index):
+            ranked = rank(row)
             # Every entry against its own crowd: the ranking is the same for each.
             each = Ranking(
                 ranked.similarity.expand(count, -1), ranked.index.expand(count, -1), ranked.known.expand(count)
@@ -310,7 +309,6 @@ class Codebook:
             around, _, certain = nearest_others(each, stand.value_of, stand.value_of[ranked.index[0, :count]], size)
             if bool(certain.all()) and int(ranked.known) >= count:
                 break
-            wanted = next_try(wanted)
         entries = ranked.index[0, :count]
         similarities = torch.cat([path[:-1] @ stand.keys[entries].T, ranked.similarity[:, :count]])
         crowds = crowd(around, scoring.neighbours)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from horen.memory.aids import Proposals, SmallCopy
 from horen.memory.hopfield import Retrieval, retrieve, trajectory
-from horen.memory.search.index import IndexedKeys
-from horen.memory.search.sketch import SketchedKeys
 
 # Radians: where a cosine is nearly 1, its last bit is 5e-4 of an angle.
 _ANGLE_ROUNDING = 2e-3
@@ -47,8 +46,8 @@ class Scoring:
         labels: Tensor,
         *,
         awake: Tensor | None = None,
-        sketch: SketchedKeys | None = None,
-        index: IndexedKeys | None = None,
+        sketch: SmallCopy | None = None,
+        index: Proposals | None = None,
     ) -> tuple[Retrieval, Tensor]:
         """What [B, d] queries find among [N, d] keys with [N] labels, and the score [B] of each.
 

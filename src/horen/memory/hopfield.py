@@ -12,13 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory.search.blocks import FEW, readout
-from horen.memory.search.index import IndexedKeys
-from horen.memory.search.nearest import first_try, nearest_others, next_try, ranking
-from horen.memory.search.sketch import SeenKeys, SketchedKeys
-
-# With more candidates a search of its own reads fewer bytes than they have.
-_MOST_SEEN = 1 << 11
+from horen.memory.aids import Proposals, SmallCopy, attempts, readout, table
+from horen.memory.plain import nearest_others
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,8 @@ def retrieve(
     epsilon: float,
     neighbours: int = 1,
     awake: Tensor | None = None,
-    sketch: SketchedKeys | None = None,
-    index: IndexedKeys | None = None,
+    sketch: SmallCopy | None = None,
+    index: Proposals | None = None,
 ) -> Retrieval:
     """Refine each query by at most ``steps`` Hopfield steps, then find its nearest key.
 
@@ -110,7 +105,7 @@ def retrieve(
             and for a few queries the search needs no more.
     """
     # The last step has multiplied all keys with queries that are near to where it took them.
-    scores = query.new_empty(len(query), len(keys)) if steps and alpha > 0 and len(query) <= FEW else None
+    scores = table(query, keys) if steps and alpha > 0 else None
     states = [
         query,
         *_states(query, keys, alpha=alpha, beta=beta, steps=steps, epsilon=epsilon, awake=awake, scores=scores),
@@ -120,22 +115,14 @@ def retrieve(
     winner, similarity = labels.new_empty(len(query)), refined.new_empty(len(query))
     order, nearest = labels.new_empty(len(query), size), refined.new_empty(len(query), size)
     pending = torch.arange(len(query), device=query.device)
-
-    def search(count: int, sketch: SketchedKeys | SeenKeys | None, index: IndexedKeys | None) -> Tensor:
-        """Settle what is certain and give the rest."""
-        ranked = ranking(refined[pending], keys, count, awake=awake, sketch=sketch, index=index)
+    seen = None if scores is None else (states[-2], scores)
+    for rank in attempts(refined, keys, neighbours, awake=awake, sketch=sketch, index=index, seen=seen):
+        ranked = rank(pending)
         winner[pending], similarity[pending] = ranked.index[:, 0], ranked.similarity[:, 0]
         nearest[pending], order[pending], certain = nearest_others(ranked, labels, labels[ranked.index[:, 0]], size)
-        return pending[~certain]
-
-    if scores is not None:
-        seen = SeenKeys(states[-2], scores)
-        count = first_try(neighbours, seen)
-        while len(pending) and count <= _MOST_SEEN:
-            pending, count = search(count, seen.of(pending), None), next_try(count)
-    count = first_try(neighbours, sketch, index)
-    while len(pending):
-        pending, count = search(count, sketch, index), next_try(count)
+        pending = pending[~certain]
+        if not len(pending):
+            break
     runner = torch.where(nearest[:, 0].isneginf(), -1, order[:, 0])
     raw = (query * keys[winner]).sum(-1).clamp(max=1)
     return Retrieval(winner, similarity, raw, runner, nearest[:, 0], crowd(nearest, neighbours))

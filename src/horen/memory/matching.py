@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from horen.memory.foresight import foresee, look_around
+from horen.memory import aids
+from horen.memory.aids import Copies, Proposals, SmallCopy
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import Retrieval
-from horen.memory.search.blocks import FEW
-from horen.memory.search.index import FROM as INDEX_FROM
-from horen.memory.search.index import Index, IndexedKeys
-from horen.memory.search.nearest import Ranking, first_try, next_try, ranking
-from horen.memory.search.sketch import FROM, Sketch, SketchedKeys, fits
+from horen.memory.plain import Ranking
 
 # Keys that a Hopfield step weighs where only candidates are looked for.
 STEPPED = 32
@@ -74,27 +71,22 @@ class Stand:
         value_of: [n].
         awake: [n] bool; None where all are.
         count: how many are awake.
-        sketch: of the keys; the next state's too, unless keys were forgotten.
-        index: what proposes candidates; None where all are searched.
+        copies: of the keys; the next state's too, unless keys were forgotten. None where nobody reads any.
     """
 
     keys: Tensor
     value_of: Tensor
     awake: Tensor | None
     count: int
-    sketch: Sketch
-    index: Index | None
+    copies: Copies | None
 
-    def aids(self) -> tuple[SketchedKeys | None, IndexedKeys | None]:
+    def aids(self) -> tuple[SmallCopy | None, Proposals | None]:
         """What a search has beside the keys: a small copy of them or, where there are very many, an index."""
-        # On an accelerator all keys are read at once.
-        if self.index is None or len(self.keys) < INDEX_FROM or self.keys.device.type != "cpu":
-            return self.sketched(), None
-        return None, IndexedKeys(self.index, self.index.take(self.keys), self.sketched)
+        return (None, None) if self.copies is None else self.copies.beside(self.keys)
 
-    def sketched(self) -> SketchedKeys | None:
+    def sketched(self) -> SmallCopy | None:
         """The small copy of the keys, where one pays."""
-        return self.sketch.take(self.keys) if len(self.keys) >= FROM and fits(self.keys) else None
+        return None if self.copies is None else self.copies.sketched(self.keys)
 
 
 def match(stand: Stand, queries: Tensor, gate: Gate) -> list[Match]:
@@ -103,17 +95,13 @@ def match(stand: Stand, queries: Tensor, gate: Gate) -> list[Match]:
         return []
     sketch, index = stand.aids()
     found, scores = gate.retrieve(queries, stand.keys, stand.value_of, awake=stand.awake, sketch=sketch, index=index)
-    return _matches(stand, found, scores, gate)
+    return matches(stand, found, scores, gate)
 
 
 def waking(
     stand: Stand, queries: Tensor, gate: Gate, *, above: float | None = None, prompts: Tensor | None = None
 ) -> list[Match | None]:
     """What :func:`match` finds for each query; None for some of those that do not fire, or all.
-
-    Most prompts come near to no entry, which a look at the copy of the keys shows: the Hopfield steps, which need all
-    keys as they are, are taken for the others alone. With ``prompts`` only what fires matters: most queries that wake
-    an entry then need no step either (:mod:`horen.memory.foresight`).
 
     Args:
         stand: the codebook.
@@ -123,28 +111,9 @@ def waking(
         prompts: [B] int64, queries of one number are readings of one prompt. What fires for a prompt, its reading with
             the highest score, is as in :func:`match`; cosines and scores after refinement may be a little off.
     """
-    if not gate.steps or not gate.alpha or len(stand.keys) < FROM or not stand.count or not len(queries):
-        return [*match(stand, queries, gate)] or [None] * len(queries)
-    found: list[Match | None] = [None] * len(queries)
-    sketch, index = stand.aids()
-    asked = gate if above is None else replace(gate, threshold=above)
-    if prompts is None or gate.steps > 1 or index is not None or sketch is None or len(queries) > FEW:
-        unsure = asked.in_reach(surely(stand, queries, 1, (sketch, index)).similarity[:, 0])
-    else:
-        look = look_around(queries, stand.keys, gate, sketch, awake=stand.awake)
-        unsure = asked.in_reach(look.highest)
-        (near,) = torch.where(unsure)
-        if len(near):
-            seen = foresee(look.of(near), stand.value_of, gate)
-            settled = seen.settled(stand.value_of, prompts[near])
-            told = zip(near.tolist(), _matches(stand, seen.found, seen.score, gate), settled.tolist(), strict=True)
-            for row, one, sure in told:
-                found[row] = one if sure else None
-            unsure[near[settled]] = False
-    (rest,) = torch.where(unsure)
-    for row, one in zip(rest.tolist(), match(stand, queries[rest], gate), strict=True):
-        found[row] = one
-    return found
+    faster = aids.part("waking")
+    found: list[Match | None] | None = faster and faster(stand, queries, gate, above=above, prompts=prompts)
+    return ([*match(stand, queries, gate)] or [None] * len(queries)) if found is None else found
 
 
 def candidates(stand: Stand, queries: Tensor, scoring: Scoring, count: int) -> Candidates:
@@ -170,7 +139,7 @@ def candidates(stand: Stand, queries: Tensor, scoring: Scoring, count: int) -> C
     return Candidates(entries.gather(1, order), similarity.gather(1, order), raw.gather(1, order), halves)
 
 
-def _matches(stand: Stand, found: Retrieval, scores: Tensor, gate: Gate) -> list[Match]:
+def matches(stand: Stand, found: Retrieval, scores: Tensor, gate: Gate) -> list[Match]:
     """Retrievals as the numbers of one state of the codebook."""
     columns = (
         found.index.tolist(),
@@ -197,12 +166,12 @@ def _matches(stand: Stand, found: Retrieval, scores: Tensor, gate: Gate) -> list
     ]
 
 
-def surely(stand: Stand, queries: Tensor, count: int, aids: tuple[SketchedKeys | None, IndexedKeys | None]) -> Ranking:
+def surely(stand: Stand, queries: Tensor, count: int, beside: tuple[SmallCopy | None, Proposals | None]) -> Ranking:
     """The ranking of the ``count`` nearest awake entries, certain for each query where no index proposes them."""
-    sketch, index = aids
-    wanted = first_try(count, sketch, index)
-    while True:
-        found = ranking(queries, stand.keys, wanted, awake=stand.awake, sketch=sketch, index=index)
+    sketch, index = beside
+    rows = torch.arange(len(queries), device=queries.device)
+    for rank in aids.attempts(queries, stand.keys, count, awake=stand.awake, sketch=sketch, index=index):
+        found = rank(rows)
         if bool((found.known >= min(count, len(stand.keys))).all()):
-            return found
-        wanted = next_try(wanted)
+            break
+    return found

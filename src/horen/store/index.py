@@ -5,30 +5,37 @@ from __future__ import annotations
 from horen.config import HorenConfig
 from horen.errors import ConfigError
 from horen.memory import Codebook
-from horen.memory.search.index import Index
+from horen.memory.aids import Index, part
 
 
 def give_index(codebook: Codebook, config: HorenConfig) -> None:
     """Let a codebook use an index if the settings say so.
 
     Raises:
-        ConfigError: when the package for it is not installed.
+        ConfigError: when the package for it is not installed, or the room search/ of the memory is missing.
     """
     if config.index == "approximate":
         codebook.use(_index(codebook.keys.shape[1], config))
 
 
 def check_index(config: HorenConfig) -> None:
-    """Raise ConfigError when settings want an index and the package for it is not installed."""
+    """Raise ConfigError when settings want an index and what it needs is not there."""
     if config.index == "approximate":
         _index(1, config)
 
 
 def _index(dimension: int, config: HorenConfig) -> Index:
+    make = part("Index")
+    if make is None:
+        raise ConfigError(
+            "index='approximate' needs horen.memory.search, which is not part of this copy of horen: install the whole "
+            "package, or choose index='exact', which misses nothing."
+        )
     try:
-        return Index(dimension, config.index_candidates)
+        index: Index = make(dimension, config.index_candidates)
     except ImportError as error:
         raise ConfigError(
             f"index='approximate' needs the package faiss ({error}): pip install 'horen[index]', or choose "
             "index='exact', which misses nothing."
         ) from error
+    return index

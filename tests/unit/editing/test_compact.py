@@ -191,9 +191,9 @@ def test_a_sequence_of_values_stays_whole():
 def test_the_index_is_made_anew():
     pytest.importorskip("faiss")
     editor = busy_editor(index="approximate")
-    index = editor._session.codebook()._index
+    index = editor._session.codebook()._copies.index
     editor.compact()
-    assert editor._session.codebook()._index not in (None, index)
+    assert editor._session.codebook()._copies.index not in (None, index)
 
 
 def test_routes_of_before_are_not_taken_for_those_of_after():

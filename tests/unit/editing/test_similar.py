@@ -66,14 +66,14 @@ def test_the_same_is_found_where_few_are_looked_at_in_full(threshold: float, mon
     editor = alike_editor(similar_threshold=threshold)
     asked = [Edit(text, "Oslo") for text in (REPHRASED, OTHER, "Who wrote Hamlet?", f"{EDITED} it")]
     expected = editor.similar(asked)
-    monkeypatch.setattr("horen.memory.matching.FROM", 1)
+    monkeypatch.setattr("horen.memory.search.sketch.FROM", 1)
     found = editor.similar(asked)
     assert [item and item.id for item in found] == [item and item.id for item in expected]
 
 
 def test_what_is_far_from_every_edit_takes_no_hopfield_step(monkeypatch: pytest.MonkeyPatch):
     editor = alike_editor(similar_threshold=0.9999, alpha=0.01)
-    monkeypatch.setattr("horen.memory.matching.FROM", 1)
+    monkeypatch.setattr("horen.memory.search.sketch.FROM", 1)
     monkeypatch.setattr(Gate, "retrieve", lambda *_, **__: pytest.fail("it took a step"))
     assert editor.similar(Edit(OTHER, "Oslo")) == [None]
 

@@ -12,8 +12,7 @@ import torch
 from horen import ConfigError, Edit, Editor, HorenConfig
 from horen.asking import doctor
 from horen.editing.rekey import rekey_folder
-from horen.memory import matching
-from horen.memory.search import index
+from horen.memory.search import index, sketch
 from horen.session import Session
 from support.editor_support import busy_editor
 from support.editors import EDITED, QUICK, REPHRASED, outputs, quick_editor, same
@@ -28,8 +27,8 @@ MANY = [Edit(EDITED, "Rome", (REPHRASED,)), *(Edit("very " * n + "blue", "Oslo")
 @pytest.fixture(autouse=True)
 def proposed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let codes begin with few keys; how many candidates were asked for."""
-    monkeypatch.setattr(matching, "INDEX_FROM", 24)
-    monkeypatch.setattr(matching, "FROM", 24)
+    monkeypatch.setattr(index, "FROM", 24)
+    monkeypatch.setattr(sketch, "FROM", 24)
     monkeypatch.setattr(index, "BESIDE", 3)
     monkeypatch.setattr(doctor, "_SAMPLE", 20)
     asked: list[int] = []

@@ -348,7 +348,7 @@ def test_waking_is_match_for_all_that_fire(seed: int, alpha: float, steps: int, 
     codebook.set_awake([1], False)
     gate = Gate(**OPTIONS | {"alpha": alpha, "steps": steps, "threshold": threshold}, contrast=contrast, neighbours=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("horen.memory.matching.FROM", 1)
+        patch.setattr("horen.memory.search.sketch.FROM", 1)
         found = codebook.waking(queries, gate)
     for match, waking in zip(codebook.match(queries, gate), found, strict=True):
         assert waking is not None or not match.fired
@@ -362,7 +362,7 @@ def test_waking_is_match_for_all_that_score_more_than_is_asked(seed: int, above:
     codebook, queries = filled([2, 1, 3, 1], seed), unit(12, seed + 9)
     gate = Gate(**OPTIONS | {"alpha": 0.1, "steps": 1, "threshold": 0.5}, contrast=contrast, neighbours=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("horen.memory.matching.FROM", 1)
+        patch.setattr("horen.memory.search.sketch.FROM", 1)
         found = codebook.waking(queries, gate, above=above)
     for match, waking in zip(codebook.match(queries, gate), found, strict=True):
         assert waking is not None or match.score <= above
@@ -371,7 +371,7 @@ def test_waking_is_match_for_all_that_score_more_than_is_asked(seed: int, above:
 
 
 def test_waking_takes_no_steps_for_what_is_far_from_every_entry(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.memory.matching.FROM", 1)
+    monkeypatch.setattr("horen.memory.search.sketch.FROM", 1)
     codebook, gate = Codebook(2, VALUE), Gate(**OPTIONS | {"alpha": 0.1, "steps": 1})
     assert codebook.waking(torch.tensor([[1.0, 0.0]]), gate) == [None]
     codebook.add_entries(torch.tensor([[1.0, 0.0]]), codebook.add_value(torch.zeros(VALUE)))

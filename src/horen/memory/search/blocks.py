@@ -59,6 +59,11 @@ def parts(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
+def table(queries: Tensor, keys: Tensor) -> Tensor | None:
+    """[B, N] for the products of a few queries with all keys, which a search near to them can use; else None."""
+    return queries.new_empty(len(queries), len(keys)) if len(queries) <= FEW else None
+
+
 def readout(
     queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:

@@ -7,11 +7,13 @@ proposes candidates instead, their scores and order are as true, but a nearer ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from horen.memory.plain import Attempt, Ranking
 from horen.memory.search.blocks import blocks, parts
 from horen.memory.search.index import MOST, IndexedKeys
 from horen.memory.search.sketch import Rough, SeenKeys, SketchedKeys
@@ -26,34 +28,56 @@ _LEAST = 64
 _SPARE, _SPARE_OF_COPY, _SPARE_OF_INDEX = 2, 16, 4
 # How many times as many when they turn out to be too few.
 _MORE = 8
+# With more candidates a search of its own reads fewer bytes than the products of a step have.
+_MOST_SEEN = 1 << 11
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """The nearest keys of B queries, the nearest first and the earlier first among equals.
+def attempts(
+    queries: Tensor,
+    keys: Tensor,
+    wanted: int,
+    *,
+    awake: Tensor | None,
+    sketch: SketchedKeys | None,
+    index: IndexedKeys | None,
+    seen: tuple[Tensor, Tensor] | None,
+) -> Iterator[Attempt]:
+    """Rankings of ever more keys, see :func:`horen.memory.aids.attempts`."""
+    if seen is not None:
+        products = SeenKeys(*seen)
+        count = _first(wanted, products)
+        while count <= _MOST_SEEN:
+            yield functools.partial(_among_seen, queries, keys, count, awake, products)
+            count *= _MORE
+    count = _first(wanted, sketch, index)
+    while True:
+        yield functools.partial(_among, queries, keys, count, awake, sketch, index)
+        count *= _MORE
 
-    Attributes:
-        similarity: [B, M] float, −inf where there are not so many.
-        index: [B, M] int64.
-        known: [B] int64, how many from the front are certain to be the nearest in that order, or taken for it where an
-            index proposed them.
-    """
 
-    similarity: Tensor
-    index: Tensor
-    known: Tensor
+def _among_seen(
+    queries: Tensor, keys: Tensor, count: int, awake: Tensor | None, seen: SeenKeys, rows: Tensor
+) -> Ranking:
+    return ranking(queries[rows], keys, count, awake=awake, sketch=seen.of(rows))
 
 
-def first_try(wanted: int, sketch: SketchedKeys | SeenKeys | None, index: IndexedKeys | None = None) -> int:
-    """How many candidates to take for so many that are wanted."""
+def _among(
+    queries: Tensor,
+    keys: Tensor,
+    count: int,
+    awake: Tensor | None,
+    sketch: SketchedKeys | None,
+    index: IndexedKeys | None,
+    rows: Tensor,
+) -> Ranking:
+    return ranking(queries[rows], keys, count, awake=awake, sketch=sketch, index=index)
+
+
+def _first(wanted: int, sketch: SketchedKeys | SeenKeys | None, index: IndexedKeys | None = None) -> int:
+    """How many candidates to take first for so many that are wanted."""
     if index is not None:
         return max(index.index.candidates, _SPARE_OF_INDEX * (wanted + 1))
     return (_SPARE if sketch is None else _SPARE_OF_COPY) * (wanted + 1)
-
-
-def next_try(count: int) -> int:
-    """How many to take when so many were too few."""
-    return _MORE * count
 
 
 def ranking(
@@ -96,27 +120,6 @@ def ranking(
     known = (similarity > outside).sum(-1) if count < len(keys) else torch.full_like(rows[:, 0], len(keys))
     # A candidate that sleeps shows that no other key is awake.
     return Ranking(similarity.clamp(max=1), order, torch.where(rough.isneginf().any(-1), len(keys), known))
-
-
-def nearest_others(ranked: Ranking, labels: Tensor, own: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ranked keys the nearest with another label than one's own.
-
-    Args:
-        ranked: B rankings of at least ``size`` keys.
-        labels: [N] int64.
-        own: [B] int64.
-        size: how many, ≥ 1.
-
-    Returns:
-        Their cosines in falling order, −inf where there is none, and their numbers, both [B, size]; and [B] whether
-        these are certain.
-    """
-    other = (labels[ranked.index] != own[:, None]) & ~ranked.similarity.isneginf()
-    order = (~other).byte().sort(dim=-1, stable=True).indices[:, :size]
-    nearest = ranked.similarity.masked_fill(~other, -torch.inf).gather(-1, order)
-    rank = torch.arange(ranked.index.shape[-1], device=own.device)
-    certain = (other & (rank < ranked.known[:, None])).sum(-1) >= size
-    return nearest, ranked.index.gather(-1, order), certain | (ranked.known >= len(labels))
 
 
 def _candidates(queries: Tensor, keys: Tensor, count: int, awake: Tensor | None) -> tuple[Tensor, Tensor]:

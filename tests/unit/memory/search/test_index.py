@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from horen.memory import Codebook, Gate, matching
-from horen.memory.search import index
+from horen.memory import Codebook, Gate
+from horen.memory.recall import about
+from horen.memory.search import index, sketch
 from horen.memory.search import nearest as search
 from horen.memory.search.index import Index, IndexedKeys
 from horen.memory.search.nearest import ranking
-from horen.memory.search.recall import about
 from support.reference import clustered, unit
 
 pytest.importorskip("faiss")
@@ -31,7 +31,7 @@ MANY = 100
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let codes begin with few keys and lag behind by few."""
-    monkeypatch.setattr(matching, "INDEX_FROM", 40)
+    monkeypatch.setattr(index, "FROM", 40)
     monkeypatch.setattr(index, "BESIDE", 10)
 
 
@@ -89,7 +89,7 @@ def test_what_is_ranked_is_awake_and_has_its_true_score(seed: int, count: int, w
 @pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("count", [30, 90, 300])
 def test_with_many_candidates_it_answers_as_the_exact_search(monkeypatch: pytest.MonkeyPatch, count: int, steps: int):
-    monkeypatch.setattr(matching, "FROM", 1)
+    monkeypatch.setattr(sketch, "FROM", 1)
     keys, queries = clustered(count, 1, DIMENSION, spread=0.4), clustered(12, 1, DIMENSION, spread=0.6)
     gate = Gate(threshold=0.5, alpha=0.1, beta=20.0, steps=steps, contrast=0.4, neighbours=4)
     one, other = filled(keys, entries_a_value=3), filled(keys, candidates=None, entries_a_value=3)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from horen.memory import Codebook, Gate, matching
+from horen.memory import Codebook, Gate
 from horen.memory.search import sketch
 from horen.memory.search.sketch import SeenKeys, Sketch, supported
 from support.reference import unit
@@ -67,7 +67,7 @@ def test_a_codebook_answers_alike_with_it_and_without(monkeypatch: pytest.Monkey
     gate = Gate(threshold=0.5, alpha=0.1, beta=20.0, steps=steps, contrast=0.4, neighbours=8)
     found = []
     for start in (1, 10_000):
-        monkeypatch.setattr(matching, "FROM", start)
+        monkeypatch.setattr(sketch, "FROM", start)
         book = Codebook(16, 2)
         for number in range(100):
             value = book.add_value(torch.zeros(2))

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory import Codebook, Gate, foresight, matching
-from horen.memory.foresight import Foresight, foresee, look_around
+from horen.memory import Codebook, Gate
 from horen.memory.hopfield import Retrieval
-from horen.memory.search.recall import about
+from horen.memory.recall import about
+from horen.memory.search import foresight, sketch
+from horen.memory.search.foresight import Foresight, foresee, look_around
 from horen.memory.search.sketch import Sketch, supported
 from support.reference import clustered, retrieve_whole, unit
 
@@ -68,7 +69,7 @@ def test_the_same_edits_wake_as_with_the_step(
     queries = torch.cat([about(keys, sum(readings), seed=seed), keys[:1]])[: sum(readings)]
     prompts = torch.arange(len(readings)).repeat_interleave(torch.tensor(readings))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "FROM", 1)
+        patch.setattr(sketch, "FROM", 1)
         patch.setattr(foresight, "_CANDIDATES", candidates)
         found = book.waking(queries, gate, prompts=prompts)
     sure = book.match(queries, gate)
