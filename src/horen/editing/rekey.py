@@ -163,7 +163,8 @@ def renewed(session: Session, config: HorenConfig, progress: Progress | None) ->
     """What takes the place of an editor's session, with other settings; see :func:`rekeyed`."""
     with quiet(session.adapter):
         new = rekeyed(Kept.of_session(session), session.model, session.tokenizer, config, progress=progress)
-    new.folders = session.folders
+    # What they hold is keys of the other space.
+    new.folders = {path: dict.fromkeys(known) for path, known in session.folders.items()}
     return new
 
 
