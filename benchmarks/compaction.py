@@ -47,7 +47,7 @@ def make(entries: int, folder: Path) -> None:
     write_folder(
         folder,
         config={"settings": _CONFIG.to_dict(), "model": {"source": None}, "saved": now(), "edits": len(history)},
-        records=history.to_lines(),
+        records=history.lines(),
         tensors={
             "keys": normalize(torch.randn(entries, _DIMENSION, generator=generator), dim=-1),
             "values": torch.randn(entries, _VALUE, generator=generator),

@@ -24,9 +24,10 @@ def fill(session: Session, edits: int) -> None:
 
 
 def remember(history: History, edits: int) -> None:
-    """Put so many edits, with one entry and one value each, into an empty history."""
-    for first in range(0, edits, _TOGETHER):
-        history.record("edit", [_record(n) for n in range(first, min(first + _TOGETHER, edits))])
+    """Put so many edits, with one entry and one value each, into a history that has no others."""
+    start = history.next_id - 1
+    for first in range(start, start + edits, _TOGETHER):
+        history.record("edit", [_record(n) for n in range(first, min(first + _TOGETHER, start + edits))])
 
 
 def _record(number: int) -> EditRecord:

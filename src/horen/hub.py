@@ -24,11 +24,13 @@ from horen.editor import Editor
 from horen.errors import StoreError
 from horen.model.zoo.loading import ModelOptions
 from horen.store import write_folder
+from horen.store.additions import FIRST, PATTERNS
 from horen.store.card import CARD, is_ours, shown_source
-from horen.store.content import CONFIG, EDITS, TENSORS
+from horen.store.content import CONFIG
 from horen.store.state import Saved
 
-_FILES = (CONFIG, EDITS, TENSORS, CARD)
+# A folder that is written anew has no more.
+_FILES = (CONFIG, *FIRST, CARD)
 
 
 def push(
@@ -117,7 +119,7 @@ def load(
         folder = snapshot_download(
             repo_id,
             revision=revision,
-            allow_patterns=list(_FILES),
+            allow_patterns=[*PATTERNS, CARD],
             token=token,
             cache_dir=None if cache_dir is None else Path(cache_dir),
             endpoint=endpoint,

@@ -27,6 +27,7 @@ from horen.model.sequels import Sequel
 from horen.model.whitening import fit_key_space, pooled
 from horen.model.zoo.embedded import full_encoder_name, full_name
 from horen.model.zoo.encoder import TextEncoder
+from horen.store import Known
 from horen.store.calibration import Calibration
 from horen.store.history import History
 from horen.store.index import check_index, give_index
@@ -59,7 +60,7 @@ class Session:
         self.history = History()
         self.weights: Weights | None = None  # the model's, since the codebook began
         #: Folders that this was loaded from or saved in, and the marks of what they held then.
-        self.folders: dict[Path, set[str]] = {}
+        self.folders: dict[Path, Known] = {}
         self._sequels: dict[EditRecord, Sequel] = {}
         self._adapter = Adapter(model, self.reader, config)
         self._adapter.wording, self._adapter.sequel = self.wording, self.sequel
@@ -186,7 +187,7 @@ class Session:
         """Write a folder, as a whole or not at all; see :meth:`horen.Editor.save`."""
         self.check_weights()
         state = self.state()
-        save(state, path, self.folders.setdefault(Path(path).resolve(), set()))
+        save(state, path, self.folders.setdefault(Path(path).resolve(), {}))
 
     def restore(self, saved: Saved) -> None:
         """Take up what was saved in the place of what is here.
@@ -200,7 +201,7 @@ class Session:
         saved.check_encoder(self.config.encoder, self.encoder_print)
         tokens = self.vocabulary_size if self.config.weighs_tokens else None
         state, codebook = saved.whole(device_of(self.model), Sizes(self.value_size, self.feature_size, tokens))
-        self.folders[saved.path.resolve()] = {saved.folder.mark}
+        self.folders[saved.path.resolve()] = saved.known()
         self.take(state, codebook, weights)
 
     def renumber(self, history: History, codebook: Codebook) -> None:
@@ -208,6 +209,8 @@ class Session:
         give_index(codebook, self.config)
         # What was looked up before must not pass for what this one finds.
         codebook.revision += self.codebook().revision
+        for known in self.folders.values():  # of entries with other numbers
+            known.update(dict.fromkeys(known))
         before = self.history, self._adapter.codebook, self._sequels
         try:
             self.history, self._adapter.codebook, self._sequels = history, codebook, {}

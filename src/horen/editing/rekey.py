@@ -90,7 +90,8 @@ def renewed(session: Session, config: HorenConfig, progress: Progress | None) ->
         new = rekeyed(
             session.state(), session.model, session.tokenizer, config, weights=session.weights, progress=progress
         )
-    new.folders = session.folders
+    # What they hold is keys of the other space.
+    new.folders = {path: dict.fromkeys(known) for path, known in session.folders.items()}
     return new
 
 

@@ -19,10 +19,10 @@ from horen._version import __version__
 from horen.errors import MismatchError, StoreError
 
 #: The newest format that is known. 2: settings of recall and of texts, packed values, several values an edit; 3: edits
-#: without entries, and the compaction that dropped them.
-FORMAT = 3
-# What is written where nothing was compacted, so that releases which know no more can read it.
-_USUAL = 2
+#: without entries, and the compaction that dropped them; 4: additions beside the first files.
+FORMAT = 4
+# What is written where nothing asks for more, so that releases which know no more can read it.
+USUAL, _COMPACTED = 2, 3
 
 CONFIG = "config.json"
 EDITS = "edits.jsonl"
@@ -48,20 +48,29 @@ def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> list[C
 
 
 def format_of(records: Sequence[Mapping[str, Any]]) -> int:
-    """The number of the oldest format that can hold what is written."""
-    return FORMAT if any("dropped" in record for record in records) else _USUAL
+    """The number of the oldest format that can hold records, where no file is added to another."""
+    return _COMPACTED if any("dropped" in record for record in records) else USUAL
 
 
 def document_to_bytes(
-    path: Path, config: Mapping[str, Any], kind: str, data: Mapping[str, Sequence[Chunk]], number: int
+    path: Path,
+    config: Mapping[str, Any],
+    kind: str,
+    data: Mapping[str, Sequence[Chunk]],
+    number: int,
+    kept: Mapping[str, Any],
 ) -> bytes:
-    """Compose ``config.json``: the caller's settings and the description, in a format, of the files beside it."""
+    """Compose ``config.json``: the caller's settings and the description, in a format, of the files beside it.
+
+    ``kept`` describes those that stay as they are.
+    """
     try:
         document: dict[str, Any] = {
             "horen_version": __version__,
             "format": number,
             "kind": kind,
-            "files": {
+            "files": dict(kept)
+            | {
                 name: {"bytes": sum(len(chunk) for chunk in chunks), "sha256": _digest(chunks)}
                 for name, chunks in data.items()
             },

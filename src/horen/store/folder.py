@@ -1,11 +1,13 @@
 """A folder of settings, records and tensors that is written as a whole or not at all.
 
 The folder holds ``config.json`` (readable by people; it also records the size and the digest of the other
-two), ``edits.jsonl`` (one record a line) and ``codebook.safetensors``. This module knows nothing of models.
+two), ``edits.jsonl`` (one record a line) and ``codebook.safetensors``, and additions to these two
+(:mod:`horen.store.additions`). This module knows nothing of models.
 
 A write goes through four steps, and the second is the only one that counts:
 
-1. stage: ``edits.jsonl.next``, ``codebook.safetensors.next`` and ``config.json.draft`` are written and flushed;
+1. stage: ``edits.jsonl.next``, ``codebook.safetensors.next`` (or an addition to each) and ``config.json.draft`` are
+   written and flushed;
 2. commit: ``config.json.draft`` is renamed to ``config.json.next``, which is atomic;
 3. roll forward: the two staged data files take their places;
 4. finish: ``config.json.next`` is renamed to ``config.json``, which is atomic too.
@@ -18,26 +20,26 @@ writes next finishes steps 3 and 4 before anything else.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import torch
 
 from horen.errors import MismatchError, StoreError
+from horen.store.additions import FIRST, Begun, Known, addition, is_addition, listed
 from horen.store.card import write_card
 from horen.store.content import (
     CONFIG,
     EDITS,
+    FORMAT,
     TENSORS,
+    USUAL,
     Chunk,
     check_document,
     check_kind,
@@ -50,13 +52,13 @@ from horen.store.content import (
     verify_file,
     why,
 )
-from horen.store.tensors import map_tensors, tensors_to_bytes
+from horen.store.disk import require_folder, sync_directory, write_file
+from horen.store.lock import lock_folder
+from horen.store.tensors import joined, map_tensors, tensors_to_bytes
 
-_DATA = (EDITS, TENSORS)
 _NEXT = ".next"
 _MARKER = CONFIG + _NEXT
 _DRAFT = CONFIG + ".draft"
-_LOCK = ".lock"
 
 # A reader starts over when a writer overtakes it. A writer flushes to disk many times between two states, so a
 # reader loses this race rarely, and losing it this often means that something else is wrong.
@@ -86,54 +88,6 @@ class _State(NamedTuple):
     changed_ns: int
 
 
-class _Held(threading.local):
-    """The folders that this thread has locked.
-
-    The process id is part of the key because a forked child copies this set without holding the locks.
-    """
-
-    def __init__(self) -> None:
-        self.keys: set[tuple[int, str]] = set()
-
-
-_held = _Held()
-
-
-@contextmanager
-def lock_folder(path: Path, timeout: float = 10.0, *, create: bool = True) -> Iterator[None]:
-    """Keep every other writer out of the folder, for a read-modify-write.
-
-    A thread that holds the lock may take it again, which is what ``write_folder`` does. A missing folder is
-    created, since a lock needs a place, unless ``create`` is false.
-    """
-    path = Path(path)
-    key = (os.getpid(), str(path.resolve()))
-    if key in _held.keys:
-        yield
-        return
-    if create:
-        _make_folder(path)
-    else:
-        _require_folder(path)
-    # The resolved path makes one lock of all the spellings of a folder.
-    lock = filelock.FileLock(Path(key[1]) / _LOCK)
-    try:
-        lock.acquire(timeout=timeout)
-    except filelock.Timeout:
-        waited = f"still writing to it after {timeout:g} s" if timeout else "writing to it"
-        raise StoreError(f"{path} is in use: another process is {waited}; try again when it is done.") from None
-    except (OSError, NotImplementedError) as error:
-        raise StoreError(
-            f"{path} cannot be locked for writing ({why(error)}); choose a folder that this user may write to."
-        ) from error
-    _held.keys.add(key)
-    try:
-        yield
-    finally:
-        _held.keys.discard(key)
-        lock.release()
-
-
 def write_folder(
     path: Path,
     *,
@@ -141,12 +95,14 @@ def write_folder(
     records: Sequence[Mapping[str, Any]],
     tensors: Mapping[str, torch.Tensor],
     kind: str = "codebook",
-    known: set[str] | None = None,
+    known: Known | None = None,
+    grows: Collection[str] = (),
 ) -> None:
     """Replace what the folder holds, as a whole.
 
     A crash, a kill or a full disk at any moment leaves the old state or the new one. Other files in the folder
-    are left alone; files of ours that this package did not write are never overwritten.
+    are left alone; files of ours that this package did not write are never overwritten. Where it is known what the
+    folder holds, only what is new is written, into further files (:mod:`horen.store.additions`), unless it is much.
 
     Args:
         path: the folder.
@@ -155,25 +111,27 @@ def write_folder(
         tensors: by name.
         kind: what the folder holds.
         known: marks of what it held when the caller read or wrote it, to which the new one is added; without any
-            whatever is there is replaced.
+            whatever is there is replaced. What goes with a mark has to be true, for the rest is not looked at.
+        grows: names of the tensors to which rows are only ever added.
 
     Raises:
         StoreError: when the folder cannot be written, or holds something else than what is known.
     """
-    path = Path(path)
+    path, content = Path(path), _Content(config, records, tensors, kind, grows)
     # Everything that can be wrong with the input shows before the folder is touched.
-    data = {EDITS: records_to_bytes(path, records), TENSORS: tensors_to_bytes(path, tensors)}
-    document = document_to_bytes(path, config, kind, data, format_of(records))
+    mark, write = content.for_folder(path, known)
     with lock_folder(path):
-        _check_target(path, kind, known)
+        state = _check_target(path, kind, known)
+        if mark != (None if state is None else _mark(state.raw)):
+            _, write = content.for_folder(path, known)  # another thread of the caller's has saved meanwhile
         _finish_previous_write(path)
         try:
-            _stage_and_commit(path, data, document)
+            _stage_and_commit(path, write.data, write.document)
         finally:
             if known is not None and os.path.lexists(path / _MARKER):
-                known.add(_mark(document))
+                known[_mark(write.document)] = Begun.of(records, tensors)
         try:
-            _sync_directory(path)
+            sync_directory(path)
         except OSError as error:
             raise StoreError(
                 f"{path} holds the new state, but the disk did not confirm it ({why(error)}); check the disk and "
@@ -182,6 +140,7 @@ def write_folder(
         # The write is committed: readers see it, and the next writer finishes what fails here.
         with suppress(OSError):
             _roll_forward(path)
+            _drop_unlisted(path, write.files)
         if kind == "codebook":
             write_card(path, config)
 
@@ -192,7 +151,7 @@ def read_folder(path: Path, *, kind: str = "codebook") -> Folder:
     for _ in range(_READ_TRIES):
         state = _state(path)
         if state is None:
-            _require_folder(path)
+            require_folder(path)
             raise StoreError(
                 f"{path} holds no {kind}: it has no {CONFIG}; give the folder that horen saved the {kind} in."
             )
@@ -208,20 +167,42 @@ def read_folder(path: Path, *, kind: str = "codebook") -> Folder:
 # --- writing ---------------------------------------------------------------------------------------------------
 
 
-def _make_folder(path: Path) -> None:
-    try:
-        missing = [place for place in (path, *path.parents) if not place.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise StoreError(f"{path} is a file or lies below one, not a folder; choose another path.") from None
-    except OSError as error:
-        raise StoreError(
-            f"The folder {path} cannot be created ({why(error)}); choose a place that this user may write to."
-        ) from error
-    # Without this a power cut may forget the folder itself. Not every parent may be opened, hence best effort.
-    for place in missing:
-        with suppress(OSError):
-            _sync_directory(place.parent)
+class _Write(NamedTuple):
+    """What a write puts into a folder: new files by name, the configuration, and the names of all that it lists."""
+
+    data: Mapping[str, Sequence[Chunk]]
+    document: bytes
+    files: Collection[str]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What shall be in a folder; see :func:`write_folder`."""
+
+    config: Mapping[str, Any]
+    records: Sequence[Mapping[str, Any]]
+    tensors: Mapping[str, torch.Tensor]
+    kind: str
+    grows: Collection[str]
+
+    def for_folder(self, path: Path, known: Known | None) -> tuple[str | None, _Write]:
+        """The mark of what a folder holds, None for nothing, and what to write for it to hold this."""
+        state = _state(path)
+        mark = None if state is None else _mark(state.raw)
+        begun = known.get(mark) if known and mark is not None else None
+        if state is not None and begun is not None:
+            document = parse_document(path, state.name, state.raw)
+            data = addition(path, document, begun, self.records, self.tensors, self.grows)
+            if data is not None and _is_whole(path, document):
+                kept = document["files"]
+                grown = any(map(is_addition, (*kept, *data)))
+                return mark, self._write(path, data, FORMAT if grown else max(document["format"], USUAL), kept)
+        data = {EDITS: records_to_bytes(path, self.records), TENSORS: tensors_to_bytes(path, self.tensors)}
+        return mark, self._write(path, data, format_of(self.records), {})
+
+    def _write(self, path: Path, data: Mapping[str, Sequence[Chunk]], number: int, kept: Mapping[str, Any]) -> _Write:
+        document = document_to_bytes(path, self.config, self.kind, data, number, kept)
+        return _Write(data, document, (*kept, *data))
 
 
 def _mark(document: bytes) -> str:
@@ -229,17 +210,17 @@ def _mark(document: bytes) -> str:
     return hashlib.sha256(document).hexdigest()
 
 
-def _check_target(path: Path, kind: str, known: Collection[str] | None) -> None:
+def _check_target(path: Path, kind: str, known: Collection[str] | None) -> _State | None:
     """Refuse to overwrite what this package did not write, or what somebody else has written since."""
     state = _state(path)
     if state is None:
-        for name in _DATA:
+        for name in FIRST:
             if os.path.lexists(path / name):
                 raise StoreError(
                     f"{path} holds a file {name} that belongs to no {kind}, and it would be overwritten; choose "
                     "another folder, or move the file away."
                 )
-        return
+        return None
     try:
         document = parse_document(path, state.name, state.raw)
     except MismatchError:
@@ -256,15 +237,31 @@ def _check_target(path: Path, kind: str, known: Collection[str] | None) -> None:
             "saving now would undo that. Load it again and make your changes to that, or save to a new folder and "
             "merge the two (Editor.merge, horen merge)."
         )
+    return state
+
+
+def _is_whole(path: Path, document: Mapping[str, Any]) -> bool:
+    """Whether the files that a write would leave as they are have the length that they should have."""
+    try:
+        return all(
+            (path / name).stat().st_size == document["files"][name]["bytes"]
+            for names in listed(path, document).values()
+            for name in names
+        )
+    except (OSError, KeyError, TypeError):
+        return False
 
 
 def _finish_previous_write(path: Path) -> None:
     try:
         if (path / _MARKER).exists():
             _roll_forward(path)
+        # A file that was staged for a write that never happened would pass for a part of the next one.
+        for name in _staged(path):
+            (path / name).unlink()
         # The names must be settled on disk before staging reuses them: after a power cut a mark of the previous
         # write could otherwise come back beside half-written files of this one.
-        _sync_directory(path)
+        sync_directory(path)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written ({why(error)}); the state that it holds is intact. Remove the cause and "
@@ -275,16 +272,19 @@ def _finish_previous_write(path: Path) -> None:
 def _stage_and_commit(path: Path, data: Mapping[str, Sequence[Chunk]], document: bytes) -> None:
     try:
         for name, chunks in data.items():
-            _write_file(path / (name + _NEXT), chunks)
-        _write_file(path / _DRAFT, [document])
-        _sync_directory(path)
+            write_file(path / (name + _NEXT), chunks)
+        write_file(path / _DRAFT, [document])
+        sync_directory(path)
         (path / _DRAFT).replace(path / _MARKER)
     except BaseException as error:
         # Some file systems report a rename as failed although it happened, and Ctrl-C may arrive right after it.
         # The mark decides: where it stands the write is committed and its files must stay.
         committed = os.path.lexists(path / _MARKER)
         if not committed:
-            _discard_staged(path)
+            # What cannot be removed now is no harm: readers ignore it, and the next writer removes it.
+            for name in (*(name + _NEXT for name in data), _DRAFT):
+                with suppress(OSError):
+                    (path / name).unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
         if not committed:
@@ -295,59 +295,35 @@ def _stage_and_commit(path: Path, data: Mapping[str, Sequence[Chunk]], document:
 
 
 def _roll_forward(path: Path) -> None:
-    for name in _DATA:
-        with suppress(FileNotFoundError):
-            (path / (name + _NEXT)).replace(path / name)
+    document = parse_document(path, _MARKER, (path / _MARKER).read_bytes())
+    for names in listed(path, document).values():
+        for name in names:
+            with suppress(FileNotFoundError):
+                (path / (name + _NEXT)).replace(path / name)
     # The data files must be in place on disk before the mark goes.
-    _sync_directory(path)
+    sync_directory(path)
     (path / _MARKER).replace(path / CONFIG)
-    _sync_directory(path)
+    sync_directory(path)
 
 
-def _discard_staged(path: Path) -> None:
-    for name in (*(name + _NEXT for name in _DATA), _DRAFT):
-        # What cannot be removed now is no harm: readers ignore it, and the next writer replaces it.
-        with suppress(OSError):
-            (path / name).unlink(missing_ok=True)
+def _staged(path: Path) -> list[str]:
+    """Names of what lies staged in a folder."""
+    names = {*(name + _NEXT for name in FIRST), _DRAFT}
+    return [
+        entry.name
+        for entry in path.iterdir()
+        if entry.name in names or (entry.name.endswith(_NEXT) and is_addition(entry.name))
+    ]
 
 
-def _write_file(path: Path, chunks: Sequence[Chunk]) -> None:
-    # A leftover of a killed write may be a link or belong to another user, so it is replaced, never reused.
-    path.unlink(missing_ok=True)
-    with path.open("xb") as handle:
-        handle.writelines(chunks)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name == "nt":
-        # Windows neither needs nor allows this.
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot flush a folder; they order renames by themselves.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
+def _drop_unlisted(path: Path, files: Collection[str]) -> None:
+    """Remove additions that are in the first files by now."""
+    for entry in path.iterdir():
+        if is_addition(entry.name) and entry.name not in files:
+            entry.unlink(missing_ok=True)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------
-
-
-def _require_folder(path: Path) -> None:
-    try:
-        if path.is_dir():
-            return
-        exists = path.exists()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if exists:
-        raise StoreError(f"{path} is a file, not a folder; give the folder that horen saved to.")
-    raise StoreError(f"The folder {path} does not exist; check the path.")
 
 
 def _state(path: Path) -> _State | None:
@@ -370,12 +346,15 @@ def _read_state(path: Path, state: _State, kind: str) -> Folder:
     config = check_document(path, state.name, document)
     with ExitStack() as stack:
         # All are opened before any is read: from here on a writer may replace the names, not these files.
-        handles = {name: stack.enter_context(_open_data(path, name, state)) for name in _DATA}
+        files = listed(path, document)
+        handles = {
+            name: stack.enter_context(_open_data(path, name, state)) for names in files.values() for name in names
+        }
         try:
             for name, handle in handles.items():
                 verify_file(path, name, handle, document)
-            records = parse_records(path, handles[EDITS].read())
-            tensors = map_tensors(path, handles[TENSORS])
+            records = parse_records(path, b"".join(handles[name].read() for name in files[EDITS]))
+            tensors = joined(path, [map_tensors(path, handles[name]) for name in files[TENSORS]])
         except OSError as error:
             raise unreadable(path, error) from error
     return Folder(config=config, records=records, tensors=tensors, mark=_mark(state.raw))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from itertools import accumulate
+from typing import Any, overload
 
 from horen.edits import EditRecord, Undone, same_text
 from horen.errors import EditError, EditNotFoundError, StoreError
@@ -217,26 +219,13 @@ class History:
         after.append(Operation(len(after.operations) + 1, "compact", now(), dropped=dropped))
         return self._of(after), entries, values
 
-    def to_lines(self) -> list[dict[str, Any]]:
+    def lines(self) -> Lines:
         """One JSON object for each edit added and each other operation; lines of one operation share ``sequence``."""
-        lines: list[dict[str, Any]] = []
-        for operation in self._state.operations:
-            head = {"sequence": operation.sequence, "operation": operation.name, "at": operation.at}
-            if operation.undoes is not None:
-                lines.append(head | {"undoes": operation.undoes})
-            elif operation.dropped:
-                lines.append(head | {"dropped": list(operation.dropped)})
-            elif operation.added:
-                lines.extend(head | {"edit": _fields(record)} for record in operation.added)
-                if operation.removed:
-                    lines.append(head | {"removed": list(operation.removed)})
-            else:
-                lines.append(head | {"removed": list(operation.removed)})
-        return lines
+        return Lines(self.operations)
 
     @classmethod
     def from_lines(cls, lines: Iterable[Mapping[str, Any]]) -> History:
-        """The history that :meth:`to_lines` wrote.
+        """The history that :meth:`lines` gave.
 
         Raises:
             StoreError: when the lines do not make one.
@@ -282,6 +271,50 @@ class History:
         after = self._state.copied()
         after.append(operation)
         self._state = after
+
+
+class Lines(Sequence[dict[str, Any]]):
+    """The lines that operations are written as; each is made when it is asked for."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._operations = operations
+        self._ends = [0, *accumulate(map(_count, operations))]
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        place = range(len(self))[place]
+        number = bisect_right(self._ends, place) - 1
+        return _line(self._operations[number], place - self._ends[number])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for operation in self._operations:
+            yield from (_line(operation, number) for number in range(_count(operation)))
+
+
+def _count(operation: Operation) -> int:
+    """How many lines an operation takes."""
+    return len(operation.added) + bool(operation.removed) or 1
+
+
+def _line(operation: Operation, number: int) -> dict[str, Any]:
+    head = {"sequence": operation.sequence, "operation": operation.name, "at": operation.at}
+    if operation.undoes is not None:
+        return head | {"undoes": operation.undoes}
+    if operation.dropped:
+        return head | {"dropped": list(operation.dropped)}
+    if number < len(operation.added):
+        return head | {"edit": _fields(operation.added[number])}
+    return head | {"removed": list(operation.removed)}
 
 
 def now() -> str:

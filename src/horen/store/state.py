@@ -17,13 +17,16 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
 from horen.errors import ConfigError, MismatchError, StoreError
 from horen.memory import Codebook, KeySpace, Packed, Storage
-from horen.store import Folder, lock_folder, read_folder, write_folder
+from horen.store import Begun, Folder, Known, lock_folder, read_folder, write_folder
 from horen.store.history import History, now
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from horen.model.zoo.loading import ModelOptions
+
+#: Tables of a codebook to which rows are only ever added.
+GROWS = ("keys", "values", "value_scales", "value_of")
 
 
 @dataclass(frozen=True)
@@ -304,8 +307,18 @@ class Saved:
 
     def change(self, action: Callable[[History], Any]) -> None:
         """Change the history without loading the model, and write the folder again."""
+        known = self.known()
         action(self.history)
-        self.write(self.history, self.folder.tensors)
+        config = {**self.folder.config, "saved": now(), "edits": len(self.history)}
+        tensors = self.folder.tensors
+        write_folder(self.path, config=config, records=self.history.lines(), tensors=tensors, known=known, grows=GROWS)
+
+    def known(self) -> Known:
+        """What the folder holds, for whoever goes on with its history and tables and saves them there again."""
+        lines = self.history.lines()
+        # An earlier release may have said the same in other lines.
+        begun = Begun.of(lines, self.folder.tensors) if len(lines) == len(self.folder.records) else None
+        return {self.folder.mark: begun}
 
     def write(self, history: History, tensors: Mapping[str, Tensor]) -> None:
         """Write the folder again, with another history and other tables.
@@ -314,11 +327,11 @@ class Saved:
             StoreError: when it cannot be written.
         """
         config = {**self.folder.config, "saved": now(), "edits": len(history)}
-        write_folder(self.path, config=config, records=history.to_lines(), tensors=tensors)
+        write_folder(self.path, config=config, records=history.lines(), tensors=tensors)
 
 
-def save(state: CodebookState, path: str | os.PathLike[str], known: set[str] | None = None) -> None:
-    """Write a state into a folder, as a whole or not at all.
+def save(state: CodebookState, path: str | os.PathLike[str], known: Known | None = None) -> None:
+    """Write a state into a folder, as a whole or not at all; only what is new where it is known what it holds.
 
     Args:
         state: what to write.
@@ -346,7 +359,7 @@ def save(state: CodebookState, path: str | os.PathLike[str], known: set[str] | N
     }
     if state.encoder is not None:
         config["encoder"] = {"name": state.config.encoder, "fingerprint": state.encoder}
-    write_folder(Path(path), config=config, records=state.history.to_lines(), tensors=tensors, known=known)
+    write_folder(Path(path), config=config, records=state.history.lines(), tensors=tensors, known=known, grows=GROWS)
 
 
 def remove_from_folder(path: str | os.PathLike[str], numbers: Sequence[int]) -> list[EditRecord]:

@@ -10,7 +10,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -104,3 +104,20 @@ def _tensor(buffer: mmap.mmap | bytearray, start: int, entry: Mapping[str, Any])
     if not count:
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(buffer, dtype=dtype, count=count, offset=start + begin).reshape(shape)
+
+
+def joined(path: Path, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return tensors with the rows that later parts add to them; nothing is copied where there is one part.
+
+    Raises:
+        StoreError: when a later part does not fit the first.
+    """
+    found = dict(parts[0])
+    later: dict[str, list[Tensor]] = {}
+    for part in parts[1:]:
+        for name, rows in part.items():
+            first = found.get(name)
+            if first is None or first.dtype != rows.dtype or first.shape[1:] != rows.shape[1:] or not rows.dim():
+                raise damaged(path, TENSORS, f"an addition to it has rows of {name} that do not fit")
+            later.setdefault(name, [first]).append(rows)
+    return found | {name: torch.cat(some) for name, some in later.items()}

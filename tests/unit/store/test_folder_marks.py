@@ -102,7 +102,7 @@ def test_a_new_key_space_knows_its_folder_too(tmp_path: Path):
 def test_a_write_that_the_disk_did_not_confirm_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import horen.store.folder as store  # noqa: PLC0415
 
-    editor, synced = quick_editor(), store._sync_directory
+    editor, synced = quick_editor(), store.sync_directory
     editor.save(tmp_path)
     editor.edit(Edit(OTHER, "Paris"))
 
@@ -112,7 +112,7 @@ def test_a_write_that_the_disk_did_not_confirm_can_be_repeated(tmp_path: Path, m
         synced(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_sync_directory", sync)
+        patch.setattr(store, "sync_directory", sync)
         with pytest.raises(StoreError, match="did not confirm"):
             editor.save(tmp_path)
     editor.save(tmp_path)
@@ -128,7 +128,7 @@ def test_two_threads_with_one_mark_write_once(tmp_path: Path):
     def write(number: int) -> None:
         gate.wait(60)
         try:
-            write_folder(tmp_path, config={"n": number}, records=[], tensors={}, known={held})
+            write_folder(tmp_path, config={"n": number}, records=[], tensors={}, known={held: None})
         except StoreError:
             return
         written.append(number)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from horen import Editor, HorenConfig
-from horen.store import content, read_folder
+from horen.store import additions, content, read_folder
 from support.editor_support import busy_editor
 from support.editors import outputs, same
 from support.encoders import text_settings
@@ -18,7 +18,7 @@ from support.tiny_tokenizers import tiny_tokenizer
 
 # What folders of the present format hold. Whoever changes this raises FORMAT and puts the new number here: a release
 # that knows the old number alone then asks for an upgrade, in the place of an error about a name it never heard of.
-NUMBER, COMPACTED = 2, 3
+NUMBER, COMPACTED, GROWN = 2, 3, 4
 SETTINGS = """
 alpha batch_tokens beta contexts contrast encoder epsilon feature_power index index_candidates key_dimension
 key_space learning_rate learning_rate_unit lora_rank margin max_steps neighbours optimizer precision preset read_share
@@ -63,7 +63,7 @@ def test_the_number_follows_what_is_written(tmp_path: Path):
             found["edit"].update(line.get("edit", {}))
     expected = {"config": CONFIG, "model": MODEL, "tensors": TENSORS, "line": LINE, "edit": EDIT}
     assert {name: sorted(some) for name, some in found.items()} == {k: v.split() for k, v in expected.items()}
-    assert content.FORMAT == COMPACTED
+    assert content.FORMAT == GROWN
 
 
 def test_only_a_compacted_folder_has_the_number_of_those(tmp_path: Path):
@@ -76,13 +76,26 @@ def test_only_a_compacted_folder_has_the_number_of_those(tmp_path: Path):
     assert sorted({name for line in folder.records for name in line.get("edit", {})} | {"left"}) == EDIT.split()
 
 
+def test_only_a_folder_with_additions_has_the_number_of_those(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(additions, "_SMALL", 0)
+    monkeypatch.setattr(additions, "_SHARE", 1.0)
+    editor = busy_editor()
+    for expected in (NUMBER, NUMBER, GROWN, GROWN):
+        if expected == GROWN:
+            editor.undo()
+        editor.save(tmp_path / "book")
+        assert number_of(tmp_path / "book") == expected
+    editor.save(tmp_path / "another")
+    assert number_of(tmp_path / "another") == NUMBER
+
+
 @pytest.mark.parametrize("settings", EVERYTHING, ids=["activations", "text"])
 def test_folders_of_the_first_format_answer_as_they_did(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     editor = busy_editor(**settings)
     with monkeypatch.context() as before:
-        before.setattr(content, "_USUAL", 1)
+        before.setattr(content, "USUAL", 1)
         editor.save(tmp_path / "book")
     assert number_of(tmp_path / "book") == 1
     again = Editor.load(tmp_path / "book", tiny_model(), tiny_tokenizer(), encoder=settings.get("encoder"))

@@ -155,10 +155,10 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def it_comes_back_from_its_lines(self) -> None:
-        lines = through_json(self.history.to_lines())
+        lines = through_json(self.history.lines())
         again = History.from_lines(lines)
         assert state(again) == state(self.history)
-        assert again.to_lines() == self.history.to_lines()
+        assert list(again.lines()) == list(self.history.lines())
         if self.before:
             again.undo()
             assert again.active() == [self.before[-1][number] for number in sorted(self.before[-1])]
@@ -171,7 +171,7 @@ TestHistory = Machine.TestCase
 def test_a_new_history_is_empty():
     history = History()
     assert state(history)[:4] == ((), [], 0, 1)
-    assert history.to_lines() == []
+    assert list(history.lines()) == []
     assert state(History.from_lines([])) == state(history)
 
 
@@ -209,7 +209,7 @@ def test_numbers_are_not_used_again():
     history.record("edit", [edit_record(1), edit_record(2, "b")])
     history.undo()
     assert history.next_id == 3
-    assert History.from_lines(through_json(history.to_lines())).next_id == 3
+    assert History.from_lines(through_json(history.lines())).next_id == 3
 
 
 # --- damage ----------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def sample_lines() -> list[dict[str, Any]]:
     history.record("remove", removed=[2])
     history.undo()
     history.record("edit", [edit_record(4, "d d")])
-    return through_json(history.to_lines())
+    return through_json(history.lines())
 
 
 def compacted_lines() -> list[dict[str, Any]]:
@@ -231,7 +231,7 @@ def compacted_lines() -> list[dict[str, Any]]:
     history.record("remove", removed=[2])
     history = history.compacted()[0]
     history.record("edit", [edit_record(3, "d d")])
-    return through_json(history.to_lines())
+    return through_json(history.lines())
 
 
 def without(line: int, *path: str) -> Callable[[list[dict[str, Any]]], None]:
@@ -317,7 +317,7 @@ def test_damaged_lines_are_refused(change: Callable[[list[dict[str, Any]]], None
 def test_damaged_compactions_are_refused(change: Callable[[list[dict[str, Any]]], None]):
     lines = compacted_lines()
     assert lines[3].keys() == {"sequence", "operation", "at", "dropped"}
-    assert through_json(History.from_lines(lines).to_lines()) == lines
+    assert through_json(History.from_lines(lines).lines()) == lines
     change(lines)
     with pytest.raises(StoreError, match=r"edits\.jsonl.*restore the folder"):
         History.from_lines(lines)
