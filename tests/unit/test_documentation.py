@@ -130,3 +130,27 @@ def test_the_readme_is_for_newcomers():
     told = re.findall(r"^make (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert told[:2] == ["demo", "test"]
     assert set(told) <= made
+
+
+# --- decisions ---------------------------------------------------------------------------------------------------
+
+_DECISIONS = (DOCS / "decisions.md").read_text(encoding="utf-8")
+_DECIDED = dict(re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", _DECISIONS, re.MULTILINE | re.DOTALL))
+
+
+def test_there_are_decisions_in_groups_and_a_table_of_contents_names_each():
+    assert _DECIDED
+    contents = _DECISIONS.partition("\n## ")[0]
+    assert re.findall(r"^- \[(.+)\]\(#", contents, re.MULTILINE) == list(_DECIDED)
+    groups = re.findall(r"^## (.+)$", _DECISIONS, re.MULTILINE)
+    assert re.findall(r"^\*\*\[(.+)\]\(#", contents, re.MULTILINE) == groups
+
+
+@pytest.mark.parametrize("heading", _DECIDED)
+def test_a_decision_is_said_in_three_lines_and_then_shown(heading: str):
+    said, mark, shown = _DECIDED[heading].partition("\n**Evidence.**\n")
+    assert mark
+    assert shown.strip()
+    lines = said.strip().splitlines()
+    assert 1 <= len(lines) <= 3
+    assert not [line for line in lines if not line or len(line) > 128]
