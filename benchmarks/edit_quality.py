@@ -163,7 +163,7 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 
 def checks(editor: Editor, prompts: list[str], unrelated: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Batches, padding, cache, saving, and the way back to the base model."""
+    """Batches, padding, cache, saving, and the way back to the untouched model."""
     mixed = [text for pair in zip(prompts[:48], unrelated[:48], strict=True) for text in pair]
     single = editor.generate(mixed[:1], max_new_tokens=12) + [
         editor.generate(text, max_new_tokens=12) for text in mixed[1:]

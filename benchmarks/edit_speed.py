@@ -12,7 +12,7 @@ the shapes that occur.
 With ``--stored 50000 200000`` the same edits are also written into codebooks that hold so many random ones already and
 into an empty one, all of one model and in turn, 32 edits at a time. Reported is the median of the turns' ratios to the
 empty one. The first turn is told apart: in it full tables are copied to where they can grow, once for as many edits as
-they hold, and the small copy of the keys is made.
+they hold, and the int8 copy of the keys is made.
 """
 
 from __future__ import annotations

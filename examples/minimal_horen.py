@@ -82,7 +82,7 @@ class Horen:
     def look_up(self, query: Tensor) -> Match | None:
         """Let a query relax towards what is stored, and take the nearest key.
 
-        Each step is one of a modern Hopfield network (Ramsauer et al. 2021), damped by α: a paraphrase is drawn to its
+        Each step is one of a modern Hopfield network (Ramsauer et al. 2021), damped by α: a rephrase is drawn to its
         key, and what is near to nothing hardly moves.
         """
         if not len(self.keys):
