@@ -159,7 +159,7 @@ class Horen:
     # --- asking -------------------------------------------------------------------------------------------------
 
     def ask(self, prompt: str, most: int = 12) -> tuple[str, Match | None]:
-        """The answer, and what the prompt came nearest to."""
+        """Return the answer, and what the prompt came nearest to."""
         inputs = self.tokenizer(prompt, return_tensors="pt")
         answer = self.model.generate(**inputs, max_new_tokens=most, do_sample=False)[0, inputs.input_ids.shape[1] :]
         return self.tokenizer.decode(answer, skip_special_tokens=True).strip(), self.match
