@@ -39,7 +39,7 @@ def store_rest(method: CodebookMethod, held: Sequence[Stored]) -> None:
 def checkpoint(
     asker: Asker, edits: Sequence[Record], count: int, sample: Sequence[Stored], log: Log, seed: int
 ) -> dict[str, Any]:
-    """Scores of the sample's edits that are still in force after so many edits."""
+    """Return scores of the sample's edits that are still in force after so many edits."""
     held = in_force(edits, count, 0, seed)
     assert isinstance(asker.method, CodebookMethod)
     store_rest(asker.method, held)

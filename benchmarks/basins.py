@@ -36,7 +36,7 @@ _HOME = 0.99  # share of queries that come home within the basin
 
 
 def steps(alpha: float, beta: float | None, count: int) -> Rule:
-    """Damped Hopfield steps; without β the one that gives the best of N keys half the weight at a lead of 0.2."""
+    """Return damped Hopfield steps; without β with one giving the best of N keys half the weight at a lead of 0.2."""
 
     def rule(queries: Tensor, keys: Tensor) -> Tensor:
         strength = beta if beta is not None else math.log(max(len(keys) - 1, 2)) / 0.2
@@ -48,7 +48,7 @@ def steps(alpha: float, beta: float | None, count: int) -> Rule:
 
 
 def sparse(alpha: float, beta: float, nearest: int) -> Rule:
-    """One damped step whose read-out is of the nearest keys alone."""
+    """Return one damped step whose read-out is of the nearest keys alone."""
 
     def rule(queries: Tensor, keys: Tensor) -> Tensor:
         scores, index = (queries @ keys.T).topk(min(nearest, len(keys)), dim=-1)
@@ -72,14 +72,14 @@ RULES: dict[str, Rule] = {
 
 
 def turned(keys: Tensor, towards: Tensor, degrees: float) -> Tensor:
-    """[n, d] unit keys, turned by an angle in the direction of other [n, d] vectors."""
+    """Return [n, d] unit keys, turned by an angle in the direction of other [n, d] vectors."""
     across = normalize(towards - (towards * keys).sum(-1, keepdim=True) * keys, dim=-1)
     angle = math.radians(degrees)
     return math.cos(angle) * keys + math.sin(angle) * across
 
 
 def home(rule: Rule, queries: Tensor, keys: Tensor, own: Tensor) -> float:
-    """Share of [n, d] queries whose own key is the nearest after the rule."""
+    """Return the share of [n, d] queries whose own key is the nearest after the rule."""
     found = [
         (rule(some, keys) @ keys.T).argmax(-1) == mine
         for some, mine in zip(queries.split(250), own.split(250), strict=True)
@@ -88,7 +88,7 @@ def home(rule: Rule, queries: Tensor, keys: Tensor, own: Tensor) -> float:
 
 
 def basin(rule: Rule, keys: Tensor, own: Tensor, towards: Tensor) -> int:
-    """Greatest angle of the grid up to which the queries come home."""
+    """Return the greatest angle of the grid up to which the queries come home."""
     reached = 0
     for angle in _ANGLES:
         if home(rule, turned(keys[own], towards, angle), keys, own) < _HOME:

@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def draw(axes: Any, title: str, results: dict[str, Result]) -> None:
-    """One family's lines."""
+    """Draw one family's lines."""
     dress(axes)
     axes.patch.set_alpha(0)
     plain = [name.removesuffix("-paper") for name in results]

@@ -57,14 +57,14 @@ def make(entries: int, folder: Path) -> None:
 
 
 def opened(folder: Path) -> Codebook:
-    """The codebook of a folder."""
+    """Return the codebook of a folder."""
     saved = Saved.read(folder)
     tensors = saved.folder.tensors
     return filled(tensors["keys"], saved.values(tensors), tensors["value_of"], saved.history, saved.config.storage())
 
 
 def in_turn(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of processor time of each action, all of them once a round; a first round does not count."""
+    """Return the median milliseconds of processor time of each action, all once a round; the first does not count."""
     times: dict[str, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):
         for name, action in actions.items():
@@ -76,7 +76,7 @@ def in_turn(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, flo
 
 
 def asked(keys: Tensor, count: int) -> Tensor:
-    """Queries [count, d_k] at cosines of about 0.7 to keys drawn by chance."""
+    """Return queries [count, d_k] at cosines of about 0.7 to keys drawn by chance."""
     generator = torch.Generator().manual_seed(1)
     own = keys[torch.randint(len(keys), (count,), generator=generator)]
     return normalize(own + normalize(torch.randn(own.shape, generator=generator), dim=-1), dim=-1)

@@ -51,12 +51,12 @@ class Asked:
 
 
 def latest(records: Sequence[Record]) -> list[Record]:
-    """The last record of each prompt."""
+    """Return the last record of each prompt."""
     return list({same_text(record.prompt): record for record in records}.values())
 
 
 def measured(method: Method, records: Sequence[Record], asked: Sequence[Asked], log: Log) -> dict[str, Any]:
-    """Shares by kind of question whose answers contain a right one."""
+    """Return the shares by kind of question whose answers contain a right one."""
     if isinstance(method, CodebookMethod):
         store(method.editor, records)
     else:

@@ -30,7 +30,7 @@ _SHOWN = 12
 
 
 def answers(editor: Editor, texts: Sequence[str], *, chat: bool, budget: int) -> dict[str, list[str]]:
-    """What is said to each text by the untouched model, by values alone, and with recall."""
+    """Return what is said to each text by the untouched model, by values alone, and with recall."""
     with editor.disabled():
         untouched = editor.generate(texts, chat=chat, max_new_tokens=budget)
     said = {"untouched": untouched}
@@ -40,7 +40,7 @@ def answers(editor: Editor, texts: Sequence[str], *, chat: bool, budget: int) ->
 
 
 def measured(editor: Editor, facts: Sequence[dict[str, str]], *, chat: bool, budget: int) -> dict[str, Any]:
-    """By kind of question how many wake or recall their edit, and by editor how many answers contain the target."""
+    """Return, by question, how many wake or recall their edit, and by editor how many answers have the target."""
     found: dict[str, Any] = {}
     for kind in _KINDS:
         asked = [fact for fact in facts if fact.get(kind)]
@@ -62,7 +62,7 @@ def measured(editor: Editor, facts: Sequence[dict[str, str]], *, chat: bool, bud
 
 
 def table(kinds: dict[str, Any]) -> Table:
-    """Shares of answers that contain the target, and of those that are the untouched model's."""
+    """Return the shares of answers that contain the target, and of those that are the untouched model's."""
     shown = Table("question", "asked", "fires", "recalls", "untouched", "values", "recall", "same: values", "recall")
     for kind, found in kinds.items():
         shares = [found["fires"], found["recalls"]]

@@ -32,7 +32,7 @@ _FOLLOW_UPS = ("And since when?", "Are you sure?", "Thanks! Please write a haiku
 
 
 def conversations(count: int) -> list[tuple[Edit, dict[str, str]]]:
-    """So many edits, each with the turns that come after its question, by kind."""
+    """Return so many edits, each with the turns that come after its question, by kind."""
     found = []
     for line in _FACTS.read_text(encoding="utf-8").splitlines():
         subject = json.loads(line)
@@ -59,7 +59,7 @@ class Talk:
         self._model, self._tokenizer, self._budget = editor.model, editor.tokenizer, budget
 
     def ids(self, messages: list[dict[str, str]]) -> Tensor:
-        """[1, n] token ids of a conversation up to where the reply begins."""
+        """Return [1, n] token ids of a conversation up to where the reply begins."""
         made: Any = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
         )
@@ -67,7 +67,7 @@ class Talk:
         return ids
 
     def reply(self, ids: Tensor, cache: DynamicCache | None = None) -> list[int]:
-        """Token ids of the reply, with those that end it."""
+        """Return token ids of the reply, with those that end it."""
         options = {} if cache is None else {"past_key_values": cache}
         made: Any = self._model.generate(
             ids,
@@ -80,7 +80,7 @@ class Talk:
         return [int(token) for token in made[0, ids.shape[1] :]]
 
     def text(self, tokens: list[int]) -> str:
-        """A reply in words."""
+        """Return a reply in words."""
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 

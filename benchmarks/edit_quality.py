@@ -30,7 +30,7 @@ from horen.model.padding import left_padded
 
 
 def records_of(path: Path, count: int, skip: int) -> list[dict[str, str]]:
-    """``count`` distinct prompts that have every field, after ``skip``; the last record of a prompt counts."""
+    """Return ``count`` distinct prompts that have every field, after ``skip``; a prompt's last record counts."""
     usable: dict[str, dict[str, str]] = {}
     for record in json.loads(path.read_text()):
         if all(str(record.get(name) or "").strip() for name in ("src", "alt", "rephrase", "loc")):
@@ -39,7 +39,7 @@ def records_of(path: Path, count: int, skip: int) -> list[dict[str, str]]:
 
 
 def matches(answers: list[str], targets: list[str]) -> dict[str, float]:
-    """Share of answers that are the target, to the letter and after normalisation."""
+    """Return the share of answers that are the target, to the letter and after normalisation."""
     pairs = list(zip(answers, targets, strict=True))
     return {
         "exact": sum(a == t.strip() for a, t in pairs) / len(pairs),
@@ -48,7 +48,7 @@ def matches(answers: list[str], targets: list[str]) -> dict[str, float]:
 
 
 def tokens(editor: Editor, prompts: list[str], budget: int, batch: int) -> list[list[int]]:
-    """New token ids of greedy continuations."""
+    """Return new token ids of greedy continuations."""
     new: list[list[int]] = []
     for start in range(0, len(prompts), batch):
         rows = [editor.tokenizer(text)["input_ids"] for text in prompts[start : start + batch]]
@@ -60,7 +60,7 @@ def tokens(editor: Editor, prompts: list[str], budget: int, batch: int) -> list[
 
 
 def paragraphs_of(path: Path | None) -> list[str]:
-    """Paragraphs of at most 60 words that end with a full stop."""
+    """Return paragraphs of at most 60 words that end with a full stop."""
     if path is None:
         return [
             "The museum reopened in March after two years of repairs. Entry is free on the first Sunday of a month."
@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def one_at_a_time(
     records: list[dict[str, str]], config: HorenConfig, arguments: argparse.Namespace
 ) -> dict[str, float]:
-    """Share of prompts, rephrases and unrelated prompts that one list and single edits route to the same edit."""
+    """Return the share of prompts, rephrases and unrelated ones that a list and single edits route alike."""
     found = []
     edits = [Edit(record["src"], record["alt"]) for record in records]
     texts = [record[name] for record in records for name in ("src", "rephrase", "loc")]
@@ -163,7 +163,7 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 
 def checks(editor: Editor, prompts: list[str], unrelated: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Batches, padding, cache, saving, and the way back to the base model."""
+    """Check batches, padding, cache, saving, and the way back to the untouched model."""
     mixed = [text for pair in zip(prompts[:48], unrelated[:48], strict=True) for text in pair]
     single = editor.generate(mixed[:1], max_new_tokens=12) + [
         editor.generate(text, max_new_tokens=12) for text in mixed[1:]
@@ -208,7 +208,7 @@ def _encoded(editor: Editor, text: str) -> Any:
 
 
 def right_padded(editor: Editor, texts: list[str]) -> int:
-    """How many rows of a right-padded forward call have the next token that they have alone."""
+    """Return how many rows of a right-padded forward call have the next token that they have alone."""
     rows = [editor.tokenizer(text)["input_ids"] for text in texts]
     width = max(len(row) for row in rows)
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=editor.model.device)
@@ -221,7 +221,7 @@ def right_padded(editor: Editor, texts: list[str]) -> int:
 
 
 def manifest(arguments: argparse.Namespace, editor: Editor, count: int) -> dict[str, Any]:
-    """What was run, on what."""
+    """Return what was run, on what."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
         "arguments": {name: str(value) for name, value in vars(arguments).items()},

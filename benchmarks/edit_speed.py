@@ -12,7 +12,7 @@ the shapes that occur.
 With ``--stored 50000 200000`` the same edits are also written into codebooks that hold so many random ones already and
 into an empty one, all of one model and in turn, 32 edits at a time. Reported is the median of the turns' ratios to the
 empty one. The first turn is told apart: in it full tables are copied to where they can grow, once for as many edits as
-they hold, and the small copy of the keys is made.
+they hold, and the int8 copy of the keys is made.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def products(name: str) -> dict[str, float]:
-    """Multiply-adds times two a second, by type, of products as large as those of a full batch."""
+    """Return multiply-adds times two a second, by type, of products as large as those of a full batch."""
     editor = Editor.from_pretrained(name)
     layout = Layout.of(editor.model)
     shapes = {tuple(m.weight.shape) for m in layout.layers[0].modules() if isinstance(m, nn.Linear)}
@@ -110,7 +110,7 @@ def _wait(device: torch.device) -> None:
 
 
 def published(name: str, edits: Sequence[Edit], some: Sequence[int]) -> dict[str, Any]:
-    """Seconds an edit, and the losses it ends with, of the published procedure."""
+    """Return the seconds that an edit takes, and the losses it ends with, by the published procedure."""
     config = HorenConfig.paper()
     editor = Editor.from_pretrained(name, config)
     contexts, layout = Contexts(editor.model, editor.tokenizer, ["-"]), Layout.of(editor.model)
@@ -153,7 +153,7 @@ def _edit(model: Any, site: nn.Module, sample: Sample, stored: int, size: int) -
 
 
 def measured(name: str, edits: Sequence[Edit], config: HorenConfig, rate: float) -> dict[str, Any]:
-    """Seconds an edit of HoReN, and the share of the limit."""
+    """Return the seconds that an edit of HoReN takes, and the share of the limit."""
     editor = Editor.from_pretrained(name, config)
     editor.prepare()
     start = time.perf_counter()
@@ -186,7 +186,7 @@ def measured(name: str, edits: Sequence[Edit], config: HorenConfig, rate: float)
 
 
 def into_full(name: str, edits: Sequence[Edit], counts: Sequence[int]) -> dict[str, Any]:
-    """Seconds an edit into codebooks that hold so many edits, and their ratios to those into an empty one."""
+    """Return the seconds that an edit into codebooks with so many edits takes, and the ratios to an empty one."""
     assert len(edits) >= 2 * _TURN, f"{len(edits)} edits are too few: give {2 * _TURN} or more."
     model, tokenizer = load_model(name)
     editors = []
@@ -223,7 +223,7 @@ def into_full(name: str, edits: Sequence[Edit], counts: Sequence[int]) -> dict[s
 
 
 def compared(losses: Sequence[float], published: Sequence[float], some: Sequence[int]) -> dict[str, Any]:
-    """End losses of the edits that both made."""
+    """Return the end losses of the edits that both made."""
     pairs = [(losses[number], other) for number, other in zip(some, published, strict=True)]
     return {
         "losses": [mine for mine, _ in pairs],

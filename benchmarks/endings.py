@@ -33,7 +33,7 @@ def _bare(prompt: str) -> str:
 
 
 def misspelt(prompt: str) -> str:
-    """Two neighbouring letters exchanged in each of three words, the longest ones; the same ones each time."""
+    """Return the text with two neighbouring letters exchanged in each of its three longest words, always the same."""
     words = prompt.split(" ")
     draw = random.Random(prompt)  # noqa: S311 - nothing is kept secret by it
     for number in sorted(range(len(words)), key=lambda i: -len(words[i]))[:3]:
@@ -68,7 +68,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 def asked(
     editor: Editor, records: Sequence[Record], receipts: Sequence[int], budget: int, *, chat: bool
 ) -> dict[str, Any]:
-    """Of each form how many wake their own edit, how many of these are answered right, and some that are not."""
+    """Return of each form how many wake their own edit, how many of these are right, and some that are not."""
     found: dict[str, Any] = {}
     for name, form in FORMS.items():
         texts = [form(record.prompt) for record in records]
@@ -87,7 +87,7 @@ def asked(
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Shares right where fired."""
+    """Return the shares that are right among those that fired."""
     shown = Table("form", *result["asked"])
     for name in FORMS:
         cells = [forms[name] for forms in result["asked"].values()]
@@ -97,7 +97,7 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def mean(forms: dict[str, Any]) -> float:
-    """The forms' shares, averaged; a form that woke nothing has none."""
+    """Return the forms' shares, averaged; a form that woke nothing has none."""
     shares = [form["right"] / form["fired"] for form in forms.values() if form["fired"]]
     return sum(shares) / len(shares)
 

@@ -46,21 +46,21 @@ def wake(session: Session, ids: Tensor) -> None:
 
 
 def at_cosine(rows: Tensor, cosine: float) -> Tensor:
-    """[B, d] unit rows at a cosine to unit rows, in random directions."""
+    """Return [B, d] unit rows at a cosine to unit rows, in random directions."""
     noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0)).to(rows.device)
     across = normalize(noise - (noise * rows).sum(-1, keepdim=True) * rows, dim=-1)
     return cosine * rows + (1 - cosine**2) ** 0.5 * across
 
 
 def prompts(editor: Editor, tokens: int, batch: int) -> Tensor:
-    """[batch, tokens] ids that differ from row to row, so that no row is routed for another."""
+    """Return [batch, tokens] ids that differ from row to row, so that no row is routed for another."""
     ids = editor.tokenizer(_WORDS, return_tensors="pt")["input_ids"][0, :tokens]
     assert len(ids) == tokens, f"The text has only {len(ids)} tokens."
     return torch.stack([ids.roll(shift) for shift in range(batch)]).to(editor.model.device)
 
 
 def seconds(action: Callable[[], Any]) -> float:
-    """Wall-clock seconds of an action, accelerator included."""
+    """Return wall-clock seconds of an action, accelerator included."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     began = time.perf_counter()
@@ -71,7 +71,7 @@ def seconds(action: Callable[[], Any]) -> float:
 
 
 def generation(editor: Editor, ids: Tensor, count: int) -> float:
-    """Seconds to answer a batch with exactly ``count`` tokens each."""
+    """Return the seconds to answer a batch with exactly ``count`` tokens each."""
     options = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False}
     mask = torch.ones_like(ids)
     with torch.inference_mode():
@@ -79,7 +79,7 @@ def generation(editor: Editor, ids: Tensor, count: int) -> float:
 
 
 def measured(editor: Editor, ids: Tensor, new: int, pairs: int) -> dict[str, Any]:
-    """Medians of the untouched and the wrapped model's times in milliseconds, and of the pairs' ratios."""
+    """Return the medians of the untouched and the wrapped model's times in milliseconds, and of the pairs' ratios."""
     found: dict[str, Any] = {"batch": len(ids)}
 
     def further() -> float:
@@ -103,7 +103,7 @@ def measured(editor: Editor, ids: Tensor, new: int, pairs: int) -> dict[str, Any
 
 
 def in_turn(editor: Editor, action: Callable[[], float], count: int) -> tuple[list[float], list[float]]:
-    """Seconds of an action on the untouched and on the wrapped model, so many of each."""
+    """Return the seconds of an action on the untouched and on the wrapped model, so many of each."""
     session, times = editor._session, {True: [], False: []}
     for number in range(count + 1):
         # Each comes first every other time: what runs second may find a warmer cache or a busier machine.

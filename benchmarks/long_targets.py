@@ -51,7 +51,7 @@ _UNRELATED = "What is the capital of France?"
 
 
 def targets(text: str, tokens: int, editor: Editor) -> dict[str, Edit]:
-    """One edit of each kind; the long text is the beginning of a file, cut to so many tokens."""
+    """Return one edit of each kind; the long text is the beginning of a file, cut to so many tokens."""
     ids = editor.tokenizer(text, add_special_tokens=False)["input_ids"][:tokens]
     long = str(editor.tokenizer.decode(ids)).strip()
     return {

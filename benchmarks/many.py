@@ -39,7 +39,7 @@ _MOST_QUERIES = 10_000  # of a codebook's edits, drawn by chance: enough for a s
 
 
 def keys_of(router: Router, texts: list[str]) -> Tensor:
-    """[n, d] unit keys of the whole of each text."""
+    """Return [n, d] unit keys of the whole of each text."""
     parts = []
     for start in track(range(0, len(texts), _TEXTS), description="reading", disable=not sys.stderr.isatty()):
         parts += [rows[0] for rows in router.features(texts[start : start + _TEXTS])]
@@ -47,7 +47,7 @@ def keys_of(router: Router, texts: list[str]) -> Tensor:
 
 
 def measured(keys: Tensor, queries: Tensor, own: Tensor, targets: list[str], config: HorenConfig) -> dict[str, Any]:
-    """Shares of queries that come nearest to their own key or to one of the same target, and that wake their own."""
+    """Return the shares of queries nearest to their own key or one of the same target, and that wake their own."""
     gate, labels = config.retrieval(), torch.arange(len(keys), device=keys.device)
     right = woken = answered = 0
     began = time.perf_counter()
@@ -72,7 +72,7 @@ def measured(keys: Tensor, queries: Tensor, own: Tensor, targets: list[str], con
 
 
 def recall(keys: Tensor, queries: Tensor, config: HorenConfig) -> float:
-    """Share of queries for which the keys that an index proposes have one as near as any."""
+    """Return the share of queries for which the keys that an index proposes have one as near as any."""
     gate, labels, index = config.retrieval(), torch.arange(len(keys)), Index(keys.shape[1], config.index_candidates)
     index.take(keys)
     some = IndexedKeys(index, len(keys), lambda: None)

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def row(record: Record) -> dict[str, Any]:
-    """A record as a line of the format jsonl."""
+    """Return a record as a line of the format jsonl."""
     negatives = {kind: [n.text for n in record.negatives if n.kind == kind] for kind in NEGATIVES}
     questions = [{"text": q.text, "answers": list(q.answers), "kind": q.kind} for q in record.questions]
     found = {

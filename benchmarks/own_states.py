@@ -51,7 +51,7 @@ class OwnStates:
         self.maps = nn.ModuleList([nn.Linear(size, _SIZE), nn.Linear(size, _SIZE)])
 
     def read(self, texts: list[str], what: str) -> Tensor:
-        """Features [n, d_f] of texts, each read once; signed roots, because a few coordinates are large."""
+        """Return features [n, d_f] of texts, each read once; signed roots, because a few coordinates are large."""
         session = self._session
         unread = sorted({text for text in texts if text not in self._known}, key=len)
         for start in track(range(0, len(unread), _BATCH), description=what):
@@ -63,7 +63,7 @@ class OwnStates:
         return torch.stack([self._known[text] for text in texts])
 
     def keys(self, texts: list[str], what: str) -> tuple[Tensor, Tensor]:
-        """Subject and relation keys [n, 192] of texts."""
+        """Return subject and relation keys [n, 192] of texts."""
         features = (self.read(texts, what) - self.mean) / self.scale
         with torch.inference_mode():
             one, two = (normalize(each(features), dim=-1) for each in self.maps)
@@ -101,7 +101,7 @@ class OwnStates:
 def candidates(
     states: OwnStates, words: Words, stored: list[str], asked: list[str], what: str
 ) -> tuple[Tensor, Tensor]:
-    """Numbers [n, 4] of the nearest stored prompts, and the evidence [n, 4, e] beside each."""
+    """Return numbers [n, 4] of the nearest stored prompts, and the evidence [n, 4, e] beside each."""
     (subjects, relations), (one, two) = states.keys(stored, what), states.keys(asked, what)
     near = (one @ subjects.T + two @ relations.T).topk(min(4, len(stored)), dim=-1).indices
     halves = torch.stack([(one[:, None] * subjects[near]).sum(-1), (two[:, None] * relations[near]).sum(-1)], dim=-1)
@@ -110,7 +110,7 @@ def candidates(
 
 
 def frontier(states: OwnStates, words: Words, score: Logistic, test: Trial, what: str) -> dict[str, Any]:
-    """Rephrases found where a share of each kind of negative fires."""
+    """Return rephrases found where a share of each kind of negative fires."""
     near, evidence = candidates(
         states, words, [prompt for prompt, _ in test.stored], [item.text for item in test.asked], what
     )
@@ -129,7 +129,7 @@ def frontier(states: OwnStates, words: Words, score: Logistic, test: Trial, what
 
 
 def joined(states: OwnStates, words: Words) -> Logistic:
-    """The score that fits held-back relations best."""
+    """Return the score that fits held-back relations best."""
     stored, probes = trial(packaged(CHOOSE), load_bank().plain[:150], random.Random(0))  # noqa: S311
     near, evidence = candidates(states, words, stored, [probe.text for probe in probes], "joining")
     labels = torch.tensor([[_owns(probe, j) for j in row] for probe, row in zip(probes, near.tolist(), strict=True)])

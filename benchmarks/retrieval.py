@@ -48,7 +48,7 @@ _GATE = Gate(threshold=0.5, contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, st
 
 
 def clustered(count: int, *, seed: int = 0, to_a_centre: int = 50, dimension: int = _DIMENSION) -> Tensor:
-    """[count, dimension] unit keys, about fifty around each of as many centres as needed, at cosines of 0.5 to them."""
+    """Return [count, dimension] unit keys, about fifty around each centre, at cosines of 0.5 to it."""
     generator = torch.Generator().manual_seed(seed)
     centres = normalize(torch.randn(max(1, count // to_a_centre), dimension, generator=generator), dim=-1)
     keys = torch.empty(count, dimension)
@@ -61,14 +61,14 @@ def clustered(count: int, *, seed: int = 0, to_a_centre: int = 50, dimension: in
 
 
 def asked(keys: Tensor, count: int) -> Tensor:
-    """Queries [count, 512] at cosines of about 0.7 to keys drawn by chance."""
+    """Return queries [count, 512] at cosines of about 0.7 to keys drawn by chance."""
     generator = torch.Generator().manual_seed(1)
     own = keys[torch.randint(len(keys), (count,), generator=generator)]
     return normalize(own + normalize(torch.randn(own.shape, generator=generator), dim=-1), dim=-1)
 
 
 def whole(queries: Tensor, keys: Tensor, labels: Tensor, gate: Gate) -> Tensor:
-    """Retrieval by whole tables of scores: a table for the softmax, one for the search, one without the winner's."""
+    """Retrieve by whole tables of scores: one for the softmax, one for the search, one without the winner's."""
     for _ in range(gate.steps):
         weights = torch.softmax(gate.beta * (queries @ keys.T), dim=-1)
         queries = normalize(torch.lerp(queries, normalize(weights @ keys, dim=-1), gate.alpha), dim=-1)
@@ -79,7 +79,7 @@ def whole(queries: Tensor, keys: Tensor, labels: Tensor, gate: Gate) -> Tensor:
 
 
 def in_turn(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each action, all of them once a round."""
+    """Return the median milliseconds of each action, all of them once a round."""
     times: dict[str, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):
         for name, action in actions.items():
@@ -91,7 +91,7 @@ def in_turn(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, flo
 
 
 def exact(counts: list[int], batches: list[int], rounds: int) -> list[dict[str, Any]]:
-    """Times of retrieval, without and with a Hopfield step."""
+    """Return the times of retrieval, without and with a Hopfield step."""
     results = []
     for count in counts:
         keys, labels = clustered(count), torch.arange(count)
@@ -122,7 +122,7 @@ def exact(counts: list[int], batches: list[int], rounds: int) -> list[dict[str, 
 
 
 def approximate(counts: list[int], dimension: int, candidates: list[int], given: argparse.Namespace) -> list[Any]:
-    """Times of retrieval with all keys and with those that an index proposes, and what it misses."""
+    """Return the times of retrieval with all keys and with those that an index proposes, and what it misses."""
     results = []
     for count in counts:
         keys, labels = clustered(count, dimension=dimension), torch.arange(count)
@@ -160,7 +160,7 @@ def approximate(counts: list[int], dimension: int, candidates: list[int], given:
 
 
 def million(entries: int, folder: Path) -> dict[str, Any]:
-    """Seconds for each thing that is done to so many entries, and the peak of memory."""
+    """Return the seconds for each thing that is done to so many entries, and the peak of memory."""
     gate = Gate(threshold=0.5, contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=1)
     found: dict[str, Any] = {"entries": entries, "baseline_mebibytes": _peak()}
     book = _inserted(entries, found)
@@ -213,7 +213,7 @@ def _save(book: Codebook, folder: Path, found: dict[str, Any]) -> None:
 
 
 def start(edits: int, model_name: str, folder: Path) -> dict[str, Any]:
-    """Seconds to load a saved editor of so many edits beside a model that is there, and to answer then."""
+    """Return the seconds to load a saved editor of so many edits beside a present model, and to answer then."""
     model, tokenizer = load_model(model_name)
     editor = Editor(model, tokenizer, HorenConfig())
     fill(editor._session, edits)

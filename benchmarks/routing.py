@@ -43,7 +43,7 @@ class Router:
         editor.prepare()
 
     def features(self, texts: list[str], *, chat: bool = False) -> list[torch.Tensor]:
-        """[candidate readings, d_k] unit queries of each text."""
+        """Return [candidate readings, d_k] unit queries of each text."""
         contexts, reader, adapter = self._session.contexts, self._session.reader, self._session.adapter
         rows = [contexts.chat([{"role": "user", "content": t}]) if chat else contexts.plain(t) for t in texts]
         spans = [list(reader.read(row, len(row)).spans) for row in rows]
@@ -56,7 +56,7 @@ class Router:
         return found
 
     def store(self, keys: torch.Tensor) -> Codebook:
-        """A codebook of these keys."""
+        """Return a codebook of these keys."""
         codebook = Codebook(keys.shape[1], 1)
         for key in keys:
             codebook.add_entries(key[None], codebook.add_value(torch.zeros(1)))
@@ -64,7 +64,7 @@ class Router:
 
 
 def best(codebook: Codebook, queries: list[torch.Tensor], config: HorenConfig) -> list[Match]:
-    """The best match over each text's readings."""
+    """Return the best match over each text's readings."""
     matches = [codebook.match(query, config.retrieval()) for query in queries]
     return [max(found, key=lambda match: match.score) for found in matches]
 
@@ -100,7 +100,7 @@ def read(router: Router, records: list[Record], *, chat: bool) -> Read:
 
 
 def measured(found: Read, config: HorenConfig) -> dict[str, Any]:
-    """Routing of the records' rephrases against every kind of negative."""
+    """Measure how the records' rephrases are routed, against every kind of negative."""
     matches = best(found.codebook, [query for _, query in found.rephrases], config)
     positives = [
         PositiveRoute(match.score, match.entry == i, match.fired)

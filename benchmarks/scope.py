@@ -71,7 +71,7 @@ def _lines(name: str) -> list[dict[str, Any]]:
 
 
 def everyday() -> Trial:
-    """Everyday facts: contacts, rules, prices, people, dates, well-known things."""
+    """Return everyday facts: contacts, rules, prices, people, dates, well-known things."""
     facts = _lines("everyday.jsonl")
     kinds = ("own", "same_subject", "like_name", "other_famous", "traps")
     asked = [Asked(text, kind, i) for i, fact in enumerate(facts) for kind in kinds for text in fact[kind]]
@@ -82,7 +82,7 @@ def everyday() -> Trial:
 
 
 def natural() -> Trial:
-    """Subjects with two facts each, and other questions about them."""
+    """Return subjects with two facts each, and other questions about them."""
     stored: list[tuple[str, str]] = []
     asked: list[Asked] = []
     for subject in _lines("natural.jsonl"):
@@ -94,7 +94,7 @@ def natural() -> Trial:
 
 
 def traps() -> Trial:
-    """Negated, yes-or-no, follow-up and role-swapped questions."""
+    """Return negated, yes-or-no, follow-up and role-swapped questions."""
     facts = _lines("traps.jsonl")
     kinds = ("negated", "yes_no", "follow_up", "role_swapped")
     return Trial(
@@ -104,7 +104,7 @@ def traps() -> Trial:
 
 
 def demo() -> Trial:
-    """The facts of ``horen demo``."""
+    """Return the facts of ``horen demo``."""
     facts = demo_facts()
     own = [Asked(text, "own", i) for i, fact in enumerate(facts) for text in fact.rephrases]
     near = [Asked(text, "near_miss", i) for i, fact in enumerate(facts) for text in fact.near_misses]
@@ -112,7 +112,7 @@ def demo() -> Trial:
 
 
 def of_records(records: Iterable[Record]) -> Trial:
-    """A public data set: its first rephrase and its negatives."""
+    """Return a public data set: its first rephrase and its negatives."""
     latest = list({same_text(record.prompt): record for record in records}.values())
     edited = {same_text(record.prompt) for record in latest}
     asked = [Asked(record.rephrases[0], "own", i) for i, record in enumerate(latest) if record.rephrases]
@@ -123,14 +123,14 @@ def of_records(records: Iterable[Record]) -> Trial:
 
 
 def routes(editor: Editor, texts: Sequence[str], what: str) -> list[Explanation]:
-    """Where texts are routed."""
+    """Return where texts are routed."""
     starts = range(0, len(texts), _BATCH)
     shown = track(starts, description=what, disable=not sys.stderr.isatty())
     return [found for start in shown for found in editor.explain(texts[start : start + _BATCH], nearest=0)]
 
 
 def measured(editor: Editor, trial: Trial, what: str, beside: Sequence[str] = ()) -> dict[str, Any]:
-    """Shares by kind at the threshold in force, and rephrases found where a share of each kind fires."""
+    """Return the shares by kind at the threshold in force, and rephrases found where a share of each kind fires."""
     store(editor, [_Stored(*pair) for pair in (*trial.stored, *((text, "nothing") for text in beside))])
     found = routes(editor, [asked.text for asked in trial.asked], what)
     kinds: dict[str, list[tuple[Asked, Explanation]]] = {}
@@ -172,7 +172,7 @@ class _Stored:
 
 
 def by_size(editor: Editor, prompts: list[str], questions: list[str]) -> dict[str, Any]:
-    """Unrelated questions with so many prompts stored."""
+    """Measure unrelated questions with so many prompts stored."""
     store(editor, [_Stored(text, "nothing") for text in prompts])
     found = routes(editor, questions, f"{len(prompts)} edits")
     fired = [e for e in found if e.fired]
@@ -190,7 +190,7 @@ def by_size(editor: Editor, prompts: list[str], questions: list[str]) -> dict[st
 
 
 def costs(editor: Editor, texts: list[str]) -> dict[str, float]:
-    """Medians of what one prompt takes, a part at a time; empty where no judge decides."""
+    """Return the medians of what one prompt takes, a part at a time; empty where no judge decides."""
     session = editor._session
     source, gate = session.adapter.reads, session.adapter.scoped
     if gate is None or source.encoder is None:
@@ -211,7 +211,7 @@ def costs(editor: Editor, texts: list[str]) -> dict[str, float]:
 
 
 def trials(given: argparse.Namespace) -> dict[str, Trial]:
-    """The sets that are asked for, by name."""
+    """Return the sets that are asked for, by name."""
     found = {"everyday": everyday(), "natural": natural(), "traps": traps(), "demo": demo()}
     for name, path in (("wikibigedit", given.wikibigedit), ("counterfact", given.counterfact), ("zsre", given.zsre)):
         if path is not None:

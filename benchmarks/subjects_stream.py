@@ -19,7 +19,7 @@ _OTHERS = 3
 
 
 def row(subject: dict[str, Any]) -> dict[str, Any]:
-    """A subject as a line of the format jsonl."""
+    """Return a subject as a line of the format jsonl."""
     edited, second = subject["facts"][:2]
     return {
         "prompt": edited["prompt"],

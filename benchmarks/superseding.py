@@ -51,14 +51,14 @@ def store(editor: Editor, records: Sequence[Record]) -> None:
 
 
 def similar(editor: Editor, texts: Sequence[str]) -> list[Similar | None]:
-    """What each text looks like as an edit of its own."""
+    """Return what each text looks like as an edit of its own."""
     return editor.similar([Edit(text, _ANOTHER) for text in texts])
 
 
 def at(
     threshold: float, corrected: Sequence[tuple[float, bool, bool]], fresh: Sequence[float], same: Sequence[float]
 ) -> dict[str, float]:
-    """Shares at a threshold: corrections whose fact was found, and new edits that were taken for a stored one."""
+    """Return shares at a threshold: corrections whose fact was found, and new edits taken for a stored one."""
     taken = [(right, own) for score, right, own in corrected if score > threshold]
     right = sum(hit for hit, _ in taken)
     wrong = sum(score > threshold for score in fresh)
@@ -73,7 +73,7 @@ def at(
 
 
 def measured(editor: Editor, stored: list[Record], new: list[Record], facts: dict[int, Fact]) -> dict[str, Any]:
-    """Corrections and new edits against what is stored, at the default threshold and where 1 % are wrong."""
+    """Measure corrections and new edits against what is stored, at the default threshold and at 1 % wrong."""
     known = {facts[record.number] for record in stored}
     pairs = [(record, record.rephrases[0]) for record in stored if record.rephrases]
     corrected = []

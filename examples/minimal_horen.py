@@ -82,7 +82,7 @@ class Horen:
     def look_up(self, query: Tensor) -> Match | None:
         """Let a query relax towards what is stored, and take the nearest key.
 
-        Each step is one of a modern Hopfield network (Ramsauer et al. 2021), damped by α: a paraphrase is drawn to its
+        Each step is one of a modern Hopfield network (Ramsauer et al. 2021), damped by α: a rephrase is drawn to its
         key, and what is near to nothing hardly moves.
         """
         if not len(self.keys):
@@ -159,7 +159,7 @@ class Horen:
     # --- asking -------------------------------------------------------------------------------------------------
 
     def ask(self, prompt: str, most: int = 12) -> tuple[str, Match | None]:
-        """The answer, and what the prompt came nearest to."""
+        """Return the answer, and what the prompt came nearest to."""
         inputs = self.tokenizer(prompt, return_tensors="pt")
         answer = self.model.generate(**inputs, max_new_tokens=most, do_sample=False)[0, inputs.input_ids.shape[1] :]
         return self.tokenizer.decode(answer, skip_special_tokens=True).strip(), self.match

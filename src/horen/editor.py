@@ -140,7 +140,7 @@ class Editor(Wrapped):
         return receipts
 
     def similar(self, edits: Sequence[Edit] | Edit) -> list[Similar | None]:
-        """For each edit the stored one that it seems to correct: the same fact in other words, with another target.
+        """Return for each edit the stored one that it seems to correct: the same fact, with another target.
 
         The gate decides: a wording of the edit must score above the setting ``similar_threshold`` at a wording of the
         stored one, and both must name the same numbers. Edits whose very words are stored give None, because
@@ -243,7 +243,7 @@ class Editor(Wrapped):
             self._askers.alone(lambda: self._session.restore(saved))
 
     def take_values(self, *paths: str | os.PathLike[str], keys: bool = False) -> None:
-        """From now on take the values of edits that saved codebooks hold from there, rather than train them.
+        """Take from now on the values of edits that saved codebooks hold from there, rather than train them.
 
         An edit of the same prompt, target and rephrases gets the same value whatever decides when it fires, so gates
         can be compared; and what several processes trained becomes one codebook (:meth:`merge`).

@@ -27,7 +27,7 @@ def check_encodable(text: str, name: str) -> None:
 
 
 def same_text(text: str) -> str:
-    """The form in which two prompts or targets count as the same: NFC, runs of white space as one blank."""
+    """Return the form in which two prompts or targets count as the same: NFC, white space as one blank."""
     return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
@@ -169,7 +169,8 @@ class Near:
         prompt: the wording of it that is nearest: its prompt or one of its rephrases.
         target: its target.
         similarities: T + 1 cosines of query and key, as the query came and after each of T Hopfield steps.
-        crowd: mean cosine of the nearest entries with another value, after the last step (setting ``neighbours``).
+        crowd: mean cosine of its crowd, after the last step: the nearest entries with another value (setting
+            ``neighbours``).
         score: the last similarity less γ times the crowd's: what the threshold is compared with if this edit is the
             nearest. Where a judge decides, from 0 to 1, how surely the text asks for this edit's fact; the crowd is
             0 then.
@@ -198,7 +199,7 @@ class Explanation:
         target: its target.
         similarity: cosine of query and key after the Hopfield refinement.
         raw_similarity: the same before it.
-        score: the refined cosine less γ times that of the crowd around it (setting ``contrast``; γ = 0 leaves it).
+        score: the refined cosine less the hubness correction, γ times the crowd's (γ is the setting ``contrast``).
             Where a judge decides, from 0 to 1, how surely the text asks for this edit's fact.
         threshold: τ, which ``score`` must exceed.
         margin: by which ``similarity`` must lead that of the runner-up.

@@ -130,3 +130,93 @@ def test_the_readme_is_for_newcomers():
     told = re.findall(r"^make (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert told[:2] == ["demo", "test"]
     assert set(told) <= made
+
+
+# --- decisions ---------------------------------------------------------------------------------------------------
+
+_DECISIONS = (DOCS / "decisions.md").read_text(encoding="utf-8")
+_DECIDED = dict(re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", _DECISIONS, re.MULTILINE | re.DOTALL))
+
+
+def test_there_are_decisions_in_groups_and_a_table_of_contents_names_each():
+    assert _DECIDED
+    contents = _DECISIONS.partition("\n## ")[0]
+    assert re.findall(r"^- \[(.+)\]\(#", contents, re.MULTILINE) == list(_DECIDED)
+    groups = re.findall(r"^## (.+)$", _DECISIONS, re.MULTILINE)
+    assert re.findall(r"^\*\*\[(.+)\]\(#", contents, re.MULTILINE) == groups
+
+
+@pytest.mark.parametrize("heading", _DECIDED)
+def test_a_decision_is_said_in_three_lines_and_then_shown(heading: str):
+    said, mark, shown = _DECIDED[heading].partition("\n**Evidence.**\n")
+    assert mark
+    assert shown.strip()
+    lines = said.strip().splitlines()
+    assert 1 <= len(lines) <= 3
+    assert not [line for line in lines if not line or len(line) > 128]
+
+
+# --- one name for one thing --------------------------------------------------------------------------------------
+
+# What others call a thing, and the glossary's term for it. Only names that mean nothing else in ordinary English.
+_SECOND_NAMES = {
+    r"paraphras(?:e|es|ed|ing)": "rephrase",
+    r"tombston\w+": "asleep",
+    r"vanilla": "untouched model",
+    r"(?:base|unedited|original) models?": "untouched model",
+    r"hard negatives?": "near miss",
+    r"cross-encoders?": "pair check",
+    r"deferral rad\w+": "threshold",
+    r"activat(?:e|es|ed|ing)": "wake, fire",
+    r"trigger(?:s|ed|ing)?": "wake, fire",
+    r"false[- ]positives?": "false-fire rate",
+    r"stored patterns?": "key",
+    r"hook points?": "site",
+    r"basins? of attraction": "basin",
+    r"ripple effects?": "portability",
+    r"edit success": "reliability",
+    r"specificity|neighbou?rhood score": "locality",
+    r"in-context retrieval": "recall",
+    r"roll(?:ed |s )?back": "undo",
+}
+# In the code the int8 copy is a class of its own, ``Sketch``, and its docstrings call it so.
+_SECOND_ON_PAGES = {r"small copy|eight-bit (?:copy|keys?)|sketch(?:es|ed)?": "int8 copy"}
+# Where it is another thing, or another's own word: page or module, what stands there, and why.
+_OTHERS_WORDS = [
+    ("docs/benchmarks.md", "deferral radii", "GRACE's own term, for what GRACE has"),
+    ("docs/errors/index.md", "A base model cannot chat", "a model that was not tuned for chat"),
+    ("docs/results.md", "(a base model;", "a model that was not tuned for chat"),
+    ("src/horen/editors/grace/memory.py", "deferral radius", "GRACE's own term, for what GRACE has"),
+    ("src/horen/editors/grace/method.py", "deferral radii", "GRACE's own term, for what GRACE has"),
+]
+
+
+def told() -> Iterator[tuple[str, str]]:
+    """Yield every page but the glossary and every module's docstrings, with where it is."""
+    for page in PAGES:
+        if page.name != "glossary.md":
+            yield str(page.relative_to(ROOT)), page.read_text(encoding="utf-8")
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        texts = [ast.get_docstring(node) or "" for node in nodes if isinstance(node, kinds)]
+        yield str(file.relative_to(ROOT)), "\n".join(texts)
+
+
+def test_a_thing_has_the_name_that_the_glossary_gives_it():
+    found = []
+    for place, text in told():
+        own = text
+        for words in (words for where, words, _ in _OTHERS_WORDS if where == place):
+            assert words in own
+            own = own.replace(words, "")
+        names = _SECOND_NAMES | (_SECOND_ON_PAGES if place.endswith(".md") else {})
+        for second, term in names.items():
+            found += [f"{place}: {name}: say {term}" for name in re.findall(rf"\b(?:{second})\b", own, re.IGNORECASE)]
+    assert not found, "\n".join(found)
+
+
+def test_what_others_call_a_thing_stands_in_the_glossary():
+    glossary = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    terms = {term for row in re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE) for term in row.split(", ")}
+    assert not {term for told in (_SECOND_NAMES | _SECOND_ON_PAGES).values() for term in told.split(", ")} - terms

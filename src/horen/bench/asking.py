@@ -69,12 +69,12 @@ class Row:
         return bool(self.scores.get("routed"))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return it as JSON takes it."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        """What :meth:`to_dict` gave."""
+        """Make one of what :meth:`to_dict` gave."""
         known = {item.name: document[item.name] for item in fields(cls)}
         return cls(**(known | {"answers": tuple(document["answers"])}))
 
@@ -90,7 +90,7 @@ class Asked:
 
 
 def questions(stored: Sequence[Stored], edited: Collection[str]) -> list[Asked]:
-    """Everything that is asked about edits, in the records' order.
+    """Return everything that is asked about edits, in the records' order.
 
     A negative that was itself edited, by another record, is none and is left out; ``edited`` holds all edit prompts as
     :func:`horen.edits.same_text` has them.
@@ -130,7 +130,7 @@ class Asker:
     similarity: Similarity | None = None
 
     def rows(self, stored: Sequence[Stored], edited: Collection[str], progress: Progress) -> list[Row]:
-        """One row for each of :func:`questions` about the stored edits."""
+        """Return one row for each of :func:`questions` about the stored edits."""
         asked = questions(stored, edited)
         negatives = list(dict.fromkeys(item.text for item in asked if not item.answers))
         moved = self._moved(negatives, progress)

@@ -25,14 +25,14 @@ _NEW = 4
 
 
 def counted(action: Callable[[], object]) -> int:
-    """Floating-point operations of an action, as PyTorch counts them: two for each multiplication with addition."""
+    """Return the floating-point operations of an action as PyTorch counts them: two for a multiply and add."""
     with FlopCounterMode(display=False) as counter:
         action()
     return int(counter.get_total_flops())
 
 
 def inference_times(method: Method, prompts: Sequence[str]) -> dict[str, float]:
-    """Seconds that prefill and a decoding step take with and without the edits, in turn in one run; medians.
+    """Return the seconds of prefill and of a decoding step with and without the edits, in turn; medians.
 
     Args:
         method: the edited model.
@@ -54,7 +54,7 @@ def inference_times(method: Method, prompts: Sequence[str]) -> dict[str, float]:
 
 
 def held_aside(path: Path) -> str:
-    """A file of plain text.
+    """Read a file of plain text.
 
     Raises:
         DataError: when it cannot be read.
@@ -66,7 +66,7 @@ def held_aside(path: Path) -> str:
 
 
 def windows_of(text: str, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Windows of 256 tokens, spread over a text.
+    """Return windows of 256 tokens, spread over a text.
 
     Raises:
         DataError: when the text is too short for one.
@@ -81,7 +81,7 @@ def windows_of(text: str, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]
 
 
 def text_perplexity(method: Method, windows: Sequence[list[int]], base: float | None = None) -> dict[str, float]:
-    """Perplexity of held-aside text, with and without the edits.
+    """Return the perplexity of held-aside text, with and without the edits.
 
     The first half of a window is what a user wrote, the second half is scored, so an edit that fires falsely on the
     first half shows.

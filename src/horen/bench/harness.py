@@ -53,12 +53,12 @@ class EditedModel(TemplateLM):  # type: ignore[misc]
         return str(self.tokenizer.name_or_path).replace("/", "__")
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Token ids; what the tokenizer puts before every text comes along unless it is told not to."""
+        """Return token ids; what the tokenizer puts before every text comes along unless it is told not to."""
         options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
         return list(self.tokenizer(string, **options)["input_ids"])
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as text."""
+        """Return a conversation as text."""
         return str(
             self.tokenizer.apply_chat_template(
                 chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
@@ -75,7 +75,7 @@ class EditedModel(TemplateLM):  # type: ignore[misc]
         return [(one.log_likelihood, all(one.greedy)) for one in scored]
 
     def loglikelihood_rolling(self, requests: list[Instance], **_: Any) -> list[float]:
-        """Σ log p of whole texts, in windows as long as the model's context."""
+        """Return Σ log p of whole texts, in windows as long as the model's context."""
         found = []
         for text, *_rest in (request.args for request in requests):
             windows = map(
@@ -92,7 +92,7 @@ class EditedModel(TemplateLM):  # type: ignore[misc]
         return found
 
     def generate_until(self, requests: list[Instance], **_: Any) -> list[str]:
-        """Greedy answers up to the first of each request's stop texts."""
+        """Return greedy answers up to the first of each request's stop texts."""
         found = []
         for context, options in (request.args for request in requests):
             stops = options.get("until") or []

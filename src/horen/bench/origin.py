@@ -26,7 +26,7 @@ class Origin:
 
     @staticmethod
     def of(place: Path) -> Origin:
-        """What a folder holds.
+        """Return what a folder holds.
 
         Raises:
             StoreError: when it holds neither.
@@ -42,5 +42,5 @@ class Origin:
             ) from error
 
     def codebook(self, seed: int) -> Path:
-        """The codebook for a seed's run."""
+        """Return the codebook for a seed's run."""
         return self.place if "codebook" in self.facts["values_of"] else self.place / f"seed-{seed}" / "state"

@@ -81,20 +81,20 @@ class Plan:
         return (*before, self.edits) if self.intermediate else (self.edits,)
 
     def answer_budget(self, *, unstructured: bool) -> int:
-        """Most new tokens of an answer to an edit's prompt or a rephrase of it."""
+        """Return how many new tokens an answer to an edit's prompt or a rephrase of it may have."""
         return self.budget or (_LONG_BUDGET if unstructured else _BUDGET)
 
     def detail_budget(self, *, unstructured: bool) -> int:
-        """Most new tokens of an answer to anything else, whose right answer is short."""
+        """Return how many new tokens an answer to anything else may have, whose right answer is short."""
         return self.budget or (_DETAIL_BUDGET if unstructured else _BUDGET)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return it as JSON takes it."""
         return asdict(self)
 
 
 def stream(records: Sequence[Record], count: int, seed: int) -> tuple[Record, ...]:
-    """The first ``count`` records, in the file's order for seed 0 and shuffled by the seed otherwise.
+    """Return the first ``count`` records, in the file's order for seed 0 and shuffled by the seed otherwise.
 
     Every seed edits the same facts.
     """
@@ -105,7 +105,7 @@ def stream(records: Sequence[Record], count: int, seed: int) -> tuple[Record, ..
 
 
 def batches(edits: Sequence[Record], size: int, stops: Sequence[int], start: int = 0) -> Iterator[Sequence[Record]]:
-    """Batches of consecutive edits from ``start`` on; one ends at every stop, and no prompt is twice in one.
+    """Yield batches of consecutive edits from ``start`` on; one ends at every stop, no prompt is twice in one.
 
     The latter keeps the stream strictly sequential: the later of two contradicting edits finds the earlier one stored.
     """
@@ -125,7 +125,7 @@ def batches(edits: Sequence[Record], size: int, stops: Sequence[int], start: int
 
 
 def in_force(edits: Sequence[Record], count: int, sample: int, seed: int) -> list[Stored]:
-    """Records whose edits hold after ``count`` of the stream, by position: the latest for each prompt.
+    """Return the records whose edits hold after ``count`` of the stream, by position: a prompt's latest.
 
     With ``sample`` so many of them are drawn, evenly by chance and by the seed alone.
     """
@@ -140,12 +140,12 @@ def in_force(edits: Sequence[Record], count: int, sample: int, seed: int) -> lis
 
 
 def manifest(plan: Plan, dataset: Dataset) -> dict[str, Any]:
-    """What was run, on what data, with which packages, on which machine."""
+    """Return what was run, on what data, with which packages, on which machine."""
     return {"plan": plan.to_dict()} | circumstances(dataset, plan.device)
 
 
 def circumstances(dataset: Dataset, device: str | None) -> dict[str, Any]:
-    """A data set's hash and counts, the code's hash, the packages and the machine."""
+    """Return a data set's hash and counts, the code's hash, the packages and the machine."""
     return {
         "dataset": {
             "name": dataset.name,
@@ -159,7 +159,7 @@ def circumstances(dataset: Dataset, device: str | None) -> dict[str, Any]:
 
 
 def environment(device: str | None = None) -> dict[str, Any]:
-    """The code's hash, the packages and the machine."""
+    """Return the code's hash, the packages and the machine."""
     return {
         "code": _code(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},

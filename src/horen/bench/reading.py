@@ -42,7 +42,7 @@ class Reading:
         self.log_p = logits[:, -1].float().log_softmax(-1)
 
     def continued(self, targets: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-        """[T, V] log-probabilities for each row, of the tokens of its target given all before.
+        """Yield [T, V] log-probabilities for each row, of the tokens of its target given all before.
 
         Args:
             targets: token ids, at least one for each row.
@@ -64,7 +64,7 @@ class Reading:
                 yield torch.cat([first, rest[row, : len(target) - 1].float().log_softmax(-1)])
 
     def greedy(self, budget: int, ends: Collection[int]) -> list[list[int]]:
-        """The most likely tokens of each row, at most ``budget``, up to and without the first of ``ends``.
+        """Return the most likely tokens of each row, at most ``budget``, up to and without the first of ``ends``.
 
         The cache grows with them, so nothing else can be asked afterwards.
         """

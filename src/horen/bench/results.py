@@ -69,17 +69,17 @@ class Result:
         return self.at(self.stops[-1])[0]
 
     def rows(self) -> list[Row]:
-        """Everything that was asked at :attr:`last`; nothing where only scores were kept."""
+        """Return everything that was asked at :attr:`last`; nothing where only scores were kept."""
         if self.folder.is_file():
             return []
         return checkpoint_rows(self.folder / f"seed-{self.last.seed}", self.last.edits)
 
     def at(self, edits: int) -> list[Checkpoint]:
-        """The checkpoints after so many edits, one for each seed that got there."""
+        """Return the checkpoints after so many edits, one for each seed that got there."""
         return [item for item in self.checkpoints if item.edits == edits]
 
     def spread(self, edits: int) -> dict[str, dict[str, Any]]:
-        """Headline scores over the seeds."""
+        """Return the headline scores over the seeds."""
         found = {}
         for name in HEADLINE:
             given = [item.scores["headline"][name] for item in self.at(edits)]
@@ -88,7 +88,7 @@ class Result:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return it as JSON takes it."""
         return {
             "folder": str(self.folder),
             "name": self.name,
@@ -126,7 +126,7 @@ def read(folder: Path) -> Result:
 
 
 def compare(first: Result, second: Result) -> dict[str, Any]:
-    """The differences of two runs on the same records, at the last checkpoint that both have.
+    """Return the differences of two runs on the same records, at the last checkpoint that both have.
 
     Raises:
         DataError: when they are about other data, or share no checkpoint.
@@ -161,7 +161,7 @@ def _difference(
 
 
 def _values(rows: dict[int, list[Row]], kinds: Sequence[str], score: str) -> dict[int, float]:
-    """A score of each record, averaged over the seeds: orders of one stream are no independent records."""
+    """Return a score of each record, averaged over the seeds: orders of one stream are no independent records."""
     found: dict[int, list[float]] = {}
     for some in rows.values():
         for number, value in per_record((row for row in some if row.kind in kinds), score).items():

@@ -90,7 +90,7 @@ def run(
 
 
 def records_of(plan: Plan) -> Dataset:
-    """The data set of a plan.
+    """Read the data set of a plan.
 
     Raises:
         DataError: when it cannot be read, or holds fewer edits than the plan wants.
@@ -216,7 +216,7 @@ def _share(total: float, count: float) -> float | None:
 
 
 def checkpoint_rows(folder: Path, count: int) -> list[Row]:
-    """The rows of a checkpoint of one seed."""
+    """Return the rows of a checkpoint of one seed."""
     text = (folder / f"checkpoint-{count}.jsonl").read_text(encoding="utf-8")
     return [Row.from_dict(json.loads(line)) for line in text.splitlines()]
 
@@ -246,7 +246,7 @@ def _claim(plan: Plan, out: Path, facts: dict[str, Any], *, resume: bool) -> Non
 
 
 def _base_of(other: Path, plan: Plan, dataset: Dataset) -> dict[str, Answer]:
-    """The untouched model's answers of another run, which has to have asked the same model in the same way."""
+    """Return the untouched model's answers of another run, which has to have asked the same model in the same way."""
     try:
         found = json.loads((other / MANIFEST).read_text(encoding="utf-8"))
         theirs, unstructured = Plan(**found["plan"]), bool(found["dataset"]["unstructured"])

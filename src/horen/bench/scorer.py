@@ -143,7 +143,7 @@ def moved(
 
 
 def answer_rows(method: Method, rows: list[list[int]], *, budget: int, batch: int = 32) -> list[Answer]:
-    """Greedy answers to rows of token ids, in their order."""
+    """Return greedy answers to rows of token ids, in their order."""
     known = _Answering(method, budget)
     found: dict[int, Answer] = {}
     for numbers, some in _batches(rows, batch):
@@ -163,7 +163,7 @@ def forced_rows(
 
 
 def target_ids(method: Method, target: str) -> list[int]:
-    """A target as it follows a prompt: a blank before it, no special tokens, no end."""
+    """Return a target as it follows a prompt: a blank before it, no special tokens, no end."""
     return list(method.tokenizer(f" {target}", add_special_tokens=False)["input_ids"])
 
 

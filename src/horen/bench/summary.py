@@ -22,7 +22,7 @@ _SEED = 0  # of the bootstrap: the same rows give the same intervals
 
 
 def summarise(rows: Sequence[Row], count: int, *, unstructured: bool) -> dict[str, Any]:
-    """All scores of a checkpoint, as JSON takes them.
+    """Return all scores of a checkpoint, as JSON takes them.
 
     Args:
         rows: of one checkpoint of one seed.
@@ -54,7 +54,7 @@ def summarise(rows: Sequence[Row], count: int, *, unstructured: bool) -> dict[st
 
 
 def per_record(rows: Iterable[Row], score: str) -> dict[int, float]:
-    """The mean of a score over each record's rows, by the record's number; records without it are left out."""
+    """Return a score's mean over each record's rows, by the record's number; records without it are left out."""
     values: dict[int, list[float]] = {}
     for row in rows:
         if score in row.scores:

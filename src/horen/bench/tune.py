@@ -81,7 +81,7 @@ class Tuned:
         return sorted(self.trials, key=lambda trial: trial.merit, reverse=True)
 
     def shared(self, plan: Plan) -> int:
-        """How many records of a plan's stream, the same file's at the same places, the settings were chosen on."""
+        """Return how many records of a plan's stream, same file and places, the settings were chosen on."""
         if Path(self.validation["path"]).resolve() != Path(plan.path).resolve():
             return 0
         start, count = int(self.validation["skip"]), int(self.validation["edits"])
@@ -89,7 +89,7 @@ class Tuned:
 
 
 def candidates(kind: type[Settings], plan: Plan, trials: int, seed: int) -> list[dict[str, Any]]:
-    """The settings of each trial: the preset's own first, then others drawn from the product of what is searched.
+    """Return the settings of each trial: the preset's own, then others drawn from what is searched.
 
     Settings that the plan fixes are not searched. The first trials of a longer search are those of a shorter one.
 
@@ -155,7 +155,7 @@ def tune(
 
 
 def read_tuned(place: Path) -> Tuned:
-    """What :func:`tune` wrote.
+    """Read what :func:`tune` wrote.
 
     Raises:
         DataError: when the file cannot be read or holds something else.

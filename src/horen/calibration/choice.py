@@ -61,7 +61,7 @@ class Chooser:
         self._rows: tuple[Space, dict[str, Tensor]] | None = None
 
     def choose(self) -> Choice:
-        """The best space and gate, found greedily: sites, weights, power, dimension, contrast, dynamics."""
+        """Return the best space and gate, found greedily: sites, weights, power, dimension, contrast, dynamics."""
         gate = Scoring(contrast=0.4, neighbours=8, alpha=0.1, beta=20.0, steps=1)
         weightings = self._features.weightings
         space, _ = self._best((Space((site,), weightings[0]), gate) for site in self._features.sites)
@@ -77,7 +77,7 @@ class Chooser:
         return Choice(space, gate, tuple(self._tried))
 
     def fitted(self, space: Space) -> KeySpace:
-        """The key space that the material's paraphrases and background give."""
+        """Return the key space that the material's rephrases and background give."""
         blocks = [self._features.block(site, space.weight) for site in space.sites]
         joined = torch.cat(blocks, dim=-1)
         return KeySpace.whitened(
@@ -91,7 +91,7 @@ class Chooser:
         )
 
     def outcome(self, space: Space, keys: KeySpace, gate: Scoring, trial: Trial) -> Outcome:
-        """What a trial gives in a fitted space."""
+        """Return what a trial gives in a fitted space."""
         return outcome(trial, self._keys(space, keys, trial.texts()), gate)
 
     def _keys(self, space: Space, keys: KeySpace, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ class Chooser:
         return float(self._tried[-1]["objective"])
 
     def _measured(self, space: Space, gate: Scoring) -> dict[str, Any]:
-        """The objective is the generalization averaged over the kinds of negatives, each firing at its rate."""
+        """Return the objective: the generalization averaged over the kinds of negatives, each at its rate."""
         self._note(" + ".join(space.sites))
         if self._rows is None or self._rows[0] != space:
             self._rows = space, self._keys(space, self.fitted(space), self._material.choose.texts())

@@ -87,7 +87,7 @@ class Features:
         progress("reading", len(rows), len(rows))
 
     def block(self, site: str, weighting: str) -> Tensor:
-        """[n, d] float32 features at one site, in the order of the texts."""
+        """Return [n, d] float32 features at one site, in the order of the texts."""
         number, together = self.sites.index(site), sum(self.sizes)
         start = sum(self.sizes[:number]) + self.weightings.index(weighting) * together
         parts = []
@@ -97,7 +97,7 @@ class Features:
         return torch.cat(parts)
 
     def places(self, texts: Sequence[str]) -> Tensor:
-        """[len(texts)] row of each text in a block."""
+        """Return the row of each text in a block, [len(texts)]."""
         return torch.tensor([self._place[text] for text in texts])
 
     def _write(self, shard: Path, rows: Sequence[Sequence[int]]) -> None:

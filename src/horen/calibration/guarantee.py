@@ -36,7 +36,7 @@ class Certified:
 
 
 def upper_bound(fired: int, negatives: int, confidence: float) -> float:
-    """Clopper and Pearson's exact one-sided upper bound of a share, ``fired`` of ``negatives`` having been seen.
+    """Return Clopper and Pearson's exact one-sided upper bound of a share, ``fired`` of ``negatives``.
 
     Raises:
         ConfigError: for counts or a confidence that make no sense.
@@ -48,7 +48,7 @@ def upper_bound(fired: int, negatives: int, confidence: float) -> float:
 
 
 def negatives_needed(rate: float, confidence: float) -> int:
-    """The fewest negatives with which ``rate`` can be certified: none of them may fire then.
+    """Return the fewest negatives with which ``rate`` can be certified: none of them may fire then.
 
     Raises:
         ConfigError: for a rate or a confidence outside (0, 1).
@@ -59,7 +59,7 @@ def negatives_needed(rate: float, confidence: float) -> int:
 
 
 def certified_threshold(scores: Sequence[float], *, rate: float, confidence: float) -> Certified:
-    """The lowest threshold at which, with ``confidence``, at most the share ``rate`` of such negatives fires.
+    """Return the lowest threshold at which, with ``confidence``, at most ``rate`` of such negatives fires.
 
     At the k-th greatest of n scores the true share above is at most Beta(k, n − k + 1) distributed, whatever the
     scores' distribution (Wilks 1941), so the greatest k whose bound is within the rate is taken. The bound is that of

@@ -29,7 +29,7 @@ _UNRELATED = 1024
 
 
 def held_back() -> Trial:
-    """The trial for whoever has no prompts of their own: templates by other writers than those that were learned from.
+    """Return the trial for whoever has no prompts: templates by other writers than those learned from.
 
     Questions about the subject of a stored prompt are of the kind ``same_subject``, those about another subject of its
     kind, often of a like name, ``neighbour``, and the bank's prompts ``unrelated``.

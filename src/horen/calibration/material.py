@@ -1,4 +1,4 @@
-"""What a calibration learns from: paraphrases to fit on, a trial to choose by and another trial to certify with.
+"""What a calibration learns from: rephrases to fit on, a trial to choose by and another trial to certify with.
 
 It is text alone. The three parts share no relation, and what is certified on shares no subject with the other two.
 """
@@ -53,7 +53,7 @@ class Trial:
         return sum(len(fact.rephrases) for fact in self.facts)
 
     def texts(self) -> list[str]:
-        """Everything that is read, prompts first."""
+        """Return everything that is read, prompts first."""
         facts, negatives = self.facts, self.negatives
         return [
             *(fact.prompt for fact in facts),
@@ -85,13 +85,13 @@ class Material:
         return fitted + self.choose.pairs + self.certify.pairs
 
     def texts(self) -> list[str]:
-        """Every text once, in a fixed order."""
+        """Return every text once, in a fixed order."""
         grouped = [text for group in self.groups for text in group]
         return list(dict.fromkeys([*grouped, *self.background, *self.choose.texts(), *self.certify.texts()]))
 
     @classmethod
     def of_bank(cls, bank: PromptBank) -> Material:
-        """The material that any model is calibrated with where nobody gives a file; the same at every call."""
+        """Return the material that a model is calibrated with where nobody gives a file; always the same."""
         rng = random.Random(SEED)  # noqa: S311 - an order, not a secret
         relations = rng.sample(bank.relations, len(bank.relations))
         names = {kind: rng.sample(list(own), len(own)) for kind, own in bank.entities.items()}
@@ -109,7 +109,7 @@ class Material:
 
 
 def split(shuffled: Sequence[_Item]) -> tuple[Sequence[_Item], Sequence[_Item], Sequence[_Item]]:
-    """The parts of a shuffled list that are fitted on, chosen by and certified on."""
+    """Return the parts of a shuffled list that are fitted on, chosen by and certified on."""
     first, second = round(_FIT * len(shuffled)), round((_FIT + _CHOOSE) * len(shuffled))
     return shuffled[:first], shuffled[first:second], shuffled[second:]
 

@@ -1,4 +1,4 @@
-"""The user's own paraphrases to calibrate with, from a file of JSON Lines."""
+"""The user's own rephrases to calibrate with, from a file of JSON Lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Line:
 
 
 def read_trial(path: Path, bank: PromptBank) -> Trial:
-    """All of such a file as one trial, for a gate that nothing is fitted or chosen for; see :func:`read_pairs`.
+    """Read all of such a file as one trial, for a gate that nothing is fitted or chosen for; see :func:`read_pairs`.
 
     Raises:
         DataError: when the file cannot be read, a line is unusable, or there are too few lines.
@@ -34,7 +34,7 @@ def read_trial(path: Path, bank: PromptBank) -> Trial:
 
 
 def read_pairs(path: Path, bank: PromptBank) -> Material:
-    """The material of a file whose lines have ``prompt`` and ``rephrases``, and may have negatives.
+    """Read the material of a file whose lines have ``prompt`` and ``rephrases``, and may have negatives.
 
     Negatives are lists of texts under ``unrelated``, ``neighbours`` (the same relation of another subject) and
     ``same_subject`` (another relation of the same subject). Lines are split at random, but always alike, into those

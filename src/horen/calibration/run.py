@@ -135,12 +135,12 @@ def _settings(base: HorenConfig, choice: Choice, threshold: float) -> dict[str, 
 
 
 def certified(kind: str, rate: float, seen: Outcome, wanted: Wanted) -> float:
-    """The lowest threshold at which a kind of negatives holds its rate."""
+    """Return the lowest threshold at which a kind of negatives holds its rate."""
     return certified_threshold(seen.negatives[kind].tolist(), rate=rate, confidence=wanted.confidence).threshold
 
 
 def guarantee(kind: str, seen: Outcome, threshold: float, wanted: Wanted) -> Guarantee:
-    """What is known of one kind of negatives at a threshold."""
+    """Return what is known of one kind of negatives at a threshold."""
     rate, asked = wanted.rates.get(kind, _COMPARED[kind]), len(seen.negatives[kind])
     provable = asked >= negatives_needed(rate, wanted.confidence)
     least = certified(kind, rate, seen, wanted) if provable else None

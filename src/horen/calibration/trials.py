@@ -34,20 +34,20 @@ class Outcome:
         return float(self.right.float().mean())
 
     def generalization(self, threshold: float) -> float:
-        """Share of rephrases that wake their own edit."""
+        """Return the share of rephrases that wake their own edit."""
         return float((self.right & (self.scores > threshold)).float().mean())
 
     def fires(self, kind: str, threshold: float) -> int:
-        """How many of one kind of negatives wake some edit."""
+        """Return how many of one kind of negatives wake some edit."""
         return int((self.negatives[kind] > threshold).sum())
 
     def threshold(self, kind: str, rate: float) -> float:
-        """The lowest score at which one kind of negatives fires no more often than its rate."""
+        """Return the lowest score at which one kind of negatives fires no more often than its rate."""
         scores = self.negatives[kind].sort(descending=True).values
         return float(scores[min(int(rate * len(scores)), len(scores) - 1)])
 
     def at(self, kind: str, rate: float) -> float:
-        """Generalization at :meth:`threshold`."""
+        """Return generalization at :meth:`threshold`."""
         return self.generalization(self.threshold(kind, rate))
 
 

@@ -134,17 +134,18 @@ class HorenConfig(TrainingSettings):
     threshold: float = _gate(
         0.5,
         "τ: an edit fires when its score exceeds this: where a judge decides (read_sites=text, key_space=auto) a score "
-        "from 0 to 1 for that the prompt asks for its fact, else a cosine less its crowd's",
+        "from 0 to 1 for that the prompt asks for its fact, else a cosine less its hubness correction",
         low=-1,
         high=1,
     )
     contrast: float = _gate(
         0.4,
-        "γ: a score is the refined similarity less γ times that of the nearest entries with other values, averaged",
+        "γ, weight of the hubness correction: a score is the refined similarity less γ times the crowd's, the mean of "
+        "that of the nearest entries with other values",
         low=0,
         high=1,
     )
-    neighbours: int = _gate(8, "how many of those nearest entries are averaged", low=1)
+    neighbours: int = _gate(8, "how many of those nearest entries the crowd is", low=1)
     margin: float = _gate(
         0.0,
         "an edit fires only if its similarity is greater by at least this than that of the nearest edit with another "
@@ -298,29 +299,29 @@ class HorenConfig(TrainingSettings):
         return self.read_weight == "rare" and not self.reads_text
 
     def retrieval(self) -> Gate:
-        """What :meth:`horen.memory.Codebook.match` is told: the settings that decide once keys and queries are made."""
+        """Return what :meth:`horen.memory.Codebook.match` is told: the settings that decide once keys exist."""
         from horen.memory import Gate  # noqa: PLC0415 - torch takes seconds to import
 
         return Gate(**{name: getattr(self, name) for name in GATE_SETTINGS})
 
     def storage(self) -> Storage:
-        """In which numbers values are stored; each row of a low-rank map is a block."""
+        """Return in which numbers values are stored; each row of a low-rank map is a block."""
         from horen.memory import Storage  # noqa: PLC0415
 
         return Storage(self.value_storage, 2 * self.lora_rank if self.value == "lora" else 1)
 
     def of_values(self) -> dict[str, Any]:
-        """The settings that decide what a value is; all others decide where it is found."""
+        """Return the settings that decide what a value is; all others decide where it is found."""
         return {name: getattr(self, name) for name in VALUE_SETTINGS}
 
     def of_edits(self) -> dict[str, Any]:
-        """All settings but those of search and recall, in which codebooks whose edits are alike may differ."""
+        """Return all settings but those of search and recall, in which codebooks of like edits may differ."""
         may_differ = {*SEARCH_SETTINGS, *RECALL_SETTINGS}
         return {name: value for name, value in self.to_dict().items() if name not in may_differ}
 
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any]) -> Self:
-        """The settings of a saved codebook, also of version 0.1.0.
+        """Return the settings of a saved codebook, also of version 0.1.0.
 
         That read one site, weighed all tokens alike, stored values in float32 and recalled nothing.
 
@@ -335,7 +336,7 @@ class HorenConfig(TrainingSettings):
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:
-        """The published recipe at the same relative depth (layer 29 of 32), with ``changes`` on top.
+        """Return the published recipe at the same relative depth (layer 29 of 32), with ``changes`` on top.
 
         Threshold 0.85 is the published one for Llama-3; τ = 0.80 and 0.55 were used for other models.
         """
@@ -352,7 +353,7 @@ SEARCH_SETTINGS, RECALL_SETTINGS = _deciding("search"), _deciding("recall")
 
 
 def parse_sites(text: str) -> list[tuple[str, float]]:
-    """Sites and their layers in a text such as "mlp_hidden@0.1+layer_output@3".
+    """Read sites and their layers from a text such as "mlp_hidden@0.1+layer_output@3".
 
     Raises:
         ConfigError: when it names none, one twice, or something else.
@@ -375,7 +376,7 @@ def parse_sites(text: str) -> list[tuple[str, float]]:
 
 
 def resolve_layer(layer: float, count: int, name: str) -> int:
-    """The number of the layer that a depth or number names in a model of ``count`` layers.
+    """Return the number of the layer that a depth or number names in a model of ``count`` layers.
 
     Raises:
         ConfigError: when the model has no such layer.

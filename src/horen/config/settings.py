@@ -14,7 +14,7 @@ from horen.errors import ConfigError, MismatchError
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002
-    """A field of settings.
+    """Declare a field of settings.
 
     Args:
         default: its value unless another is given.
@@ -72,7 +72,7 @@ class Settings:
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> Self:
-        """A preset with ``changes`` on top.
+        """Return a preset with ``changes`` on top.
 
         Raises:
             ConfigError: also for an unknown preset, or a name that is no setting, with the nearest one that is.
@@ -122,11 +122,11 @@ class Settings:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting, as JSON takes it."""
+        """Return every setting, as JSON takes it."""
         return dataclasses.asdict(self)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some settings changed and all of them checked again."""
+        """Return a copy with some settings changed and all of them checked again."""
         return type(self).from_dict(self.to_dict() | changes)
 
 
@@ -153,7 +153,7 @@ _TYPES = {bool: "true or false", str: "text", int: "a whole number", float: "a n
 
 
 def _allowed(limits: Mapping[str, Any]) -> str:
-    """What the limits of a field allow, in words; empty for all of its type."""
+    """Return what the limits of a field allow, in words; empty for all of its type."""
     if "choices" in limits:
         return "one of " + ", ".join(limits["choices"])
     if limits.get("layer"):

@@ -29,7 +29,7 @@ class DemoFact:
 
 @dataclass(frozen=True)
 class Relation:
-    """One relation of the bank: paraphrased templates with one ``{x}`` each, and the type that fills it."""
+    """One relation of the bank: templates that are rephrases, with one ``{x}`` each, and the type that fills it."""
 
     name: str
     templates: tuple[str, ...]
@@ -52,16 +52,16 @@ class PromptBank:
     def paraphrases(self, n: int, *, seed: int = 0) -> list[tuple[str, ...]]:
         """Draw ``n`` groups of prompts that ask one thing in different words.
 
-        Each relation gives one group before any gives a second, and no relation meets the same entity
+        Each relation gives one group before any gives a second, and no relation meets the same subject
         twice. A longer draw with the same seed begins with the shorter one.
 
         Returns:
-            One tuple per group: all templates of one relation, filled with one entity.
+            One tuple per group: all templates of one relation, filled with one subject.
 
         Raises:
-            DataError: ``n`` is negative or larger than the number of (relation, entity) pairs.
+            DataError: ``n`` is negative or larger than the number of (relation, subject) pairs.
         """
-        self._check(n, self._pair_count(), "groups of paraphrases")
+        self._check(n, self._pair_count(), "groups of rephrases")
         rng = random.Random(seed)  # noqa: S311
         return [relation.render(entity) for relation, entity in islice(self._pairs(rng), n)]
 
@@ -69,7 +69,7 @@ class PromptBank:
         """Draw ``n`` distinct prompts that have nothing to do with each other.
 
         Plain prompts and filled templates take turns until the plain ones are used up; no (relation,
-        entity) pair is used twice. A longer draw with the same seed begins with the shorter one.
+        subject) pair is used twice. A longer draw with the same seed begins with the shorter one.
 
         Returns:
             The prompts, in the order of the draw.

@@ -143,7 +143,7 @@ class MethodEditor:
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """The untouched model within the block."""
+        """Leave the model untouched within the block."""
         with self._method.disabled():
             yield
 

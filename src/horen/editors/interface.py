@@ -44,23 +44,23 @@ class Method(Protocol):
         ...
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids to feed for each plain prompt, without padding."""
+        """Return token ids to feed for each plain prompt, without padding."""
         ...
 
     def boundary(self, width: int) -> AbstractContextManager[None]:
-        """Within the block the first ``width`` columns fed to ``model`` are the prompt, what follows is an answer."""
+        """Let the first ``width`` columns fed to ``model`` within the block be the prompt; the rest is an answer."""
         ...
 
     def disabled(self) -> AbstractContextManager[None]:
-        """Within the block ``model`` is the untouched one, and ``rows`` are plain prompts."""
+        """Make ``model`` the untouched one and ``rows`` plain prompts, within the block."""
         ...
 
     def routes(self, prompts: Sequence[str]) -> list[Route] | None:
-        """Where prompts go, or None for a method that routes nothing."""
+        """Return where prompts go, or None for a method that routes nothing."""
         ...
 
     def stored_bytes(self) -> int:
-        """Bytes that the edits take in memory, beyond the model."""
+        """Return the bytes that the edits take in memory, beyond the model."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -56,17 +56,17 @@ class _Entry(Generic[C]):
 
 
 def _plain(kind: Callable[[PreTrainedModel, PreTrainedTokenizerBase, C], Method]) -> _Opener[C]:
-    """A method that needs its settings alone."""
+    """Return a method that needs its settings alone."""
     return lambda model, tokenizer, config, _given: kind(model, tokenizer, config)
 
 
 def _drawing(kind: Callable[..., Method]) -> _Opener[Any]:
-    """A method that draws at random."""
+    """Return a method that draws at random."""
     return lambda model, tokenizer, config, given: kind(model, tokenizer, config, seed=given.seed)
 
 
 def _finding(kind: Callable[[PreTrainedModel, PreTrainedTokenizerBase, Encoder, C], Method]) -> _Opener[C]:
-    """A method that finds facts by a sentence encoder."""
+    """Return a method that finds facts by a sentence encoder."""
     return lambda model, tokenizer, config, given: kind(
         model, tokenizer, given.encoder or load_encoder(device=device_of(model)), config
     )
@@ -195,7 +195,7 @@ def open_method(
 
 
 def settings_of(name: str) -> type[Settings]:
-    """The class of a method's settings.
+    """Return the class of a method's settings.
 
     Raises:
         ConfigError: for an unknown name.

@@ -20,7 +20,7 @@ class Scoring:
     """How a query's nearest key is found and scored: s − γ c.
 
     s is the similarity after refinement and c the crowd's, the mean similarity of the nearest ``neighbours`` keys with
-    another label. A near miss is about as near to many keys as to its nearest one, a paraphrase is not (the local
+    another label. A near miss is about as near to many keys as to its nearest one, a rephrase is not (the local
     scaling of nearest-neighbour search, as in CSLS, Conneau et al. 2018).
 
     Attributes:

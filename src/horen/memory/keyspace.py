@@ -58,10 +58,10 @@ class KeySpace:
         power: float = 1.0,
         blocks: Sequence[int] = (),
     ) -> KeySpace:
-        """Fit a space in which unrelated texts are orthogonal on average and paraphrases coincide.
+        """Fit a space in which unrelated texts are orthogonal on average and rephrases coincide.
 
         The metric is S = (1 − ν) S_b + ν S_w, shrunk to (1 − λ) S + λ tr(S)/d · I: S_b is the covariance of unrelated
-        prompts and S_w the scatter of paraphrases within their group. Dividing by S's root removes what all prompts
+        prompts and S_w the scatter of rephrases within their group. Dividing by S's root removes what all prompts
         share and what changes when only the wording or the surroundings change (Mahalanobis whitening; within-class
         scatter as in Fisher's discriminant). The ``dimension`` directions of most background variance are kept.
 

@@ -25,9 +25,9 @@ NUISANCE = 0.5
 def fit_key_space(
     adapter: Adapter, reader: PromptReader, contexts: Contexts, bank: PromptBank, config: HorenConfig
 ) -> KeySpace:
-    """Measure how this model reads unrelated prompts and paraphrases, and undo it (see KeySpace.whitened).
+    """Measure how this model reads unrelated prompts and rephrases, and undo it (see KeySpace.whitened).
 
-    Paraphrases are read in plain text, in chat and after unrelated paragraphs, so that what the surroundings do to a
+    Rephrases are read in plain text, in chat and after unrelated paragraphs, so that what the surroundings do to a
     feature counts as wording, not as meaning. Nothing is drawn at random: the same model gives the same space.
     """
     background = pooled(adapter, reader, [contexts.plain(text) for text in bank.unrelated(_UNRELATED)])

@@ -13,7 +13,7 @@ _CODES, _SCALES = "#codes", "#scales"
 
 
 def packed(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a tuned state adds to a base one, as tensors to store; what is alike is left out.
+    """Return what a tuned state adds to a base one, as tensors to store; what is alike is left out.
 
     Args:
         base: float32 tensors by name.
@@ -33,7 +33,7 @@ def packed(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> dict[str,
 
 
 def restored(base: Mapping[str, Tensor], stored: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """The tuned state that :func:`packed` was given, up to rounding.
+    """Return the tuned state that :func:`packed` was given, up to rounding.
 
     Args:
         base: the same as there.

@@ -54,12 +54,12 @@ class Judge:
     unlikely: float
 
     def verdict(self, score: float, subject: float, threshold: float) -> Asks:
-        """What a pair of prompts is to each other, with its score and how likely its subject is the same."""
+        """Return what a pair of prompts is to each other, with its score and how likely its subject is the same."""
         return "own" if score > threshold else "about" if subject > 0.5 else "other"
 
 
 def fitted(evidence: Tensor, labels: Tensor, *, weight: float = 1e-3, signs: Sequence[int] = ()) -> Logistic:
-    """The logistic regression of least loss, by L-BFGS in float64.
+    """Return the logistic regression of least loss, by L-BFGS in float64.
 
     Args:
         evidence: [n, e].

@@ -35,7 +35,7 @@ class Pooled(nn.Module):
         nn.init.zeros_(self.look.weight)  # at first every token weighs alike
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """[B, size] unit vectors of [B, L, width] states with a [B, L] mask."""
+        """Return [B, size] unit vectors of [B, L, width] states with a [B, L] mask."""
         weights = self.look(states)[..., 0].float().masked_fill(mask == 0, -torch.inf).softmax(-1)
         pooled = torch.einsum("bl,bld->bd", weights, states.float())
         return normalize(self.map(pooled).float(), dim=-1)
@@ -56,7 +56,7 @@ class Heads(nn.Module):
         self.relation = Pooled(width, RELATION)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 192] subject keys and [B, 192] relation keys of [B, L] token ids and their mask."""
+        """Return [B, 192] subject keys and [B, 192] relation keys of [B, L] token ids and their mask."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return self.subject(states, attention_mask), self.relation(states, attention_mask)
 
@@ -76,7 +76,7 @@ class PairCheck(nn.Module):
         self.outer = nn.Linear(width, 3)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """[B, 3] logits of [B, L] token ids of both prompts, the stored one first."""
+        """Return [B, 3] logits of [B, L] token ids of both prompts, the stored one first."""
         states = self.encoder(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
         ).last_hidden_state
@@ -88,7 +88,7 @@ class PairCheck(nn.Module):
 
 
 def encoded(tokenizer: Any, texts: Sequence[str], others: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Token ids, mask and, with ``others`` behind the texts, token types, padded to the longest."""
+    """Return token ids, mask and, with ``others`` behind the texts, token types, padded to the longest."""
     length = _MOST_TOKENS if others is None else 2 * _MOST_TOKENS
     given = (list(texts),) if others is None else (list(texts), list(others))
     with _tokenizing:

@@ -74,7 +74,7 @@ class Scope:
         return next(self.module.parameters()).device
 
     def keys(self, texts: Sequence[str]) -> Tensor:
-        """[n, 384] float32 unit rows: a subject key and a relation key, each of length √½, behind each other."""
+        """Return [n, 384] float32 unit rows: a subject key, then a relation key, each of length √½."""
         found = torch.zeros(len(texts), self.size, device=self.device)
         for batch in _alike(texts):
             inputs = encoded(self._tokenizer, [texts[i] for i in batch])
@@ -87,7 +87,7 @@ class Scope:
     def judged(
         self, stored: Sequence[str], asked: Sequence[str], halves: Tensor, *, of: Sequence[int] | None = None
     ) -> list[Judged]:
-        """What is to be thought of pairs of a stored and an asked prompt.
+        """Return what is to be thought of pairs of a stored and an asked prompt.
 
         Args:
             stored: n prompts or rephrases of edits.
@@ -113,7 +113,7 @@ class Scope:
         return [Judged(*pair) for pair in zip(scores.tolist(), subjects.tolist(), strict=True)]
 
     def unchecked(self, stored: Sequence[str], asked: Sequence[str], halves: Tensor) -> list[Judged]:
-        """The same without the pair check, which costs more than all else: every pair counts as an unlikely one."""
+        """Judge without the pair check, which costs more than all else: every pair counts as an unlikely one."""
         if not stored:
             return []
         evidence = self._evidence(stored, asked, halves)
@@ -127,7 +127,7 @@ class Scope:
         return torch.cat([halves.float().cpu() / shares, wordings], dim=-1)
 
     def checked(self, stored: Sequence[str], asked: Sequence[str]) -> Tensor:
-        """[n, 2] what the pair check says: chance of own where it is own or about, and where it is own or other."""
+        """Return [n, 2] of the pair check: chance of own where it is own or about, and where it is own or other."""
         found = torch.zeros(len(stored), 2)
         for batch in _alike([f"{one} {two}" for one, two in zip(stored, asked, strict=True)]):
             inputs = encoded(self._tokenizer, [stored[i] for i in batch], [asked[i] for i in batch])
@@ -209,7 +209,7 @@ class Scope:
 
 
 def _plain(text: str) -> str:
-    """A text as it counts for being the same: without case, marks at the end and white space."""
+    """Return a text as it counts for being the same: without case, marks at the end and white space."""
     return same_text(text).casefold().rstrip(" .?!:")
 
 
@@ -225,7 +225,7 @@ def _foremost(first: Tensor, likely: Tensor, of: Sequence[int]) -> list[int]:
 
 
 def _upper_copy(base: Any) -> Any:
-    """A copy of an encoder that shares its embeddings, which are half of it and stay as they are."""
+    """Return a copy of an encoder that shares its embeddings, which are half of it and stay as they are."""
     memo = {id(base.embeddings): base.embeddings}
     return copy.deepcopy(base, memo)
 

@@ -43,7 +43,7 @@ class Words:
         return cls({word: round(1 - math.log(count) / most, 3) if count > 1 else 1.0 for word, count in counts.items()})
 
     def evidence(self, stored: str, asked: str) -> tuple[float, ...]:
-        """What a stored and an asked prompt share, in the order of ``EVIDENCE``, each from 0 to 1.
+        """Return what a stored and an asked prompt share, in the order of ``EVIDENCE``, each from 0 to 1.
 
         A name is what is capitalised within the text, holds a digit, or occurs in no template. A word is found again
         despite a typing mistake, a possessive or a plural; a number is not.

@@ -66,7 +66,7 @@ class Subject:
             raise SkippedError("no edit is stored")
 
     def waking_nothing(self, *, chat: bool = False) -> list[str]:
-        """The unrelated prompts that indeed wake nothing.
+        """Return the unrelated prompts that indeed wake nothing.
 
         Raises:
             FailedError: when none does.
@@ -81,11 +81,11 @@ class Subject:
         return silent
 
     def ask(self, texts: Sequence[str], *, chat: bool = False, **options: Any) -> list[str]:
-        """Answers to texts that are run as batches."""
+        """Return answers to texts that are run as batches."""
         return self.editor.generate(list(texts), self.budget, chat=chat, recall="off", **options)
 
     def answers_alone(self) -> list[str]:
-        """Answers to the edits' prompts, each asked by itself; asked once."""
+        """Return the answers to the edits' prompts, each asked by itself; asked once."""
         if not self.alone:
             self.alone = [self.ask([text])[0] for text in self.prompts]
         return self.alone
@@ -150,7 +150,7 @@ class Untouched:
 
 
 def hooks_on(model: PreTrainedModel) -> int:
-    """How many hooks are on a model's parts, and methods of theirs that were replaced."""
+    """Return how many hooks are on a model's parts, and methods of theirs that were replaced."""
     return sum(
         len(part._forward_hooks)
         + len(part._forward_pre_hooks)
@@ -162,13 +162,13 @@ def hooks_on(model: PreTrainedModel) -> int:
 def next_of(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch: int = 1
 ) -> dict[str, Tensor]:
-    """Logits [V] of the token that follows each text, by text."""
+    """Return logits [V] of the token that follows each text, by text."""
     rows = [list(tokenizer(text)["input_ids"]) for text in texts]
     return dict(zip(texts, next_logits(model, rows, batch), strict=True))
 
 
 def whole_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> Tensor:
-    """Logits [n, V] at all n tokens of a text, on the CPU."""
+    """Return logits [n, V] at all n tokens of a text, on the CPU."""
     untyped: Any = model
     ids = torch.tensor([list(tokenizer(text)["input_ids"])], device=device_of(model))
     with torch.inference_mode():
@@ -177,7 +177,7 @@ def whole_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tex
 
 
 def interleaved(some: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Texts of two lists in turn; what one list has more goes last."""
+    """Return the texts of two lists in turn; what one list has more goes last."""
     pairs = zip(some, others, strict=False)
     both = [text for pair in pairs for text in pair]
     return [*both, *some[len(others) :], *others[len(some) :]]
@@ -197,7 +197,7 @@ def identical(found: dict[str, Tensor], expected: dict[str, Tensor], texts: Sequ
 
 
 def right(answer: str, target: str, *, cut: bool) -> bool:
-    """Whether an answer is the target or, of one that was cut short, its beginning."""
+    """Return whether an answer is the target or, of one that was cut short, its beginning."""
     if normalised(answer) == normalised(target):
         return True
     begun = normalised(answer.rstrip("\ufffd"))
@@ -205,6 +205,6 @@ def right(answer: str, target: str, *, cut: bool) -> bool:
 
 
 def told(numbers: Sequence[int], total: int) -> str:
-    """Which of some edits, by number."""
+    """Return which of some edits, by number."""
     which = f" ({', '.join(map(str, numbers))})" if numbers else ""
     return f"{len(numbers)} of {total} edits{which}"

@@ -35,18 +35,18 @@ _SOME, _FEW = 4, 2
 
 
 def fires(subject: Subject) -> str:
-    """Every edit's prompt wakes that edit."""
+    """Check that every edit's prompt wakes that edit."""
     return _fires(subject, chat=False)
 
 
 def answers(subject: Subject) -> str:
-    """Every edit's prompt is answered by its target."""
+    """Check that every edit's prompt is answered by its target."""
     subject.need_edits()
     return _right(subject, subject.answers_alone())
 
 
 def disabled(subject: Subject) -> str:
-    """With edits disabled the wrapped model is the untouched one, bit for bit."""
+    """Check that with edits disabled the wrapped model is the untouched one, bit for bit."""
     editor, expected = subject.editor, subject.untouched.prompts
     with editor.disabled():
         found = next_of(editor.model, editor.tokenizer, list(expected))
@@ -54,7 +54,7 @@ def disabled(subject: Subject) -> str:
 
 
 def unrelated(subject: Subject) -> str:
-    """Prompts that wake nothing are answered as by the untouched model, bit for bit."""
+    """Check that prompts that wake nothing are answered as by the untouched model, bit for bit."""
     editor, silent = subject.editor, subject.waking_nothing()
     found = {text: whole_logits(editor.model, editor.tokenizer, text) for text in silent}
     woken = len(subject.unrelated) - len(silent)
@@ -63,7 +63,7 @@ def unrelated(subject: Subject) -> str:
 
 
 def batches(subject: Subject) -> str:
-    """In a batch padded on the left, prompts of edits and others do not disturb one another."""
+    """Check that in a batch padded on the left prompts of edits and others do not disturb one another."""
     subject.need_edits()
     editor, silent = subject.editor, subject.waking_nothing()
     texts = interleaved(subject.prompts, subject.unrelated)
@@ -73,13 +73,13 @@ def batches(subject: Subject) -> str:
 
 
 def no_cache(subject: Subject) -> str:
-    """Without a cache the answers are the same."""
+    """Check that without a cache the answers are the same."""
     subject.need_edits()
     return subject.compare(subject.prompts[:_FEW], subject.waking_nothing()[:_FEW], use_cache=False)
 
 
 def kept_cache(subject: Subject) -> str:
-    """What follows on a kept cache is answered as the whole text is, and as untouched where it wakes nothing."""
+    """Check that a kept cache changes nothing: edits answer as to the whole text, and the rest stays untouched."""
     subject.need_edits()
     editor = subject.editor
     edits = list(subject.edits.values())[:_FEW]
@@ -99,7 +99,7 @@ def kept_cache(subject: Subject) -> str:
 
 
 def chat(subject: Subject) -> str:
-    """Asked in chat, edits answer and other messages are left as they are."""
+    """Check that in chat edits answer and other messages are left as they are."""
     subject.need_edits()
     if not subject.editor._session.contexts.has_chat:
         raise SkippedError("the tokenizer has no chat template that takes a message of the user")
@@ -114,7 +114,7 @@ def chat(subject: Subject) -> str:
 
 
 def streaming(subject: Subject) -> str:
-    """Streamed from another thread, an answer is the same."""
+    """Check that an answer is the same when it is streamed from another thread."""
     subject.need_edits()
     texts, editor = subject.prompts[:2], subject.editor
     apart = 0
@@ -130,7 +130,7 @@ def streaming(subject: Subject) -> str:
 
 
 def undo(subject: Subject) -> str:
-    """A further edit changes its prompt's logits, and undoing it brings all back, bit for bit."""
+    """Check that a further edit changes its prompt's logits, and that undoing it brings all back, bit for bit."""
     editor = subject.editor
     texts = list(subject.untouched.prompts)
 
@@ -152,7 +152,7 @@ def undo(subject: Subject) -> str:
 
 
 def unwrapped(subject: Subject, made_for: dict[str, Any]) -> str:
-    """Unwrapped, the model is what it was: no hook, the same weights, the same logits.
+    """Check that the unwrapped model is what it was: no hook, the same weights, the same logits.
 
     Args:
         subject: is unwrapped.

@@ -123,7 +123,7 @@ class DemoReport:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
+        """Return all of it, as JSON takes it."""
         fields = asdict(self)
         head = {"model": self.model, "passed": self.passed}
         head["summary"] = {name: asdict(score) for name, score in self.summary.items()}
@@ -133,7 +133,7 @@ class DemoReport:
 
 
 def normalised(answer: str) -> str:
-    """The form in which answers are compared: case, white space and marks at the end do not count."""
+    """Return the form in which answers are compared: without case, white space and marks at the end."""
     return same_text(answer).casefold().rstrip(" .,;:!?…\"'”’。！？")
 
 

@@ -69,7 +69,7 @@ class Verification:
         return "\n".join([*lines, f"{self.seconds:.0f} s in all"]) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
+        """Return all of it, as JSON takes it."""
         return {
             "passed": self.passed,
             "checks": [asdict(check) for check in self.checks],

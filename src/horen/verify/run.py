@@ -204,7 +204,7 @@ class _Run:
 
 
 def _raised_at(error: BaseException) -> str:
-    """The last place in this package at which an error went by, and where it began, without a path."""
+    """Return the last place in this package at which an error went by, and where it began, without a path."""
     frames = [
         f"{frame.f_globals.get('__name__', 'unknown')}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)
     ]

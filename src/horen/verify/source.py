@@ -40,7 +40,7 @@ class Source:
         return self.saved.model_options() if self.saved is not None and self.name == self.saved.source else None
 
     def edits(self) -> dict[int, Edit]:
-        """What is asked for, by id: built-in facts, or edits of the codebook from all over it."""
+        """Return what is asked for, by id: built-in facts, or edits of the codebook from all over it."""
         if self.saved is None:
             return {number: Edit(fact.prompt, fact.target) for number, fact in enumerate(demo_facts()[:BUILT_IN], 1)}
         active = self.saved.history.active()
@@ -54,7 +54,7 @@ def source_of(
     config: HorenConfig | None,
     encoder: str | os.PathLike[str] | None,
 ) -> Source:
-    """What is meant by the arguments of :func:`horen.verify.verify`, which says what is raised."""
+    """Return what is meant by the arguments of :func:`horen.verify.verify`, which says what is raised."""
     if codebook is None:
         if encoder is not None:
             raise ConfigError(f"{encoder} was named as a codebook's text encoder, but no codebook was: leave it out.")

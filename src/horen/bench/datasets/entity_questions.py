@@ -101,7 +101,7 @@ class _Negatives:
             self._about[fact.about].setdefault(fact.relation, fact)
 
     def of(self, position: int) -> list[Negative]:
-        """What there is for the edit at a position: at most one of each kind."""
+        """Return what there is for the edit at a position: at most one of each kind."""
         fact = self._edits[position]
         if not fact.about or not fact.relation:
             return []

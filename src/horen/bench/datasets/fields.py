@@ -16,7 +16,7 @@ _Made = TypeVar("_Made")
 def made(
     items: Iterable[Item], make: Callable[[int, Fields], _Made], rejected: list[Rejected], where: str = ""
 ) -> Iterator[_Made]:
-    """What ``make`` gives for the objects of a file, one after another; what cannot be used is added to ``rejected``.
+    """Yield what ``make`` gives for the objects of a file, one by one; add what cannot be used to ``rejected``.
 
     The reasons there begin with ``where``.
     """
@@ -41,7 +41,7 @@ def record(
     questions: Iterable[Question] = (),
     subject: str | None = None,
 ) -> Record:
-    """A record in which nothing stands twice, no rephrase is the prompt, and no negative is to change its answer."""
+    """Return a record: nothing twice, no rephrase that is the prompt, no negative whose answer is to change."""
     own = same_text(prompt)
     reworded: dict[str, str] = {}
     for text in rephrases:
@@ -57,10 +57,10 @@ def record(
 
 
 def negatives(texts: Iterable[str], kind: str) -> list[Negative]:
-    """One negative of a kind for each text."""
+    """Return one negative of a kind for each text."""
     return [Negative(text, kind) for text in texts]
 
 
 def question(text: str | None, answers: Sequence[str], kind: str) -> list[Question]:
-    """One question, or none where the text or every answer is missing."""
+    """Return one question, or none where the text or every answer is missing."""
     return [Question(text, tuple(answers), kind)] if text and answers else []

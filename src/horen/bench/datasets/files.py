@@ -16,7 +16,7 @@ _DATA_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".gz", ".
 
 
 def read(place: str | Path) -> bytes:
-    """The bytes of a file, or the rows of a hub data set as JSON Lines.
+    """Return the bytes of a file, or the rows of a hub data set as JSON Lines.
 
     A text that names no file is a hub id when it reads ``owner/name``, ``owner/name:split`` or
     ``owner/name:folder/file.json``.

@@ -179,7 +179,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ),
         "entity_questions": Format(
             title="EntityQuestions",
-            description="Short questions about entities in 24 relations; the target is the first true answer.",
+            description="Short questions about subjects in 24 relations; the target is the first true answer.",
             source="https://github.com/princeton-nlp/EntityQuestions",
             hub=None,
             licence="MIT",

@@ -26,7 +26,7 @@ _NQ_PREFIX = "nq question:"
 
 
 def zsre(number: int, fields: Fields) -> Record:
-    """A record of ZsRE with the names of MEND."""
+    """Return a record of ZsRE with the names of MEND."""
     unrelated = [text.removeprefix(_NQ_PREFIX).lstrip() for text in fields.texts("loc")]
     prompt, target, subject = fields.text("src"), fields.text("alt"), fields.optional("subject")
     template = prompt.replace(subject, "{}") if subject else prompt
@@ -43,7 +43,7 @@ def zsre(number: int, fields: Fields) -> Record:
 
 
 def counterfact(number: int, fields: Fields) -> Record:
-    """A record of CounterFact, with the names of ROME or of EasyEdit."""
+    """Return a record of CounterFact, with the names of ROME or of EasyEdit."""
     if "requested_rewrite" not in fields:
         return record(
             number,
@@ -71,7 +71,7 @@ def counterfact(number: int, fields: Fields) -> Record:
 
 
 def wikibigedit(number: int, fields: Fields) -> Record:
-    """A record of WikiBigEdit."""
+    """Return a record of WikiBigEdit."""
     prompt, target = fields.text("update"), fields.text("ans")
     asked = [Question(text, (target,), PERSONAS) for text in fields.texts("personas")]
     return record(
@@ -86,7 +86,7 @@ def wikibigedit(number: int, fields: Fields) -> Record:
 
 
 def unke(number: int, fields: Fields) -> Record:
-    """A record of UnKEBench."""
+    """Return a record of UnKEBench."""
     parts, answers = fields.listed("sub_question"), fields.listed("sub_answer")
     if len(parts) != len(answers):
         raise BadRecordError(f"it has {len(parts)} of sub_question but {len(answers)} of sub_answer")
@@ -104,7 +104,7 @@ def unke(number: int, fields: Fields) -> Record:
 
 
 def qaedit(number: int, fields: Fields) -> Record:
-    """A record of QAEdit."""
+    """Return a record of QAEdit."""
     unrelated: list[str] = []
     for item in fields.items("locality"):
         unrelated += Fields({"loc": item} if isinstance(item, str) else item, "locality.").texts("loc")
@@ -119,7 +119,7 @@ def qaedit(number: int, fields: Fields) -> Record:
 
 
 def knowedit(number: int, fields: Fields) -> Record:
-    """A record of KnowEdit's wiki_recent, wiki_counterfact or ZsRE."""
+    """Return a record of KnowEdit's wiki_recent, wiki_counterfact or ZsRE."""
     target = fields.text("target_new")
     portability, locality = fields.inner("portability"), fields.inner("locality")
     asked = []
@@ -141,7 +141,7 @@ def knowedit(number: int, fields: Fields) -> Record:
 
 
 def plain(number: int, fields: Fields) -> Record:
-    """A record with the names of this package."""
+    """Return a record with the names of this package."""
     asked = []
     for position, item in enumerate(fields.items("questions"), start=1):
         given = Fields(item, f"questions {position}.")
@@ -168,6 +168,6 @@ def _one_hop(fields: Fields) -> list[Question]:
 
 
 def _alias(fields: Fields, template: str, target: str) -> list[Question]:
-    """The prompt with another name of its subject, where the file has one and the template a place for it."""
+    """Return the prompt with another name of its subject, where the file has one and the template a place for it."""
     other = fields.optional("alternative_subject")
     return question(template.replace("{}", other), (target,), ALIAS) if other and "{}" in template else []

@@ -19,7 +19,7 @@ _ASCII_PUNCTUATION = frozenset(string.punctuation)
 
 
 def normalised(text: str) -> str:
-    """The SQuAD normalisation: lower case, no punctuation, no English articles, words separated by one blank.
+    """Return the text as SQuAD normalises it: lower case, no punctuation, no articles, one blank between words.
 
     On ASCII text it is that of the SQuAD evaluation script. Beyond ASCII, compatible forms of a character become one
     (Unicode NFKC: composed accents, full-width digits), lower case is Unicode case folding, and punctuation is every
@@ -30,12 +30,12 @@ def normalised(text: str) -> str:
 
 
 def exact_match(answer: str, targets: Sequence[str]) -> float:
-    """1 if the answer is one of the targets after normalisation, else 0."""
+    """Return 1 if the answer is one of the targets after normalisation, else 0."""
     return _best(_equal, answer, targets)
 
 
 def containment(answer: str, targets: Sequence[str]) -> float:
-    """1 if the words of one of the targets stand side by side in the answer after normalisation, else 0.
+    """Return 1 if the words of a target stand side by side in the answer after normalisation, else 0.
 
     Words are what white space separates, so this says little of languages written without it. A blank target is in no
     answer but a blank one.
@@ -44,7 +44,7 @@ def containment(answer: str, targets: Sequence[str]) -> float:
 
 
 def token_f1(answer: str, targets: Sequence[str]) -> float:
-    """F1 = 2 |A ∩ T| / (|A| + |T|) of the words A and T of answer and target, as multisets; best over the targets."""
+    """Return F1 = 2 |A ∩ T| / (|A| + |T|) of the words A and T of answer and target, as multisets; the best of all."""
     return _best(_f1, answer, targets)
 
 

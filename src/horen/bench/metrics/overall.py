@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def overall(reliability: float | None, generalization: float | None, locality: float | None) -> float | None:
-    """Mean of the three scores; None when one of them was not measured, since two of them are another quantity."""
+    """Return the mean of the three scores; None when one was not measured, since two are another quantity."""
     if reliability is None or generalization is None or locality is None:
         return None
     return (reliability + generalization + locality) / 3

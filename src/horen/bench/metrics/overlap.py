@@ -38,7 +38,7 @@ class Overlap:
 
 
 def overlap(answer: str, target: str) -> Overlap:
-    """ROUGE and BLEU of one answer against one target; texts without a word score 0."""
+    """Return ROUGE and BLEU of one answer against one target; texts without a word score 0."""
     rouge = _rouge().score(target, answer)
     bleu = sacrebleu.sentence_bleu(answer, [target]).score / 100
     f1, f2, f_l = (float(rouge[name].fmeasure) for name in ("rouge1", "rouge2", "rougeL"))
@@ -62,7 +62,7 @@ class Encoder(Protocol):
     """What makes sentence embeddings, such as ``sentence_transformers.SentenceTransformer``."""
 
     def encode(self, sentences: list[str]) -> Any:
-        """One row [d] of numbers for each of n sentences, [n, d] in all."""
+        """Return one row [d] of numbers for each of n sentences, [n, d] in all."""
         ...
 
 

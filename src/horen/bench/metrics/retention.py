@@ -6,7 +6,7 @@ import math
 
 
 def perplexity(negative_log_likelihood_sum: float, tokens: int) -> float:
-    """exp(−Σ log p / n) over the n predicted tokens of a text, natural logarithms; inf when it exceeds a float.
+    """Return exp(−Σ log p / n) over the n predicted tokens of a text, natural logarithms; inf if it exceeds a float.
 
     Sums of several texts may be added up first; the mean of perplexities is another quantity.
     """

@@ -122,7 +122,7 @@ class RoutingMetrics:
     kinds: Mapping[str, Separation]
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON, which has no infinities: infinite thresholds become None."""
+        """Return it ready for JSON, which has no infinities: infinite thresholds become None."""
         plain: dict[str, Any] = _without_infinities(asdict(self))
         return plain
 
@@ -151,7 +151,7 @@ def routing(
 
 
 def threshold_at(scores: Sequence[float], rate: float) -> float | None:
-    """The smallest threshold at which at most the share ``rate`` of negatives fires.
+    """Return the smallest threshold at which at most the share ``rate`` of negatives fires.
 
     With n scores in descending order s₀ ≥ s₁ ≥ … and k = ⌊rate · n⌋ it is s_k: at most k scores are greater than it,
     and at any smaller threshold s₀ … s_k, k + 1 of them, fire. Where s_k is tied with scores before it, fewer than k
@@ -194,7 +194,7 @@ def _point(right: NDArray[np.float64], others: NDArray[np.float64], positives: i
 
 
 def _roc(right: NDArray[np.float64], others: NDArray[np.float64], positives: int) -> tuple[RocCurve, float]:
-    """The curve and its area, from the scores of positives routed to their own edit and those of negatives."""
+    """Return the curve and its area, from the scores of positives routed to their own edit and those of negatives."""
     thresholds = np.unique(np.concatenate([right, others]))[::-1]
     # The last point is where everything fires, which a score of -inf would not do at any threshold.
     false = np.append(_greater(others, thresholds), others.size)

@@ -83,7 +83,7 @@ class Spread:
 def estimate(
     values: Sequence[float], *, seed: int | np.random.Generator, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> Estimate:
-    """The mean of a sample with its percentile bootstrap interval (Efron 1979).
+    """Return the mean of a sample with its percentile bootstrap interval (Efron 1979).
 
     Values that are all equal give an interval of that one point: the bootstrap knows nothing but its sample, so beside
     an interval of no width the count is what tells how much to believe.
@@ -107,7 +107,7 @@ def difference(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> Difference:
-    """How far ``first`` is ahead of ``second``: the mean of their differences, by the paired bootstrap (Koehn 2004).
+    """Return how far ``first`` is ahead of ``second``: their mean difference, by the paired bootstrap (Koehn 2004).
 
     With D the mean differences of B resamples, p = 2 (1 + min(#{D ≤ 0}, #{D ≥ 0})) / (B + 1), at most 1; the ones keep
     it above 0 (Phipson & Smyth 2010). Of few records all resamples may agree by the smallness of the sample alone, so p
@@ -132,7 +132,7 @@ def difference(
 
 
 def over_seeds(values: Sequence[float]) -> Spread:
-    """Mean, extremes and standard deviation of one score under several seeds, [n] finite numbers."""
+    """Return the mean, extremes and standard deviation of one score under several seeds, [n] finite numbers."""
     array = _finite("values", values)
     if array.size == 0:
         return Spread(None, None, None, None, 0)
@@ -154,7 +154,7 @@ def _finite(name: str, values: Sequence[float]) -> _Array:
 def _resampled(
     values: _Array, seed: int | np.random.Generator, level: float, resamples: int
 ) -> tuple[float | None, tuple[float | None, float | None], _Array]:
-    """The mean, its percentile interval, and the [resamples] means of the resamples."""
+    """Return the mean, its percentile interval, and the [resamples] means of the resamples."""
     if not 0 < level < 1:
         raise ValueError(f"level={level} must lie between 0 and 1.")
     if resamples < 1:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def token_agreement(generated: Sequence[int], target: Sequence[int]) -> float:
-    """Share of the target's positions at which ``generated`` has the target's token, in [0, 1].
+    """Return the share of the target's positions at which ``generated`` has the target's token, in [0, 1].
 
     It is how arXiv 2605.08143 scores answers generated to the target's length. Positions that ``generated`` does not
     reach are wrong, and what it has beyond the target is ignored.
@@ -24,12 +24,12 @@ def token_agreement(generated: Sequence[int], target: Sequence[int]) -> float:
 
 
 def identical(a: Sequence[int], b: Sequence[int]) -> bool:
-    """Whether two answers are the same, token by token."""
+    """Return whether two answers are the same, token by token."""
     return list(a) == list(b)
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(P‖Q) = Σ p (log p − log q) − p + q in nats, at least 0 (Kullback & Leibler 1951).
+    """Return KL(P‖Q) = Σ p (log p − log q) − p + q in nats, at least 0 (Kullback & Leibler 1951).
 
     Both rows sum to 1, so −p + q adds nothing but what rounding took from that sum, to first order the whole error of
     a small divergence in float32. A token that P excludes (log p = −inf) adds no more than q, and one that Q alone

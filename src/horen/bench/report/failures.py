@@ -29,7 +29,7 @@ class Failure:
 
 
 def failures(rows: Sequence[Row], *, unstructured: bool) -> list[Failure]:
-    """A few examples, spread evenly over the stream, of each way in which answers went wrong."""
+    """Return a few examples, spread evenly over the stream, of each way in which answers went wrong."""
 
     def wrong(row: Row) -> bool:
         # A paragraph is never given word for word; one that shares less than half of it is another.
@@ -45,7 +45,7 @@ def failures(rows: Sequence[Row], *, unstructured: bool) -> list[Failure]:
 
 
 def shortened(text: str) -> str:
-    """A text on one line, cut where it gets long."""
+    """Return a text on one line, cut where it gets long."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 

@@ -18,7 +18,7 @@ _SIMILAR = (PROMPT, REPHRASE, *NEGATIVES)
 
 
 def key(results: Sequence[Result]) -> tuple[str, str]:
-    """Which line is which run's."""
+    """Return which line is which run's."""
     figure, axes = _axes((_SIZE[0], 0.3 * len(results) + 0.2))
     lines = [axes.plot([], [], label=result.name, **_line(place))[0] for place, result in enumerate(results)]
     figure.delaxes(axes)
@@ -27,7 +27,7 @@ def key(results: Sequence[Result]) -> tuple[str, str]:
 
 
 def curves(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Each headline score against the number of edits, with the range over seeds: its name and the drawing."""
+    """Return each headline score against the number of edits, with the range over seeds: name and drawing."""
     drawn = []
     for name in HEADLINE:
         figure, axes = _axes()
@@ -47,7 +47,7 @@ def curves(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def by_age(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Reliability and generalization of edits against how many edits ago they were made, at the last checkpoint."""
+    """Return reliability and generalization by how many edits ago an edit was made, at the last checkpoint."""
     drawn = []
     for name in ("reliability", "generalization"):
         figure, axes = _axes()
@@ -63,7 +63,7 @@ def by_age(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def roc(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """For each kind of negative, rephrases found against false fires at every threshold, at the last checkpoint."""
+    """Return rephrases found against false fires at every threshold, by kind of negative, at the last checkpoint."""
     found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for place, result in enumerate(results):
         kinds = result.last.scores.get("routing", {}).get("rephrase", {}).get("kinds", {})
@@ -82,7 +82,7 @@ def roc(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def histograms(rows: Sequence[Row]) -> str | None:
-    """How near prompts, rephrases and each kind of negative come to their nearest edit; None without routes.
+    """Return how near prompts, rephrases and each kind of negative come to an edit; None without routes.
 
     The line is the threshold: what lies to its right fired, what lies to its left did not.
     """
@@ -108,7 +108,7 @@ def histograms(rows: Sequence[Row]) -> str | None:
 
 
 def threshold_of(rows: Sequence[Row]) -> float | None:
-    """The score between what fired and what did not; None where the two are not apart or one is missing."""
+    """Return the score between what fired and what did not; None where they overlap or one is missing."""
     fired = [row.score for row in rows if row.score is not None and row.fired]
     rest = [row.score for row in rows if row.score is not None and row.fired is False]
     if not fired or not rest or min(fired) < max(rest):
@@ -117,7 +117,7 @@ def threshold_of(rows: Sequence[Row]) -> float | None:
 
 
 def costs(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """What an edit and an answer cost against the number of edits stored."""
+    """Return what an edit and an answer cost against the number of edits stored."""
 
     def over(top: str, bottom: str) -> Any:
         return lambda found: found["inference"][top] / found["inference"][bottom]

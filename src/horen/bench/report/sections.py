@@ -38,7 +38,7 @@ INTRODUCTION = (
 
 
 def sections(results: Sequence[Result]) -> list[Section]:
-    """Everything that is known of runs.
+    """Return everything that is known of runs.
 
     Raises:
         ModelError: when matplotlib, which draws the curves, is not installed.

@@ -26,12 +26,12 @@ class Table:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number, or a dash for none."""
+    """Return a number, or a dash for none."""
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def interval(value: Any) -> str:
-    """An estimate with its interval, where it has one; or a number."""
+    """Return an estimate with its interval, where it has one; or a number."""
     if not isinstance(value, dict):
         return number(value)
     if value["mean"] is None or value["low"] is None:
@@ -40,7 +40,7 @@ def interval(value: Any) -> str:
 
 
 def headline(results: Sequence[Result], *, every: bool) -> Table:
-    """Headline scores after the last checkpoint, or after every one.
+    """Return headline scores after the last checkpoint, or after every one.
 
     Brackets are 95 % intervals over records; with several seeds the mean and the range over the seeds are shown.
     """
@@ -58,7 +58,7 @@ def headline(results: Sequence[Result], *, every: bool) -> Table:
 
 
 def last_columns(results: Sequence[Result]) -> Table:
-    """The last checkpoint of each run: the legacy columns, and what routing, time and space say."""
+    """Return the last checkpoint of each run: the legacy columns, and what routing, time and space say."""
     rows = []
     for result in results:
         last = result.last
@@ -82,7 +82,7 @@ def last_columns(results: Sequence[Result]) -> Table:
 
 
 def kinds(results: Sequence[Result]) -> Table:
-    """Every score of every kind of question after the last checkpoint."""
+    """Return every score of every kind of question after the last checkpoint."""
     names = ["exact", "contains", "f1", "rouge_1", "rouge_2", "rouge_l", "bleu", "similarity", "identical", "kl"]
     names += ["agreement", "forced"]
     titles = {"rouge_1": "ROUGE-1", "rouge_2": "ROUGE-2", "rouge_l": "ROUGE-L", "bleu": "BLEU", "f1": "F1"}
@@ -104,7 +104,7 @@ def kinds(results: Sequence[Result]) -> Table:
 
 
 def routing(results: Sequence[Result]) -> Table:
-    """How rephrases are told from each kind of negative, for methods that route."""
+    """Return how rephrases are told from each kind of negative, for methods that route."""
     rows = []
     for result in results:
         measured = result.last.scores.get("routing", {}).get("rephrase", {})
@@ -126,7 +126,7 @@ def routing(results: Sequence[Result]) -> Table:
 
 
 def ages(results: Sequence[Result]) -> Table:
-    """Headline scores of old and new edits after the last checkpoint."""
+    """Return headline scores of old and new edits after the last checkpoint."""
     rows = [
         (
             result.name,
@@ -143,7 +143,7 @@ def ages(results: Sequence[Result]) -> Table:
 
 
 def costs(results: Sequence[Result]) -> Table:
-    """Time, operations, space and retention after the last checkpoint."""
+    """Return time, operations, space and retention after the last checkpoint."""
     rows = []
     for result in results:
         found = result.last.costs
@@ -165,7 +165,7 @@ def costs(results: Sequence[Result]) -> Table:
 
 
 def provenance(results: Sequence[Result]) -> Table:
-    """What was run on what."""
+    """Return what was run on what."""
     rows = []
     for result in results:
         made = result.manifest

@@ -64,7 +64,7 @@ def calibrate(
 
     The gate of the preset default asks who and what, and only its threshold is settled, on FILE or on prompts that
     come with horen. With --sites it is a gate that goes by a cosine: read sites, weights, key space and retrieval are
-    chosen too, on paraphrases and near misses of FILE or of a bank that comes with horen. The threshold is certified on
+    chosen too, on rephrases and near misses of FILE or of a bank that comes with horen. The threshold is certified on
     prompts that nothing was chosen by: with the stated confidence no more than RATE of prompts drawn alike wake an
     edit. What is not given is reported, not held. Use the folder with "horen edit --calibration DIR". After Ctrl-C the
     same command goes on, or with the preset's gate begins anew.

@@ -36,7 +36,7 @@ class Untouched:
         """Do nothing."""
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each plain prompt.
+        """Return token ids of each plain prompt.
 
         Raises:
             EditError: for a prompt that encodes to nothing.
@@ -48,19 +48,19 @@ class Untouched:
         return rows
 
     def boundary(self, width: int) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Nothing: what is fed to the model is answered as it is."""
+        """Do nothing: what is fed to the model is answered as it is."""
         return nullcontext()
 
     def disabled(self) -> AbstractContextManager[None]:
-        """Nothing: the model is always untouched."""
+        """Do nothing: the model is always untouched."""
         return nullcontext()
 
     def routes(self, prompts: Sequence[str]) -> list[Route] | None:  # noqa: ARG002
-        """None: no prompt is sent anywhere."""
+        """Return None: no prompt is sent anywhere."""
         return None
 
     def stored_bytes(self) -> int:
-        """Zero: nothing is stored."""
+        """Return 0: nothing is stored."""
         return 0
 
     def save(self, folder: Path) -> None:
@@ -80,11 +80,11 @@ class Untouched:
         read_state(folder, self.name, self.model, Settings().to_dict())
 
     def close(self) -> None:
-        """Nothing: no hook was put on the model."""
+        """Do nothing: no hook was put on the model."""
 
 
 def latest(edits: Sequence[Edit]) -> list[Edit]:
-    """The edits in order; of several with the same prompt only the last, which would replace the others anyway.
+    """Return the edits in order; of several with the same prompt only the last, which replaces the others.
 
     Raises:
         EditError: when two of them want different answers to one wording.

@@ -44,7 +44,7 @@ class FineTuningSettings(Settings):
 def target_losses(
     model: PreTrainedModel, samples: Sequence[Sample], weights: Mapping[str, Tensor] | None = None
 ) -> Tensor:
-    """Mean −log p of a target token, in nats, for each of B samples: [B] float32, differentiable.
+    """Return the mean −log p of a target token, in nats, for each of B samples: [B] float32, differentiable.
 
     Args:
         model: whose weights the loss depends on.

@@ -50,7 +50,7 @@ class GatedSettings(Settings):
     train_end: bool = setting(True, "train the end token after the target, so that the answer ends where it should")
 
     def reading(self, site: str, share: float) -> HorenConfig:
-        """What the gate reads, in the words of :class:`horen.HorenConfig`.
+        """Return what the gate reads, in the words of :class:`horen.HorenConfig`.
 
         Args:
             site: NAME@LAYER, in the layer that is written too, with the layer as a number.
@@ -80,13 +80,13 @@ class Gate(Protocol):
         """Where its tensors are."""
 
     def to(self, device: torch.device) -> Self:
-        """The same on a device."""
+        """Return the same on a device."""
 
     def scores(self, features: Tensor) -> Tensor:
-        """[B, M] scores of [B, d_k] features, one for each of M things that a prompt may be sent to."""
+        """Return [B, M] scores of [B, d_k] features, one for each of M things that a prompt may be sent to."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that the method's settings do not say."""
+        """Return everything that the method's settings do not say."""
 
     @property
     def nbytes(self) -> int:
@@ -126,13 +126,13 @@ class GatedAdapter(Adapter, Generic[G]):
         self._revision += 1
 
     def placed(self, device: torch.device) -> G | None:
-        """The gate, moved to a device if it is elsewhere."""
+        """Return the gate, moved to a device if it is elsewhere."""
         if self.gate is not None and self.gate.device != device:  # the model was moved since the last call
             self.gate = self.gate.to(device)
         return self.gate
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
-        """What the gate says to each prompt.
+        """Return what the gate says to each prompt.
 
         Args:
             places: the prompts, each with one reading.
@@ -149,7 +149,7 @@ class GatedAdapter(Adapter, Generic[G]):
 
 
 def judged(gate: Gate, features: Tensor) -> list[Match]:
-    """What a gate says to [B, d_k] features."""
+    """Return what a gate says to [B, d_k] features."""
     best, numbers = gate.scores(features).max(dim=-1)
     return [
         Match(number, number, score, score, score, score >= gate.threshold, None, None)
@@ -191,11 +191,11 @@ class GatedMethod(HookedMethod[GatedAdapter[G]], ABC):
 
     @abstractmethod
     def _trained(self, edits: Sequence[Edit]) -> G:
-        """The gate with edits whose prompts differ; the present one is left as it is. The model is quiet meanwhile."""
+        """Return the gate with edits whose prompts differ; leave the present one as it is. The model is quiet."""
 
     @abstractmethod
     def _restored(self, tensors: Mapping[str, Tensor]) -> G:
-        """The gate that gave ``tensors``. Raises KeyError or ValueError when they are no gate's."""
+        """Return the gate that gave ``tensors``. Raises KeyError or ValueError when they are no gate's."""
 
     def edit(self, edits: Sequence[Edit]) -> None:
         """Write the edits in order: all of them or, on an error or interruption, none.
@@ -214,7 +214,7 @@ class GatedMethod(HookedMethod[GatedAdapter[G]], ABC):
         adapter.install(gate)
 
     def routes(self, prompts: Sequence[str]) -> list[Route]:
-        """What the gate says to prompts; the score is −inf before the first edit.
+        """Return what the gate says to prompts; the score is −inf before the first edit.
 
         Raises:
             ModelError: after :meth:`close`.
@@ -230,7 +230,7 @@ class GatedMethod(HookedMethod[GatedAdapter[G]], ABC):
         ]
 
     def stored_bytes(self) -> int:
-        """Bytes of what the edits are kept in."""
+        """Return the bytes of what the edits are kept in."""
         return 0 if self._adapter.gate is None else self._adapter.gate.nbytes
 
     def save(self, folder: Path) -> None:
@@ -267,7 +267,7 @@ class GatedMethod(HookedMethod[GatedAdapter[G]], ABC):
         return self._config.to_dict() | {"seed": self._seed}
 
     def _features(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """What the gate reads of rows of token ids, [B, d_k] float32."""
+        """Return what the gate reads of rows of token ids, [B, d_k] float32."""
         spans = [self._adapter.reader.read(row).spans for row in rows]
         return read_in_batches(
             rows, _BATCH, lambda batch: self._adapter.features([rows[i] for i in batch], [spans[i] for i in batch])

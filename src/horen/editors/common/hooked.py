@@ -33,7 +33,7 @@ class HookedMethod(Untouched, Generic[A]):
         adapter.wrap()
 
     def boundary(self, width: int) -> AbstractContextManager[None]:
-        """Within the block the first ``width`` columns fed to the model are the prompt.
+        """Let the first ``width`` columns fed to the model within the block be the prompt.
 
         Raises:
             ModelError: after :meth:`close`.
@@ -42,7 +42,7 @@ class HookedMethod(Untouched, Generic[A]):
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """The untouched model within the block, in this thread.
+        """Leave the model untouched within the block, in this thread.
 
         Raises:
             ModelError: after :meth:`close`.

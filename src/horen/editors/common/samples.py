@@ -15,7 +15,7 @@ from horen.model.partial.tail import Sample
 
 
 def plain_samples(contexts: Contexts, edits: Sequence[Edit], *, end: bool) -> list[Sample]:
-    """Prompt and target of edits as plain text, once for each of their wordings; ``end`` adds the end token.
+    """Return prompt and target of edits as plain text, one of each wording; ``end`` adds the end token.
 
     Raises:
         EditError: for a wording or target that cannot be encoded, or has no room.
@@ -29,7 +29,7 @@ def plain_samples(contexts: Contexts, edits: Sequence[Edit], *, end: bool) -> li
 
 
 def target_labels(samples: Sequence[Sample], width: int) -> Tensor:
-    """[B, width] int64: the token to be predicted at each column of left-padded rows, −1 where none is asked for."""
+    """Return [B, width] int64: the token to predict at each column of left-padded rows, −1 where none is asked for."""
     labels = torch.full((len(samples), width), -1)
     for row, sample in zip(labels, samples, strict=True):
         asked = torch.tensor(sample.target[sample.lead :])
@@ -38,7 +38,7 @@ def target_labels(samples: Sequence[Sample], width: int) -> Tensor:
 
 
 def summed_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """−log p(target | prompt) of each row in nats, [B] float32, from [B, S, V] logits and [B, S] labels."""
+    """Return −log p(target | prompt) of each row in nats, [B] float32, of [B, S, V] logits and [B, S] labels."""
     asked = labels >= 0
     each = cross_entropy(logits[asked].float(), labels[asked], reduction="none")
     return torch.zeros(labels.shape, device=logits.device).masked_scatter(asked, each).sum(-1)

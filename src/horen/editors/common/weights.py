@@ -61,14 +61,14 @@ class WeightMethod(Untouched, ABC):
         """
 
     def _statistics(self) -> dict[str, Tensor]:
-        """What the method has gathered of earlier edits, beyond the weights; by default nothing."""
+        """Return what the method has gathered of earlier edits, beyond the weights; by default nothing."""
         return {}
 
     def _take_statistics(self, statistics: Mapping[str, Tensor]) -> None:
         """Take up what ``_statistics`` gave. Raises KeyError or ValueError when it does not fit."""
 
     def _saved_settings(self) -> dict[str, Any]:
-        """What a saved state must agree in with the method that takes it up."""
+        """Return what a saved state must agree in with the method that takes it up."""
         return self.config.to_dict()
 
     def edit(self, edits: Sequence[Edit]) -> None:
@@ -106,7 +106,7 @@ class WeightMethod(Untouched, ABC):
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """The untouched model within the block, in every thread.
+        """Leave the model untouched within the block, in every thread.
 
         Raises:
             ModelError: after :meth:`close`.
@@ -120,7 +120,7 @@ class WeightMethod(Untouched, ABC):
             self._point(edited)
 
     def stored_bytes(self) -> int:
-        """Bytes of the weights that edits change, and of what was gathered of earlier edits."""
+        """Return the bytes of the weights that edits change, and of what was gathered of earlier edits."""
         kept = [*self._originals.values(), *self._statistics().values()] if self._targets else []
         return sum(tensor.nbytes for tensor in kept)
 
@@ -173,7 +173,7 @@ class WeightMethod(Untouched, ABC):
             delattr(self.model, _OPEN)
 
     def _bare(self) -> AbstractContextManager[None]:
-        """The model within the block as its fingerprint is taken: without anything of this method."""
+        """Make the model within the block what its fingerprint is taken of: without anything of this method."""
         return self.disabled()
 
     def _add(self, changes: Mapping[str, Tensor]) -> None:

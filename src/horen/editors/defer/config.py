@@ -60,5 +60,5 @@ class DeferConfig(GatedSettings):
     )
 
     def sites(self, layer: int) -> HorenConfig:
-        """What is read and written, in the words of :class:`horen.HorenConfig`, with the layer as a number."""
+        """Return what is read and written, in the words of :class:`horen.HorenConfig`, with the layer as a number."""
         return self.reading(f"auto@{layer}", 0.0)

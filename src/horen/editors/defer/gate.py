@@ -30,13 +30,13 @@ class Deferral:
 
     @staticmethod
     def untrained(probability: float, read: int, written: int, device: torch.device) -> Deferral:
-        """g = ½ everywhere and o = f, for features of size d_k and outputs of size d_v."""
+        """Return one with g = ½ everywhere and o = f, for features of size d_k and outputs of size d_v."""
         sizes = ((read,), (1,), (written, read), (written,))
         return Deferral(probability, *(torch.zeros(size, device=device) for size in sizes))
 
     @staticmethod
     def of(probability: float, tensors: Mapping[str, Tensor]) -> Deferral:
-        """What :meth:`tensors` gave. Raises KeyError when one is missing."""
+        """Make one of what :meth:`tensors` gave. Raises KeyError when one is missing."""
         return Deferral(probability, *(tensors[name] for name in ("gate", "gate_bias", "weight", "bias")))
 
     @property
@@ -55,17 +55,17 @@ class Deferral:
         return sum(tensor.nbytes for tensor in self.tensors().values())
 
     def to(self, device: torch.device) -> Deferral:
-        """The same on a device."""
+        """Return the same on a device."""
         return Deferral.of(self.probability, {name: tensor.to(device) for name, tensor in self.tensors().items()})
 
     def tensors(self) -> dict[str, Tensor]:
-        """For :meth:`of`."""
+        """Return the tensors for :meth:`of`."""
         return {"gate": self.gate, "gate_bias": self.gate_bias, "weight": self.weight, "bias": self.bias}
 
     def scores(self, features: Tensor) -> Tensor:
-        """Log-odds of g, [B, 1] of [B, d_k] features."""
+        """Return the log-odds of g, [B, 1] of [B, d_k] features."""
         return features @ self.gate[:, None] + self.gate_bias
 
     def changes(self, features: Tensor) -> Tensor:
-        """o(h) − f(h), [B, d_v] of [B, d_k] features h."""
+        """Return o(h) − f(h), [B, d_v] of [B, d_k] features h."""
         return features @ self.weight.T + self.bias

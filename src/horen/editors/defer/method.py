@@ -44,7 +44,7 @@ class DeferAdapter(GatedAdapter[Deferral]):
         ]
 
     def values_of(self, fired: Sequence[Routed]) -> Tensor:
-        """What o adds to the layer's output, [n, d_v]."""
+        """Return what o adds to the layer's output, [n, d_v]."""
         return torch.stack([routed.change for routed in fired if isinstance(routed, Deferred)])
 
 

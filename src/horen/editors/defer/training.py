@@ -34,7 +34,7 @@ class Lessons:
 def tails(
     adapter: GatedAdapter[Deferral], samples: Sequence[Sample], config: DeferConfig
 ) -> list[tuple[Tail, list[int]]]:
-    """The samples in parts that fit into memory; the model is quiet."""
+    """Return the samples in parts that fit into memory; the model is quiet."""
     vocabulary = int(adapter.model.config.get_text_config(decoder=True).vocab_size)
     return [
         (Tail(adapter.model, adapter.layout, adapter.write, [samples[i] for i in batch]), batch)
@@ -43,7 +43,7 @@ def tails(
 
 
 def train(before: Deferral, lessons: Lessons, config: DeferConfig) -> Deferral:
-    """g and o after a batch: −log p(target | prompt) where o answers, and the cross-entropy of g.
+    """Return g and o after a batch: −log p(target | prompt) where o answers, and g's cross-entropy.
 
     The two losses share no weight, so their sum trains both jointly. Weights are those of features over their root mean
     square s, which a rate then fits whatever the model.

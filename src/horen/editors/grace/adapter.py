@@ -41,7 +41,7 @@ class GraceAdapter(Adapter):
         self.memory, self.codebook = memory, memory.codebook
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
-        """The nearest key to each prompt.
+        """Return the nearest key to each prompt.
 
         Args:
             places: the prompts, each with one reading.

@@ -57,7 +57,7 @@ class GraceConfig(TrainingSettings):
     )
 
     def sites(self, layer: int) -> HorenConfig:
-        """The same settings in the words of :class:`horen.HorenConfig`, with the layer as a number.
+        """Return the same settings in the words of :class:`horen.HorenConfig`, with the layer as a number.
 
         The adapted layer f is the MLP's down projection (the whole MLP where it has not one): its input at the
         prompt's last token is the query, and its output there is what a value replaces.

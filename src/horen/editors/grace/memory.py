@@ -77,7 +77,7 @@ class Memory:
         self._eps_init = eps_init
 
     def nearest(self, queries: Tensor) -> list[tuple[int, float]]:
-        """Number and Euclidean distance of the nearest key to each of [B, d_k] queries; empty without entries."""
+        """Return number and Euclidean distance of each [B, d_k] query's nearest key; nothing without entries."""
         if not len(self.codebook):
             return []
         keys = self.codebook.keys
@@ -89,7 +89,7 @@ class Memory:
         return list(zip(number.tolist(), distance.tolist(), strict=True))
 
     def ball(self, number: int) -> Ball:
-        """What is known of an entry that was not superseded."""
+        """Return what is known of an entry that was not superseded."""
         found = self.balls[number]
         assert found is not None  # noqa: S101 - such an entry is never the nearest
         return found
@@ -131,7 +131,7 @@ class Memory:
         self.codebook.values[number] = value.to(self.codebook.values)
 
     def labels(self) -> dict[tuple[str, str], str]:
-        """The label of every (prompt, wording) that is answered for, white space normalised throughout."""
+        """Return the label of every (prompt, wording) that is answered for, white space normalised throughout."""
         return {
             (same_text(member.prompt), same_text(member.wording)): same_text(ball.target)
             for ball in self.balls
@@ -167,7 +167,7 @@ class Memory:
         return orphans
 
     def mark(self) -> Mark:
-        """The present state, for :meth:`reset`."""
+        """Return the present state, for :meth:`reset`."""
         return Mark(tuple(self.balls))
 
     def reset(self, mark: Mark) -> None:

@@ -113,7 +113,7 @@ class Grace(HookedMethod[GraceAdapter]):
             raise
 
     def routes(self, prompts: Sequence[str]) -> list[Route]:
-        """Where prompts go; the score is ε − d, which is not negative where an entry fires, −inf without entries.
+        """Return where prompts go; the score is ε − d, not negative where an entry fires, −inf without entries.
 
         The prompt is that of the edit that founded the nearest entry, or of the edit that was expanded to this wording.
 
@@ -133,7 +133,7 @@ class Grace(HookedMethod[GraceAdapter]):
         return found
 
     def stored_bytes(self) -> int:
-        """Bytes of keys, values and radii (8 bytes each), superseded ones included."""
+        """Return the bytes of keys, values and radii (8 bytes each), superseded ones included."""
         codebook = self._memory.codebook
         return codebook.keys.nbytes + codebook.values.nbytes + 8 * len(self._memory.balls)
 
@@ -197,7 +197,7 @@ class Grace(HookedMethod[GraceAdapter]):
         return found
 
     def _keys(self, rows: Sequence[list[int]]) -> Tensor:
-        """The layer's input at each row's last token, [B, d_k] float32."""
+        """Return the layer's input at each row's last token, [B, d_k] float32."""
         spans = [self._reader.read(row).spans for row in rows]
         return read_in_batches(
             rows, _BATCH, lambda batch: self._adapter.features([rows[i] for i in batch], [spans[i] for i in batch])

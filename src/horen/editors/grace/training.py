@@ -30,7 +30,7 @@ class Lesson:
 
 
 def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig, seed: int) -> list[Tensor]:
-    """A value [d_v] float32 for each lesson, in order.
+    """Return a value [d_v] float32 for each lesson, in order.
 
     Args:
         adapter: of a model that is quiet, see :func:`horen.model.adapter.quiet`.

@@ -46,7 +46,7 @@ class CodebookMethod(Untouched):
         self.editor.edit(latest(edits), on_conflict="supersede", on_similar="ignore")
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt; with the setting ``recall`` those that recall facts have them and wake no edit.
+        """Return each prompt's token ids; with ``recall`` those that recall facts have them and wake no edit.
 
         Raises:
             EditError: for a prompt that encodes to nothing.
@@ -54,15 +54,15 @@ class CodebookMethod(Untouched):
         return super().rows(prompts) if self.editor.config.recall == "off" else self.editor.rows(prompts)
 
     def boundary(self, width: int) -> AbstractContextManager[None]:
-        """Within the block the first ``width`` columns fed to the model are the prompt."""
+        """Let the first ``width`` columns fed to the model within the block be the prompt."""
         return self.editor.prompt_end(width)
 
     def disabled(self) -> AbstractContextManager[None]:
-        """The untouched model within the block."""
+        """Leave the model untouched within the block."""
         return self.editor.disabled()
 
     def routes(self, prompts: Sequence[str]) -> list[Route]:
-        """Where prompts go; the score is what the threshold is compared with, −inf while nothing is stored."""
+        """Return where prompts go; the score is what the threshold is compared with, −inf if nothing is stored."""
         found = []
         for seen in self.editor.explain(list(prompts), nearest=0, recall="off"):
             if seen.edit_id is None or seen.score is None:
@@ -72,7 +72,7 @@ class CodebookMethod(Untouched):
         return found
 
     def stored_bytes(self) -> int:
-        """Bytes of the codebook's keys, values and the value's number of each key, superseded ones included."""
+        """Return the bytes of the codebook's keys, values and each key's value number, superseded ones too."""
         return self.editor.stored_bytes
 
     def save(self, folder: Path) -> None:

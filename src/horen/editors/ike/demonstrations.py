@@ -40,7 +40,7 @@ class Demonstration:
         return f"{self.prompt} {self.target}"
 
     def shown(self, place: int) -> tuple[str, str]:
-        """The question that it shows and the answer to it.
+        """Return the question that it shows and the answer to it.
 
         Args:
             place: 0 where it is the nearest to the fact that is used, 1 where it is the next, and so on.
@@ -52,7 +52,7 @@ class Demonstration:
 
 
 def load_demonstrations(place: str) -> list[Demonstration]:
-    """Those of a file, one JSON object a line, or of the file that comes with the package where ``place`` is empty.
+    """Return those of a file, one JSON object a line, or the package's own where ``place`` is empty.
 
     Raises:
         DataError: when the file cannot be read, has none, or has a line that is not one.

@@ -72,7 +72,7 @@ class Ike(Retrieval):
         return f"{shown} {answer}"
 
     def _nearest_demonstrations(self, fact: Fact) -> list[Demonstration]:
-        """The k demonstrations whose facts are most like this one, the nearest first."""
+        """Return the k demonstrations whose facts are most like this one, the nearest first."""
         text = f"{fact.prompt} {fact.target}"
         if self._demonstrations and text not in self._chosen:
             if self._features is None:

@@ -78,7 +78,7 @@ class LoRA(WeightMethod):
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """The untouched model within the block, in every thread.
+        """Leave the model untouched within the block, in every thread.
 
         Raises:
             ModelError: after :meth:`close`.
@@ -182,7 +182,7 @@ def _projections(model: PreTrainedModel, targets: str) -> list[str]:
 
 
 def _wrapped(library: Any, model: PreTrainedModel, names: Sequence[str], config: LoRAConfig) -> Any:
-    """The model with adapters in its modules, inside peft's wrapper."""
+    """Return the model with adapters in its modules, inside peft's wrapper."""
     settings = library.LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -218,6 +218,6 @@ def _start(name: str, parameter: nn.Parameter, seed: int) -> None:
 
 
 def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """A module's parent, and what the parent calls it."""
+    """Return a module's parent, and what the parent calls it."""
     parent, _, child = name.rpartition(".")
     return model.get_submodule(parent), child

@@ -68,7 +68,7 @@ class Stored:
             )
 
     def network(self, folder: Path, model: PreTrainedModel) -> tuple[Network, list[Linear]]:
-        """The network on the model's device, and the modules it edits.
+        """Return the network on the model's device, and the modules it edits.
 
         Raises:
             StoreError: when its tensors do not fit.
@@ -82,7 +82,7 @@ class Stored:
 
 
 def new_network(model: PreTrainedModel, training: MendTraining) -> tuple[Network, list[Linear]]:
-    """A network as training starts with it, on the model's device, and the modules it edits.
+    """Return a network as training starts with it, on the model's device, and the modules it edits.
 
     Raises:
         ConfigError: when the model has fewer layers than are to be changed.
@@ -144,5 +144,5 @@ def read_network(folder: Path) -> Stored:
 
 
 def damaged(folder: Path, error: Exception) -> StoreError:
-    """What to raise for a folder whose parts do not belong together."""
+    """Return what to raise for a folder whose parts do not belong together."""
     return StoreError(f"{folder} holds no whole network ({error}): restore the folder from a copy, or train it anew.")

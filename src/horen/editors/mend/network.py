@@ -44,7 +44,7 @@ class Transform(nn.Module):
         self.offset = nn.Parameter(torch.zeros(count, 2, size))
 
     def forward(self, pairs: Tensor, place: int) -> Tensor:
-        """Transformed pairs [N, d] float32 of the weight with number ``place`` among those of its shape."""
+        """Return transformed pairs [N, d] float32 of the weight with number ``place`` among those of its shape."""
         for layer in range(2):
             low = pairs @ self.down[layer].T @ self.up[layer].T
             if layer == 0:
@@ -86,7 +86,7 @@ class Network(nn.Module):
                 moments[_GRADIENTS].update(gradients[alive])
 
     def forward(self, found: Captured) -> list[tuple[Tensor, Tensor]]:
-        """For each module ũ [N, d_in] and −α·δ̃ [N, d_out], both float32: ΔA of a token is their outer product.
+        """Return ũ [N, d_in] and −α·δ̃ [N, d_out] of each module, float32: ΔA of a token is their outer product.
 
         A token without a gradient changes nothing.
         """
@@ -101,7 +101,7 @@ class Network(nn.Module):
         return changes
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that :meth:`take` needs."""
+        """Return all that :meth:`take` needs."""
         found = {f"network.{name}": parameter.detach() for name, parameter in self.named_parameters()}
         for number, parts in enumerate(self.moments):
             for part, moments in parts.items():

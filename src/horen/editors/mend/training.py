@@ -157,7 +157,7 @@ class Trainer:
         progress("training the network", steps, steps)
 
     def step(self) -> Tensor:
-        """One step of Adam; gives the batch's mean edit loss and KL, [2] float32."""
+        """Take one step of Adam, and return the batch's mean edit loss and KL, [2] float32."""
         edits, asked, elsewhere = self._draw()
         found = capture(self._model, self._linears, edits)
         self._network.learn_moments(found)

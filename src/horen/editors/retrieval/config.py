@@ -1,4 +1,4 @@
-"""The settings of in-context retrieval."""
+"""The settings of retrieval in context."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIELDS = {"prompt", "target", "question"}
 
 @dataclass(frozen=True)
 class RetrievalConfig(Settings):
-    """Settings of in-context retrieval; both presets are the same."""
+    """Settings of retrieval in context; both presets are the same."""
 
     threshold: float = setting(0.7, "a fact is put before a question when their cosine exceeds this", low=-1, high=1)
     template: str = setting(

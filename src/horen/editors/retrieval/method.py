@@ -83,7 +83,7 @@ class Retrieval(Untouched):
         self._store(keys, facts)
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt, with the fact that it finds before it.
+        """Return token ids of each prompt, with the fact that it finds before it.
 
         Raises:
             EditError: for a prompt that encodes to nothing.
@@ -99,7 +99,7 @@ class Retrieval(Untouched):
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """Within the block prompts are fed without facts."""
+        """Feed prompts without facts within the block."""
         self._disabled += 1
         try:
             yield
@@ -107,14 +107,14 @@ class Retrieval(Untouched):
             self._disabled -= 1
 
     def routes(self, prompts: Sequence[str]) -> list[Route]:
-        """Where prompts go; the score is the cosine, −inf while nothing is stored."""
+        """Return where prompts go; the score is the cosine, −inf while nothing is stored."""
         return [
             Route(None if fact is None else fact.prompt, similarity, similarity > self.config.threshold)
             for fact, similarity in self._nearest(prompts)
         ]
 
     def stored_bytes(self) -> int:
-        """Bytes of the embeddings, superseded ones included, and of the facts' texts; the encoder is not counted."""
+        """Return the bytes of embeddings, superseded ones too, and of the facts' texts, not of the encoder."""
         texts = [text for fact in self._facts if fact is not None for text in asdict(fact).values()]
         return (0 if self._keys is None else self._keys.keys.nbytes) + sum(len(text.encode()) for text in texts)
 

@@ -85,7 +85,7 @@ class UltraEdit(WeightMethod):
 
 
 def ridge(inputs: Tensor, values: Tensor) -> Tensor:
-    """(HᵀH + I)⁻¹·Hᵀ·V.
+    """Return (HᵀH + I)⁻¹·Hᵀ·V.
 
     Args:
         inputs: H, [n, d_in] float64.

@@ -38,7 +38,7 @@ class Call:
     outputs: Tensor
 
     def errors(self, layer: nn.Module, weights: Mapping[str, Tensor]) -> Tensor:
-        """Squared distance of what the layer gives with other weights, for each of the M real tokens, [M] float32."""
+        """Return the squared error of what the layer gives with other weights, for M real tokens, [M] float32."""
         given = first_tensor(functional_call(layer, dict(weights), self.args, dict(self.kwargs)))
         return (given.float() - self.outputs)[self.real].square().sum(-1)
 
@@ -50,7 +50,7 @@ def record(
     shifted: nn.Module | None = None,
     shifts: Tensor | None = None,
 ) -> list[Call]:
-    """Calls of a layer for rows of token ids, with the outputs that it gives now.
+    """Return the calls of a layer for rows of token ids, with the outputs that it gives now.
 
     Args:
         model: in evaluation mode.
@@ -97,7 +97,7 @@ def train_layer(
     rate: float,
     weight: float,
 ) -> dict[str, Tensor]:
-    """Changes of weights that bring a layer's outputs near the wanted ones; the layer itself is left as it is.
+    """Return changes of weights that bring a layer's outputs near the wanted ones; leave the layer as it is.
 
     Args:
         layer: in evaluation mode.
@@ -145,6 +145,6 @@ def _shift(shifts: Tensor, rows: int) -> Any:
 
 
 def _shared(calls: Sequence[Call], weight: float) -> list[tuple[Call, float]]:
-    """Calls, each with what a token of theirs weighs."""
+    """Return calls, each with what a token of theirs weighs."""
     tokens = sum(int(call.real.sum()) for call in calls)
     return [(call, weight / tokens) for call in calls]

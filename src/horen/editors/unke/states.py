@@ -17,7 +17,7 @@ from horen.model.partial.tail import Sample, Tail
 def find_shifts(
     model: PreTrainedModel, layout: Layout, site: Site, samples: Sequence[Sample], config: UnkeConfig
 ) -> list[Trained]:
-    """For each sample the shift δ [d_v] of the site's output at the prompt's last token that makes the target likely.
+    """Return each sample's shift δ [d_v] of the site's output at the prompt's end that makes its target likely.
 
     Args:
         model: in evaluation mode, with weights that take no gradient.

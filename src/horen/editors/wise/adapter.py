@@ -61,7 +61,7 @@ class WiseAdapter(GatedAdapter[Side]):
         self._handles.append(self.down.register_forward_pre_hook(self._keep))
 
     def inputs(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
-        """What the down projection is given for the n tokens of each row of ids, [n, d_k] float32."""
+        """Return what the down projection is given for the n tokens of each row of ids, [n, d_k] float32."""
         with self.disabled(), self.uncompiled():
             return [
                 states.float()
@@ -120,7 +120,7 @@ class WiseAdapter(GatedAdapter[Side]):
 
 
 def needs_down_projection(down: nn.Module | None, layer: int) -> nn.Module:
-    """The module, if there is one.
+    """Return the module, if there is one.
 
     Raises:
         ModelError: when there is none, as in a mixture of experts.

@@ -87,5 +87,5 @@ class WiseConfig(GatedSettings):
     )
 
     def sites(self, layer: int) -> HorenConfig:
-        """What is read and written, in the words of :class:`horen.HorenConfig`, with the layer as a number."""
+        """Return what is read and written, in the words of :class:`horen.HorenConfig`, with the layer as a number."""
         return self.reading(f"mlp_hidden@{layer}", self.read_share)

@@ -20,7 +20,7 @@ from horen.editing.training import seeded
 
 
 def subspace(shape: Sequence[int], ratio: float, seed: int, shard: int) -> Tensor:
-    """The mask M of a shard, bool: each weight is in it with probability ρ, whatever the other shards (section 2.3.2).
+    """Return the mask M of a shard, bool: each weight is in it with probability ρ, independently (section 2.3.2).
 
     Two masks thus share ρ² of the weights, and k of them ρᵏ (theorem 2.1).
     """
@@ -28,7 +28,7 @@ def subspace(shape: Sequence[int], ratio: float, seed: int, shard: int) -> Tenso
 
 
 def ties(changes: Sequence[Tensor], density: float) -> Tensor:
-    """The merge of k changes of one shape (equation 8; TIES: Yadav et al. 2023, arXiv 2306.01708).
+    """Return the merge of k changes of one shape (equation 8; TIES: Yadav et al. 2023, arXiv 2306.01708).
 
     Trim: of each change the share ``density`` of the weights that is largest in size is kept. Elect: a weight's sign is
     that of the sum. Disjoint mean: over those changes whose weight has that sign.
@@ -53,7 +53,7 @@ def _trimmed(change: Tensor, density: float) -> Tensor:
 
 
 def activation_scores(features: Tensor, difference: Tensor) -> Tensor:
-    """Δ_act(x) = ‖A(x) (W′ − W)‖₂ (equation 3), [B] of [B, d_k] features A(x)."""
+    """Return Δ_act(x) = ‖A(x) (W′ − W)‖₂ (equation 3), [B] of [B, d_k] features A(x)."""
     scores: Tensor = vector_norm(features @ difference.T, dim=-1)
     return scores
 
@@ -67,12 +67,12 @@ class Margins:
     gamma: float
 
     def loss(self, edited: Tensor, irrelevant: Tensor) -> Tensor:
-        """L_a (equation 5), its mean over all pairs of an edit's score [E] and an irrelevant prompt's [R]."""
+        """Return L_a (equation 5), its mean over all pairs of an edit's score [E] and an irrelevant prompt's [R]."""
         leads = edited[:, None] - irrelevant[None]
         return relu(irrelevant - self.alpha).mean() + relu(self.beta - edited).mean() + relu(self.gamma - leads).mean()
 
     def kept(self, edited: Tensor, irrelevant: Tensor) -> bool:
-        """Whether no score misses a margin."""
+        """Return whether no score misses a margin."""
         return float(self.loss(edited.detach(), irrelevant.detach())) == 0
 
 
@@ -127,7 +127,7 @@ class Side:
         return sum(tensor.nbytes for tensor in {id(t): t for t in (*self.tensors().values(), *self.memories)}.values())
 
     def to(self, device: torch.device) -> Side:
-        """The same on a device."""
+        """Return the same on a device."""
         return replace(
             self,
             finished=tuple(tensor.to(device) for tensor in self.finished),
@@ -135,11 +135,11 @@ class Side:
         )
 
     def scores(self, features: Tensor) -> Tensor:
-        """[B, M] of [B, d_k] features and M memories."""
+        """Return [B, M] of [B, d_k] features and M memories."""
         return torch.stack([activation_scores(features, memory) for memory in self.memories], dim=-1)
 
     def with_room(self, shards: int, edits: int, shape: tuple[int, int], device: torch.device) -> Side:
-        """The same, but with a new shard where the last has its edits, and merged where there are k of them."""
+        """Return the same with a new shard where the last is full, merged where there are k of them."""
         if self.shards and self.filled < edits:
             return self
         full = len(self.shards) >= shards
@@ -152,12 +152,12 @@ class Side:
         )
 
     def written(self, change: Tensor, edits: int, features: Tensor) -> Side:
-        """The last shard with a new change, which holds so many more edits, whose wordings have [B, d_k] features."""
+        """Return it with the last shard's new change, which holds so many more edits with [B, d_k] features."""
         side = replace(self, shards=(*self.shards[:-1], change), filled=self.filled + edits)
         return replace(side, smallest=min(self.smallest, float(side.scores(features).amax(-1).min())))
 
     def tensors(self) -> dict[str, Tensor]:
-        """For :meth:`of`."""
+        """Return the tensors for :meth:`of`."""
         numbers = {"filled": torch.tensor(self.filled), "smallest": torch.tensor(self.smallest, dtype=torch.float64)}
         finished = {f"finished.{number}": tensor for number, tensor in enumerate(self.finished)}
         return numbers | finished | {f"shards.{number}": tensor for number, tensor in enumerate(self.shards)}

@@ -80,7 +80,7 @@ class Wise(GatedMethod[Side]):
         return side
 
     def _with(self, side: Side, edits: Sequence[Edit]) -> Side:
-        """The side memory with one batch of edits that its last shard has room for."""
+        """Return the side memory with one batch of edits that its last shard has room for."""
         samples = plain_samples(self.contexts, edits, end=self.config.train_end)
         irrelevant = self._background(self.config.irrelevant, edits)
         if self._scale is None:

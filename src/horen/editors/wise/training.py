@@ -53,7 +53,7 @@ class Lessons:
 
 
 def scale_of(adapter: WiseAdapter, features: Tensor, config: WiseConfig) -> Scale:
-    """The units of margins and steps, from [R, d_k] features of irrelevant prompts."""
+    """Return the units of margins and steps, from [R, d_k] features of irrelevant prompts."""
     if config.unit == "absolute":
         return Scale(1.0, 1.0)
     weight = next(adapter.down.parameters())
@@ -64,7 +64,7 @@ def scale_of(adapter: WiseAdapter, features: Tensor, config: WiseConfig) -> Scal
 
 
 def passages(adapter: WiseAdapter, samples: Sequence[Sample], config: WiseConfig) -> list[Passage]:
-    """The samples in parts that fit into memory; the model is quiet.
+    """Return the samples in parts that fit into memory; the model is quiet.
 
     The side memory holds for all of a prompt's tokens, so nothing of it can be cached above the layer: to the tail a
     sample is its first token, and the rest of its prompt is read without being asked for.
@@ -83,7 +83,7 @@ def passages(adapter: WiseAdapter, samples: Sequence[Sample], config: WiseConfig
 def train(
     change: Tensor, base: Tensor | None, mask: Tensor, lessons: Lessons, config: WiseConfig, scale: Scale
 ) -> Tensor:
-    """A shard's change [d_v, d_k] after L_edit = −log P(y_e | x_e) + L_a was descended in its subspace (equation 7).
+    """Return a shard's change [d_v, d_k]: L_edit = −log P(y_e | x_e) + L_a, descended in its subspace (equation 7).
 
     A step after which the loss has no finite gradient is taken back and is the last: a fixed rate may be too large.
 

@@ -89,7 +89,7 @@ class Corpus:
     subjects: tuple[Subject, ...] = ()
 
     def by_kind(self) -> dict[str, list[Relation]]:
-        """Relations of each kind."""
+        """Return the relations of each kind."""
         found: dict[str, list[Relation]] = {}
         for relation in self.relations:
             found.setdefault(relation.kind, []).append(relation)
@@ -100,7 +100,7 @@ class Corpus:
 
 
 def packaged(names: Sequence[str]) -> Corpus:
-    """The templates of some of the package's files; see ``FIT`` and ``CHOOSE``."""
+    """Return the templates of some of the package's files; see ``FIT`` and ``CHOOSE``."""
     whole = Corpus({}, ())
     for name in names:
         text = resources.files("horen.data").joinpath(f"scope/{name}.jsonl").read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def packaged(names: Sequence[str]) -> Corpus:
 
 
 def parse(name: str, lines: Sequence[str]) -> Corpus:
-    """The templates of a file: lines of kinds, each before the relations that name it, and lines of single subjects.
+    """Read the templates of a file: lines of kinds, then the relations that name them, and lines of subjects.
 
     Raises:
         DataError: naming the line that is not as it should be.
@@ -153,7 +153,7 @@ def _relation(kind: str, record: Mapping[str, Any]) -> Relation:
 
 
 def _single(kind: str, record: Mapping[str, Any]) -> Kind:
-    """A kind of one subject, whose relations may be those of any other kind."""
+    """Return a kind of one subject, whose relations may be those of any other kind."""
     name = record["subject"]
     return Kind(
         (name,), tuple((name, other) for other in record["alike"]), tuple((name, o) for o in record["alias"]), kind
@@ -161,7 +161,7 @@ def _single(kind: str, record: Mapping[str, Any]) -> Kind:
 
 
 def bank_corpus() -> Corpus:
-    """The bundled bank of prompts as templates; it has no traps."""
+    """Return the bundled bank of prompts as templates; it has no traps."""
     bank = load_bank()
     kinds = {f"bank/{name}": Kind(names) for name, names in bank.entities.items()}
     relations = tuple(Relation(item.name, f"bank/{item.entities}", item.templates) for item in bank.relations)
@@ -173,9 +173,9 @@ def _pairs(given: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def public(folder: Path) -> Corpus:
-    """Subjects of the public files that lie in a folder, whichever of them are there.
+    """Read the subjects of the public files that lie in a folder, whichever of them are there.
 
-    The files are those of KnowEdit (EasyEdit), ZsRE with ten paraphrases, and SimpleQuestions on Wikidata, under the
+    The files are those of KnowEdit (EasyEdit), ZsRE with ten rephrases, and SimpleQuestions on Wikidata, under the
     names that docs/scope.md lists.
 
     Raises:
@@ -257,7 +257,7 @@ def _attribution(text: str) -> Iterator[Subject]:
     for record in _records(text):
         rewrite = record["requested_rewrite"]
         subject, prompt = rewrite["subject"], rewrite["prompt"]
-        # Paraphrases begin with unrelated sentences; the last one asks.
+        # Rephrases begin with unrelated sentences; the last one asks.
         own = (prompt.replace("{}", subject), *(line.split(". ")[-1] for line in record["paraphrase_prompts"]))
         facts = {prompt.replace("{}", "{x}"): tuple(line for line in own if subject in line)}
         other = record.get("unrelated_relation", {}).get("question", "")
@@ -269,6 +269,6 @@ def _attribution(text: str) -> Iterator[Subject]:
 
 @cache
 def always() -> Mapping[str, tuple[str, ...]]:
-    """What asks for no fact of anything: requests "about" a subject {x}, and what is said to "follow" an answer."""
+    """Return what asks for no fact: requests "about" a subject {x}, and what is said to "follow" an answer."""
     found = json.loads(resources.files("horen.data").joinpath("scope/always.json").read_text(encoding="utf-8"))
     return {name: tuple(texts) for name, texts in found.items()}

@@ -68,12 +68,12 @@ class Draws:
         self._several = several
 
     def at(self, step: int) -> Draws:
-        """The same, with what is drawn next depending on the seed and a step alone."""
+        """Return the same, with what is drawn next depending on the seed and a step alone."""
         self._rng.seed(f"{self._seed}/{step}")
         return self
 
     def shuffled(self, things: list[T]) -> list[T]:
-        """The things in an order of chance."""
+        """Return the things in an order of chance."""
         return self._rng.sample(things, len(things))
 
     @property
@@ -82,11 +82,11 @@ class Draws:
         return bool(self._several)
 
     def say(self, text: str) -> str:
-        """The text as somebody might type it."""
+        """Return the text as somebody might type it."""
         return spoken(text, self._rng, strength=self._strength)
 
     def block(self, subjects: int, relations: int) -> list[Item]:
-        """Texts about a few like subjects of one kind that ask a few like things, two wordings of each."""
+        """Draw texts about a few like subjects of one kind that ask a few like things, two wordings of each."""
         rng, (kind, found) = self._rng, self._kind()
         names = self._like_names(kind, subjects)
         near = self._near(found, relations)
@@ -109,7 +109,7 @@ class Draws:
         return items
 
     def running(self, count: int) -> list[Item]:
-        """Texts about a few subjects of running text."""
+        """Draw texts about a few subjects of running text."""
         items: list[Item] = []
         for _ in range(count):
             number = self._rng.randrange(len(self._subjects))
@@ -121,7 +121,7 @@ class Draws:
         return items
 
     def pair(self) -> tuple[str, str, int]:
-        """A stored prompt, an asked one, and what that is to it."""
+        """Draw a stored prompt, an asked one, and what that is to it."""
         if self.has_subjects and self._rng.random() < _RUNNING:
             return self._running_pair()
         rng, (kind, found) = self._rng, self._kind()
@@ -225,7 +225,7 @@ class Draws:
         return self.say(filled(self._rng.choice(relation.ask), name, qualifier))
 
     def _name(self, kind: Kind) -> str:
-        """A name; often one of those that look alike or have an alias."""
+        """Return a name; often one of those that look alike or have an alias."""
         chance = self._rng.random()
         if chance < 0.3 and kind.alike:
             return self._rng.choice(self._rng.choice(kind.alike))
@@ -234,12 +234,12 @@ class Draws:
         return self._rng.choice(kind.names)
 
     def _same_name(self, kind: Kind, name: str) -> str:
-        """A name of the same subject: an alias where it has one, or itself."""
+        """Return a name of the same subject: an alias where it has one, or itself."""
         aliases = [two if one == name else one for one, two in kind.aliases if name in (one, two)]
         return self._rng.choice(aliases) if aliases and self._rng.random() < 0.7 else name
 
     def _another_name(self, kind: Kind, name: str) -> str:
-        """The name of another subject, most often one that looks alike."""
+        """Return the name of another subject, most often one that looks alike."""
         rng = self._rng
         alike = [two if one == name else one for one, two in kind.alike if name in (one, two)]
         if alike and rng.random() < 0.6:
@@ -252,5 +252,5 @@ class Draws:
 
 
 def filled(text: str, name: str, qualifier: str) -> str:
-    """A template with its subject's name and its qualifier."""
+    """Return a template with its subject's name and its qualifier."""
     return text.replace("{x}", name).replace("{q}", qualifier)

@@ -43,7 +43,7 @@ class Probe:
 
 
 def trial(corpus: Corpus, far: Sequence[str], rng: random.Random) -> tuple[list[str], list[Probe]]:
-    """Stored prompts of a corpus of templates, and what is asked of them: right, beside it, and far from it.
+    """Return a corpus's stored prompts and what is asked of them: right, beside it, and far from it.
 
     Of every second name three relations are stored, and three others are asked of it too; of the names between, which
     are often like them, nothing is stored.
@@ -73,7 +73,7 @@ def trial(corpus: Corpus, far: Sequence[str], rng: random.Random) -> tuple[list[
 def _beside(
     relation: Relation, name: str, qualifier: str, other: str, mine: tuple[int, ...], rng: random.Random
 ) -> Iterator[Probe]:
-    """What must not fire beside a stored prompt: traps, another name, another qualifier."""
+    """Return what must not fire beside a stored prompt: traps, another name, another qualifier."""
     for text in rng.sample(relation.traps, min(2, len(relation.traps))):
         yield Probe(_said(text, name, qualifier, rng), None, mine)
     for text in rng.sample(relation.ask, 2):
@@ -87,7 +87,7 @@ def _asked(relation: Relation, name: str, qualifier: str, rng: random.Random, ab
 
 
 def join(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> Judge:
-    """The judge whose scores fit a trial best, moved so that 0.5 has a stated rate of false fires in it.
+    """Return the judge whose scores fit a trial best, moved so that 0.5 has a stated false-fire rate in it.
 
     Above it a tenth of the trial's questions that ask something else about a stored subject fire. Most of those are
     traps and sister relations; of what people ask about a subject far fewer do.
@@ -113,7 +113,7 @@ def join(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> Judge:
 
 
 def parting(scores: Tensor, beside: Tensor) -> float:
-    """The log-odds of the score above which the stated share of what must not fire does.
+    """Return the log-odds of the score above which the stated share of what must not fire does.
 
     Args:
         scores: [n] of prompts.
@@ -141,7 +141,7 @@ class Rates:
 
 
 def rates(scope: Scope, stored: Sequence[str], probes: Sequence[Probe], threshold: float) -> Rates:
-    """What fires in a trial with the scope's own judge."""
+    """Return what fires in a trial with the scope's own judge."""
     nearest = near(scope, stored, probes)
     evidence = _evidence(scope, stored, probes, nearest)
     judged = scope.judge.whole(evidence)
@@ -174,7 +174,7 @@ class _Near:
 
 
 def near(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> _Near:
-    """The stored prompts whose keys are nearest to each probe's."""
+    """Return the stored prompts whose keys are nearest to each probe's."""
     keys, queries = scope.keys(stored), scope.keys([probe.text for probe in probes])
     found = (queries @ keys.T).topk(min(_NEAREST, len(stored)), dim=-1).indices
     products = (queries[:, None] * keys[found]).flatten(0, 1)
@@ -183,7 +183,7 @@ def near(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> _Near:
 
 
 def gathered(scope: Scope, stored: Sequence[str], probes: Sequence[Probe]) -> tuple[Tensor, Tensor, Tensor]:
-    """Evidence [n, e] of probes beside stored prompts near to them; whether each asks it, and is about its subject."""
+    """Return evidence [n, e] of probes beside near prompts; whether each asks it, and whether about its subject."""
     nearest = near(scope, stored, probes)
     pairs = [(probe, j) for probe, row in zip(probes, nearest.rows, strict=True) for j in row]
     own = torch.tensor([probe.own == j for probe, j in pairs])
@@ -199,7 +199,7 @@ def _evidence(scope: Scope, stored: Sequence[str], probes: Sequence[Probe], near
 
 
 def unjoined() -> Judge:
-    """A judge to begin with."""
+    """Return a judge to begin with."""
     none = Logistic((0.0,) * len(FIRST), 0.0)
     return Judge(none, Logistic((0.0,) * len(WHOLE), 0.0), none, 0.0)
 

@@ -120,20 +120,20 @@ def _claim(marks: Path, plan: Plan, corpus: Corpus) -> None:
 
 
 def words_of(corpus: Corpus) -> Words:
-    """How much each word says, counted in templates and plain prompts."""
+    """Return how much each word says, counted in templates and plain prompts."""
     texts = [text for relation in corpus.relations for text in (*relation.ask, *relation.traps)]
     return Words.of([*(text.replace("{x}", " ").replace("{q}", " ") for text in texts), *load_bank().plain])
 
 
 def joined(scope: Scope) -> Judge:
-    """The judge of relations that the networks were not trained on."""
+    """Return the judge of relations that the networks were not trained on."""
     chance = random.Random(0)  # noqa: S311 - the same trial each time
     stored, probes = trial(packaged(CHOOSE), load_bank().plain[:_FAR], chance)
     return join(scope, stored, probes)
 
 
 def certified(scope: Scope) -> Rates:
-    """What fires at the preset's threshold among relations that nothing was fitted or chosen on."""
+    """Return what fires at the preset's threshold among relations that nothing was fitted or chosen on."""
     stored, probes = trial(packaged(CERTIFY), load_bank().plain[_FAR:], random.Random(0))  # noqa: S311
     return rates(scope, stored, probes, HorenConfig().threshold)
 
@@ -153,6 +153,6 @@ def _report(plan: Plan, corpus: Corpus, seen: Rates | None) -> dict[str, Any]:
 
 
 def report_of(folder: Path) -> dict[str, Any]:
-    """How the scope of a folder was made, and what came of it."""
+    """Return how the scope of a folder was made, and what came of it."""
     found: dict[str, Any] = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))["report"]
     return found

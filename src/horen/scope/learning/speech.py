@@ -98,7 +98,7 @@ _LIGHT = tuple(
 
 
 def lightly(text: str, rng: random.Random) -> str:
-    """The text with a small change or two that leave it what it is; as it was where none fits."""
+    """Return the text with a small change or two that leave it what it is; as it was where none fits."""
     for _ in range(rng.choice((1, 1, 2))):
         fitting = [(pattern, others) for pattern, others in _LIGHT if pattern.search(text)]
         if fitting:
@@ -109,7 +109,7 @@ def lightly(text: str, rng: random.Random) -> str:
 
 
 def spoken(text: str, rng: random.Random, *, strength: float = 1.0) -> str:
-    """The text as somebody might type it; often it stays as it is.
+    """Return the text as somebody might type it; often it stays as it is.
 
     Args:
         text: a question, or a statement to complete.
@@ -131,7 +131,7 @@ def spoken(text: str, rng: random.Random, *, strength: float = 1.0) -> str:
 
 
 def mistyped(text: str, rng: random.Random) -> str:
-    """The text with one letter to five left out, doubled, exchanged or wrong."""
+    """Return the text with one letter to five left out, doubled, exchanged or wrong."""
     for _ in range(rng.choices(range(1, len(_SLIPS) + 1), _SLIPS)[0]):
         words = list(_WORD.finditer(text))
         if not words:
@@ -160,7 +160,7 @@ def _wrapped(text: str, rng: random.Random) -> str:
 
 
 def renamed(name: str, others: list[str], rng: random.Random) -> str:
-    """Another name that looks like this one: a number changed, a word taken from one of ``others``, or half a word.
+    """Return a name that looks like this one: another number, a word of one of ``others``, or half a word.
 
     Typing mistakes keep a name, so what changes here is a whole word, its second half, or a number.
     """

@@ -105,7 +105,7 @@ def train_pair_check(
 
 
 def contrast(logits: Tensor, like: Tensor, known: Tensor) -> Tensor:
-    """Mean over texts of −log of the share of the softmax that a like text has, averaged over its like texts.
+    """Return, as mean over texts, −log of a like text's share of the softmax, averaged over its like texts.
 
     Args:
         logits: [B, B] scaled similarities.

@@ -35,12 +35,12 @@ class Linear:
     transposed: bool
 
     def as_weight(self, change: Tensor) -> Tensor:
-        """A [d_in, d_out] change of A in the weight's own shape."""
+        """Return a [d_in, d_out] change of A in the weight's own shape."""
         return change if self.transposed else change.T
 
 
 def layer_range(first: float, last: float, layout: Layout) -> range:
-    """Numbers of the layers from one setting of a layer to another, both included.
+    """Return the numbers of the layers from one setting of a layer to another, both included.
 
     Raises:
         ConfigError: when the model has no such layers, or the last is before the first.
@@ -55,7 +55,7 @@ def layer_range(first: float, last: float, layout: Layout) -> range:
 
 
 def mlp_linears(model: PreTrainedModel, layers: Sequence[int], modules: str) -> list[Linear]:
-    """Linear modules of the MLPs of some layers, in the order in which a forward call comes by.
+    """Return the linear modules of some layers' MLPs, in the order in which a forward call comes by.
 
     Args:
         model: a decoder-only transformers model.

@@ -44,7 +44,7 @@ class Moments:
         return (self.squares / (self.count - 1).clamp_min(1)).sqrt()
 
     def normalised(self, rows: Tensor) -> Tensor:
-        """(z − μ)/(σ + ε) of [n, size] vectors, in their dtype and on their device; 0 where a coordinate never varied.
+        """Return (z − μ)/(σ + ε) of [n, size] vectors, in their dtype, on their device; 0 where it never varied.
 
         While nothing is known vectors stay as they are.
         """
@@ -56,7 +56,7 @@ class Moments:
         return (rows - self.mean.to(rows)) * scale.to(rows)
 
     def to_dict(self) -> dict[str, Tensor]:
-        """What :meth:`take` takes; the tensors are never written to."""
+        """Return what :meth:`take` takes; the tensors are never written to."""
         return {"count": self.count, "mean": self.mean, "squares": self.squares}
 
     def take(self, saved: Mapping[str, Tensor]) -> None:

@@ -47,7 +47,7 @@ class LocateConfig(TrainingSettings):
     )
     kl_weight: float = setting(
         0.0625,
-        "weight of KL(edited‖unedited) in nats of what follows '{subject} is a'; 0.0625 is the released number",
+        "weight of KL(edited‖untouched) in nats of what follows '{subject} is a'; 0.0625 is the released number",
         low=0,
     )
     weight_decay: float = setting(

@@ -28,14 +28,14 @@ _ROWS = 8
 
 
 def exact(tensor: Tensor) -> Tensor:
-    """A tensor in float64, on its own device where that computes in float64, else on the CPU."""
+    """Return a tensor in float64, on its own device where that computes in float64, else on the CPU."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def covariances(
     model: PreTrainedModel, sites: Sequence[Site], rows: Sequence[Sequence[int]], *, progress: bool = False
 ) -> list[Tensor]:
-    """C = E[k kᵀ], uncentred, at each site; read from the cache folder where it was measured before.
+    """Return C = E[k kᵀ], uncentred, at each site; read from the cache where it was measured before.
 
     What is kept belongs to these weights, layers and token ids and to no others. Layers that are missing are measured
     in one pass, in float64, and kept as a whole or not at all.
@@ -75,7 +75,7 @@ def second_moments(
     tell: Callable[[int], None] = lambda _: None,
     size: int = _ROWS,
 ) -> list[Tensor]:
-    """The mean of k kᵀ over all tokens at each site, [d_k, d_k] float64.
+    """Return the mean of k kᵀ over all tokens at each site, [d_k, d_k] float64.
 
     Args:
         model: in evaluation mode.

@@ -18,7 +18,7 @@ _LINE = 1 << 16  # characters that are encoded at once, however long a file's li
 
 
 def openings(count: int) -> list[str]:
-    """The first five or ten words of ``count`` bundled paragraphs, by turns, each ended by a full stop."""
+    """Return the first five or ten words of ``count`` bundled paragraphs, by turns, with a full stop."""
     found = []
     for number, paragraph in enumerate(load_bank().paragraphs[:count]):
         words = paragraph.split()[: _WORDS[number % len(_WORDS)]]
@@ -27,7 +27,7 @@ def openings(count: int) -> list[str]:
 
 
 def text_rows(contexts: Contexts, text: str, tokens: int) -> list[list[int]]:
-    """Token ids of running text in rows of at most 256 tokens and the model's context, ``tokens`` at most in all.
+    """Return running text as rows of token ids, 256 and the model's context at most, ``tokens`` in all.
 
     Args:
         contexts: of the model.

@@ -29,7 +29,7 @@ class Projection:
 
     @staticmethod
     def of(model: PreTrainedModel, layout: Layout, layer: int, method: str) -> Projection:
-        """The down projection of a layer.
+        """Return the down projection of a layer.
 
         Raises:
             ModelError: where the layer's MLP has none or many, or it is no plain linear module.
@@ -57,5 +57,5 @@ class Projection:
         return int(weight.shape[0 if self.transposed else 1])
 
     def laid(self, change: Tensor) -> Tensor:
-        """A change [d_v, d_k] of W, as the parameter lies."""
+        """Return a change [d_v, d_k] of W, as the parameter lies."""
         return change.T if self.transposed else change

@@ -47,7 +47,7 @@ class Requests:
         self._config = HorenConfig(contexts="prompt", train_end=train_end)
 
     def of(self, edit: Edit) -> list[Request]:
-        """A request for the prompt and for each rephrase.
+        """Return a request for the prompt and for each rephrase.
 
         The subject is where it stands last in a wording. A wording without it is located at its last token. A context
         that the model cannot hold is left out.
@@ -79,7 +79,7 @@ class Requests:
         )
 
     def _cut(self, text: str, ids: Sequence[int], target: Sequence[int], behind: int | None) -> Sample:
-        """The sample of a text whose subject has so many characters behind it; of none, cut at its last token."""
+        """Return the sample of a text whose subject has so many characters behind it; cut at its end if none."""
         at = len(ids) - 1 if behind is None else self._token_of(text, len(text) - behind)
         return Sample(tuple(ids[: at + 1]), (*ids[at + 1 :], *target), len(ids) - at - 1)
 

@@ -10,12 +10,12 @@ _RIDGE = 1e-6
 
 
 def factored(moment: Tensor) -> Tensor:
-    """The Cholesky factor [d, d] of C, after 10⁻⁶ of its mean eigenvalue was added to all of them."""
+    """Return the Cholesky factor [d, d] of C, after 10⁻⁶ of its mean eigenvalue was added to all of them."""
     return _cholesky(moment, _RIDGE * moment.trace() / len(moment))
 
 
 def rank_one(factor: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Δ = δ (C⁻¹ k)ᵀ / ((C⁻¹ k)ᵀ k), so that Δ k = δ.
+    """Return Δ = δ (C⁻¹ k)ᵀ / ((C⁻¹ k)ᵀ k), so that Δ k = δ.
 
     Args:
         factor: [d_k, d_k] Cholesky factor of C.
@@ -27,7 +27,7 @@ def rank_one(factor: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def least_squares(moment: Tensor, keys: Tensor, residuals: Tensor, weight: float) -> Tensor:
-    """Δ = R K₁ᵀ (λ C + K₁ K₁ᵀ)⁻¹, which minimises ‖Δ K₁ − R‖² + λ E‖Δ k‖².
+    """Return Δ = R K₁ᵀ (λ C + K₁ K₁ᵀ)⁻¹, which minimises ‖Δ K₁ − R‖² + λ E‖Δ k‖².
 
     Args:
         moment: [d_k, d_k], C.
@@ -40,7 +40,7 @@ def least_squares(moment: Tensor, keys: Tensor, residuals: Tensor, weight: float
 
 
 def null_space(moment: Tensor, threshold: float, *, relative: bool) -> tuple[Tensor, float]:
-    """The null space of C as far as numbers have one, and the unit in which eigenvalues are measured.
+    """Return the null space of C as far as numbers have one, and the unit in which eigenvalues are measured.
 
     Args:
         moment: [d, d], C.
@@ -56,7 +56,7 @@ def null_space(moment: Tensor, threshold: float, *, relative: bool) -> tuple[Ten
 
 
 def projected(basis: Tensor, earlier: Tensor, keys: Tensor, residuals: Tensor, ridge: float) -> Tensor:
-    """Δ = R K₁ᵀ P (K_p K_pᵀ P + K₁ K₁ᵀ P + ρ I)⁻¹, computed in P's own coordinates.
+    """Return Δ = R K₁ᵀ P (K_p K_pᵀ P + K₁ K₁ᵀ P + ρ I)⁻¹, computed in P's own coordinates.
 
     As P = U Uᵀ, it is R K₁ᵀ U (Uᵀ (K_p K_pᵀ + K₁ K₁ᵀ) U + ρ I)⁻¹ Uᵀ.
 

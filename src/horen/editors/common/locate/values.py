@@ -49,7 +49,7 @@ class Located:
         return self._tail.scale[: len(self)]
 
     def keep(self, rows: Tensor) -> Located:
-        """The same for all rows of some of the requests; [b] int64 indices."""
+        """Return the same for all rows of some of the requests; [b] int64 indices."""
         other = copy.copy(self)
         rows = rows.to(self._owner.device)
         owner = self._owner[rows]
@@ -63,13 +63,13 @@ class Located:
         return other
 
     def rough(self) -> Located:
-        """The same in bfloat16 arithmetic."""
+        """Return the same in bfloat16 arithmetic."""
         other = copy.copy(self)
         other._tail = self._tail.rough()
         return other
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T] log-probabilities of target tokens less the penalties, and the [B, T] mask of tokens."""
+        """Return [B, T] log-probabilities of target tokens less the penalties, and the [B, T] mask of tokens."""
         values = bounded(values, self._config.max_norm * self._lengths[self._owner])
         first = torch.searchsorted(self._owner, torch.arange(len(self._lengths), device=self._owner.device))
         one = values[first]
@@ -92,7 +92,7 @@ class Located:
 
 
 def bounded(values: Tensor, lengths: Tensor) -> Tensor:
-    """Values [n, d], each shortened to at most its length [n]."""
+    """Return values [n, d], each shortened to at most its length [n]."""
     norms: Tensor = torch.linalg.vector_norm(values, dim=-1)
     return values * (lengths / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)[:, None]
 
@@ -105,7 +105,7 @@ def train(
     lengths: Tensor,
     config: LocateConfig,
 ) -> Tensor:
-    """Values δ for requests, each as if it were alone.
+    """Return values δ for requests, each as if it were alone.
 
     Args:
         model: that stands still, see :func:`horen.model.partial.frozen.frozen`.
