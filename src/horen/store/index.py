@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from horen.config import HorenConfig
-from horen.errors import ConfigError
+from horen.extras import need
 from horen.memory import Codebook
 from horen.memory.search.index import Index
 
@@ -12,23 +12,18 @@ def give_index(codebook: Codebook, config: HorenConfig) -> None:
     """Let a codebook use an index if the settings say so.
 
     Raises:
-        ConfigError: when the package for it is not installed.
+        MissingExtraError: when the package for it is not installed.
     """
     if config.index == "approximate":
         codebook.use(_index(codebook.keys.shape[1], config))
 
 
 def check_index(config: HorenConfig) -> None:
-    """Raise ConfigError when settings want an index and the package for it is not installed."""
+    """Raise MissingExtraError when settings want an index and the package for it is not installed."""
     if config.index == "approximate":
         _index(1, config)
 
 
 def _index(dimension: int, config: HorenConfig) -> Index:
-    try:
-        return Index(dimension, config.index_candidates)
-    except ImportError as error:
-        raise ConfigError(
-            f"index='approximate' needs the package faiss ({error}): pip install 'horen[index]', or choose "
-            "index='exact', which misses nothing."
-        ) from error
+    need("index", "faiss", "index='approximate' needs", ", or choose index='exact', which misses nothing")
+    return Index(dimension, config.index_candidates)
