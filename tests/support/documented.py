@@ -24,8 +24,8 @@ _TITLE = re.compile(r'title="([^"]+)"')
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.+]+")
 _SECONDS = re.compile(r"took [\d.]+ (min|s)")
 _FRACTION = re.compile(r"\d+\.\d{2,}")
-# Columns of the terminal that pages show. Untold, a child process would find 80: readline, which pytest loads, puts them
-# into the environment where this process does not see them.
+# Columns of the terminal that pages show. Untold, a child process would find 80: readline, which pytest loads, puts
+# that into the environment where this process does not see it.
 _WIDTH = 140
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
