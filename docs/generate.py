@@ -24,6 +24,7 @@ from horen.cli.app import app
 from horen.config import HorenConfig
 from horen.config.settings import Described
 from horen.editors import METHODS, settings_of
+from horen.extras import EXTRAS
 
 ROOT = Path(__file__).parent.parent
 _LOG = logging.getLogger("mkdocs.hooks.generate")
@@ -45,6 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "index.md": (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](").replace('"docs/', '"'),
         "reference/commands.md": commands(),
         "reference/settings.md": settings(),
+        "reference/extras.md": extras(),
         **api(),
     }
     for name, content in pages.items():
@@ -116,6 +118,25 @@ def settings() -> str:
         if not issubclass(kind, HorenConfig) and (told := kind.describe()):
             lines += ["", f"### {name}", "", *_HEAD]
             lines += [_row(f"`{item.name}`", _value(item.default), _type(item), item.help) for item in told]
+    return "\n".join(lines) + "\n"
+
+
+def extras() -> str:
+    """Return the page of the extras: what each is for, and what it installs."""
+    lines = [
+        "# Extras",
+        "",
+        "`pip install horen` brings torch, transformers, safetensors and numpy, with which a model in transformers'",
+        "format is edited. What only some things need is in extras: `pip install 'horen[cli,models]'`, or",
+        "`pip install '.[cli,models]'` in the folder of the repository. Whatever needs one that is missing says so,",
+        "with the command that installs it.",
+        "",
+        "| extra | what for | packages |",
+        "| --- | --- | --- |",
+    ]
+    for name, extra in EXTRAS.items():
+        brought = [*(f"`{package}`" for package in extra.packages), *(f"extra `{other}`" for other in extra.extras)]
+        lines.append(_row(f"`{name}`", extra.purpose, ", ".join(brought)))
     return "\n".join(lines) + "\n"
 
 

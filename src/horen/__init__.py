@@ -14,6 +14,7 @@ from horen.errors import (
     EditNotFoundError,
     HorenError,
     MismatchError,
+    MissingExtraError,
     ModelError,
     StoreError,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "HorenConfig",
     "HorenError",
     "MismatchError",
+    "MissingExtraError",
     "ModelError",
     "Near",
     "Reading",

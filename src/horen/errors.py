@@ -43,5 +43,9 @@ class MismatchError(StoreError):
     """A saved codebook was made for another model, or by a newer version of this package."""
 
 
+class MissingExtraError(HorenError, ImportError):
+    """A package that only some users need is not installed; the message names the extra that brings it."""
+
+
 class DataError(HorenError, ValueError):
     """A file of edits has a record that cannot be used."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import os
 import re
 import shlex
 import subprocess
@@ -23,6 +24,9 @@ _TITLE = re.compile(r'title="([^"]+)"')
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.+]+")
 _SECONDS = re.compile(r"took [\d.]+ (min|s)")
 _FRACTION = re.compile(r"\d+\.\d{2,}")
+# Columns of the terminal that pages show. Untold, a child process would find 80: readline, which pytest loads, puts
+# that into the environment where this process does not see it.
+_WIDTH = 140
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -67,7 +71,7 @@ def output_of(command: str, folder: Path) -> str:
     words = shlex.split(command)
     if words[0] == "horen" and not re.search(r"[|<>;&]", command):
         with contextlib.chdir(folder):
-            return CliRunner().invoke(app, words[1:]).output
+            return CliRunner(env={"COLUMNS": str(_WIDTH)}).invoke(app, words[1:]).output
     given = f'horen() {{ "{sys.executable}" -m horen.cli "$@"; }}; {command}'
     return subprocess.run(
         ["bash", "-c", given],  # noqa: S607
@@ -75,6 +79,7 @@ def output_of(command: str, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=os.environ | {"COLUMNS": str(_WIDTH)},
     ).stdout
 
 

@@ -106,7 +106,9 @@ def test_commands_and_options_exist(words: list[str]):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page: Path):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    generated = {DOCS / "reference" / name for name in ("commands.md", "settings.md", "editor.md", "exceptions.md")}
+    generated = {
+        DOCS / "reference" / name for name in ("commands.md", "settings.md", "extras.md", "editor.md", "exceptions.md")
+    }
     for target in re.findall(r'\]\(([^)#\s]+)|src="([^"]+)"', text):
         link = target[0] or target[1]
         if not re.match(r"\w+:", link):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from horen.editfiles.atomic import write_whole
-from horen.errors import DataError, ModelError
+from horen.errors import DataError
+from horen.extras import need
 
 # After Okabe and Ito: told apart with any colour vision, and lightened or darkened to stand on white and on black.
 _COLOURS = ("#0b84c6", "#d55e00", "#009e73", "#cc79a7", "#c98a00", "#56a4d9", "#8a8f98", "#9b6bd3")
@@ -25,13 +26,10 @@ def new_figure(size: tuple[float, float]) -> Any:
     """A matplotlib figure of so many inches.
 
     Raises:
-        ModelError: when matplotlib is not installed.
+        MissingExtraError: when matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to load
-    except ImportError as error:
-        raise ModelError("Drawings need matplotlib: pip install 'horen[bench]'.") from error
-    return Figure(figsize=size, layout="constrained")
+    drawing = need("bench", "matplotlib.figure", "Drawings need")
+    return drawing.Figure(figsize=size, layout="constrained")
 
 
 def dress(axes: Any) -> None:
@@ -49,7 +47,7 @@ def check_place(place: Path) -> None:
 
     Raises:
         DataError: when its name does not end in .png or .svg, or its folder is not there.
-        ModelError: when matplotlib is not installed.
+        MissingExtraError: when matplotlib is not installed.
     """
     if place.suffix.lower() not in _SUFFIXES:
         raise DataError(f"{place} is no name for a drawing: end it in {' or '.join(_SUFFIXES)}.")

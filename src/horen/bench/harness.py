@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lm_eval.api.instance import Instance
-from lm_eval.api.model import TemplateLM
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-
 from horen.bench import scorer
 from horen.editors.interface import Method
+from horen.extras import require
 from horen.model.contexts import ends_of
+
+require("lm-eval", "The evaluation harness needs")
+
+from lm_eval.api.instance import Instance  # noqa: E402
+from lm_eval.api.model import TemplateLM  # noqa: E402
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window  # noqa: E402
 
 _CONTEXT = 2048  # where a model does not say how much it holds
 _BUDGET = 256

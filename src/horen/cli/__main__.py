@@ -1,5 +1,5 @@
 """``python -m horen.cli`` runs the program ``horen``."""
 
-from horen.cli.app import main
+from horen.cli import main
 
 main()

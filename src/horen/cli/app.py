@@ -44,6 +44,10 @@ class _Commands(TyperGroup):
         except HorenError as error:
             fail(str(error))
             raise typer.Exit(1) from error
+        except typer.BadParameter as error:
+            # What reads the options may be a library that names the kind of its own error first.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
         except KeyboardInterrupt:
             raise interrupted("Interrupted.") from None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from horen.errors import ConfigError
 
 
 class Preset(StrEnum):
@@ -61,6 +64,25 @@ def set_option(help: str) -> Any:  # noqa: A002
     return typer.Option("--set", metavar="NAME=VALUE", help=help)
 
 
+def parse_template(given: list[str] | None) -> dict[str, Any]:
+    """What a chat template is told, from the form key=value; true, false, null and numbers are read as such.
+
+    Raises:
+        ConfigError: when one has another form.
+    """
+    told: dict[str, Any] = {}
+    for text in given or []:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"--template {text} is not valid: write key=value, such as enable_thinking=false.")
+        try:
+            read = json.loads(value.lower())
+        except ValueError:
+            read = value
+        told[key] = value if isinstance(read, str | list | dict) else read
+    return told
+
+
 def calibration_option(help: str) -> Any:  # noqa: A002
     """The option for a calibration's folder or name."""
     return typer.Option("--calibration", metavar="PLACE", help=help)
@@ -107,6 +129,14 @@ Recalls = Annotated[
     typer.Option(
         "--recall",
         help="Put facts before a question that is about them without asking for one.  [default: as DIR is set]",
+    ),
+]
+TemplateOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        metavar="KEY=VALUE",
+        help="Tell the model's chat template something, such as enable_thinking=false; may be repeated.",
     ),
 ]
 Device = Annotated[

@@ -58,8 +58,13 @@ def err() -> Console:
 
 
 def _console(stream: TextIO) -> Console:
-    wide = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(file=stream, markup=False, highlight=False, emoji=False, width=_NO_TERMINAL_WIDTH if wide else None)
+    width = _NO_TERMINAL_WIDTH if _led_away(stream) else None
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+
+
+def _led_away(stream: TextIO) -> bool:
+    """Whether a stream goes into a file or another program, and nobody says how wide that is."""
+    return not stream.isatty() and "COLUMNS" not in os.environ
 
 
 def show(text: str | Text, style: str | None = None) -> None:
@@ -83,6 +88,23 @@ def show_table(made: Table) -> None:
     natural = console.measure(made, options=console.options.update_width(_NO_TERMINAL_WIDTH)).maximum
     made.expand = natural > console.width
     console.print(made)
+
+
+def show_list(made: Table, below: str = "") -> None:
+    """Print a table of records, and a line below it; or for another program a line each, with tabs between cells.
+
+    The first line names the columns then. Nothing is cut or padded, however long a cell is.
+    """
+    if not _led_away(sys.stdout):
+        show_table(made)
+        if below:
+            show(below)
+        return
+    lines = [[str(column.header) for column in made.columns]]
+    lines += [list(row) for row in zip(*([str(cell) for cell in column.cells] for column in made.columns), strict=True)]
+    # Not through a console, which would make blanks of the tabs.
+    sys.stdout.writelines("\t".join(map(clean, line)) + "\n" for line in lines)
+    sys.stdout.flush()
 
 
 def say(message: str, style: str | None = None) -> None:

@@ -1,11 +1,11 @@
-"""The values that a JSON file holds: those of its list or one a line, told by the content and not by the name."""
+"""The values that a JSON file holds: a list's, one a line, or over several lines; the content tells, not the name."""
 
 from __future__ import annotations
 
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 from horen.editfiles.textfiles import BadRecordError, Item, json_lines, json_value, not_json
@@ -14,15 +14,17 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def items(data: bytes, name: str) -> Iterator[Item]:
-    """The values of a file one after another: those of its list, or one for each line that is not blank.
+    """The values of a file one after another: those of its list, one for each line that is not blank, or spread ones.
 
     A line that holds no JSON gives a BadRecordError in place of its value; no more is parsed than is asked for.
 
     Raises:
-        DataError: when a list is not JSON; ``name`` says where.
+        DataError: when a list or a spread value is not JSON; ``name`` says where.
     """
     body = data.removeprefix(codecs.BOM_UTF8)
-    return _of_list(body, name) if is_list(body) else json_lines(BytesIO(data))
+    if is_list(body):
+        return _parsed(body, name, _elements)
+    return _parsed(body, name, _spread) if is_spread(body) else json_lines(BytesIO(data))
 
 
 def spread_object(data: bytes) -> bool:
@@ -40,9 +42,24 @@ def is_list(body: bytes) -> bool:
     return not rest.strip() or isinstance(json_value(first), BadRecordError)
 
 
-def _of_list(body: bytes, name: str) -> Iterator[Item]:
+def is_spread(body: bytes) -> bool:
+    """Whether the content of a file, without a byte order mark, is objects that take several lines each."""
+    body = body.lstrip()
+    first, _, rest = body.partition(b"\n")
+    if not first.startswith(b"{") or not rest.strip() or not isinstance(json_value(first), BadRecordError):
+        return False
+    if first.strip() == b"{":
+        return True
+    try:  # a line that is cut short is a bad record among others, unless the next ones complete it
+        json.JSONDecoder().raw_decode(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parsed(body: bytes, name: str, values: Callable[[str], Iterator[Item]]) -> Iterator[Item]:
     try:
-        yield from _elements(body.decode("utf-8"))
+        yield from values(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         way_out = "a list of objects, or one object a line, is expected: fix it there, or download it again."
         raise not_json(name, error, way_out) from None
@@ -65,6 +82,16 @@ def _elements(text: str) -> Iterator[Item]:
     end = _after_blanks(text, position + 1)
     if end != len(text):
         raise json.JSONDecodeError("Extra data", text, end)
+
+
+def _spread(text: str) -> Iterator[Item]:
+    parse = json.JSONDecoder().raw_decode
+    position, number = _after_blanks(text, 0), 0
+    while position < len(text):
+        value, position = parse(text, position)
+        number += 1
+        yield number, value
+        position = _after_blanks(text, position)
 
 
 def _after_blanks(text: str, position: int) -> int:

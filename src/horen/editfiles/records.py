@@ -21,13 +21,14 @@ from typing import IO, BinaryIO, Protocol
 
 from horen.editfiles.atomic import whole_file
 from horen.editfiles.fields import check_names, column, edit_of
-from horen.editfiles.jsonfiles import is_list, items
+from horen.editfiles.jsonfiles import is_list, is_spread, items
 from horen.editfiles.textfiles import (
     BadRecordError,
     Item,
     decode_line,
     json_lines,
     json_name,
+    json_value,
     not_json,
     numbered_lines,
     refuse_utf16,
@@ -97,10 +98,10 @@ def iter_edits(
 
 
 def unit_of(path: Path) -> str:
-    """What the numbers of a file's records count: "record" in a JSON list, else "line"."""
+    """What the numbers of a file's records count: "record" in a JSON list or where they take lines, else "line"."""
     ending = path.suffix.lower()
     with suppress(OSError):
-        return "record" if ending == ".json" or (_READERS.get(ending) is _read_jsonl and _holds_list(path)) else "line"
+        return "record" if ending == ".json" or (_READERS.get(ending) is _read_jsonl and _is_whole(path)) else "line"
     return "line"
 
 
@@ -176,17 +177,26 @@ def _with_system_errors_named(path: Path, reader: Callable[[Path], Iterator[Item
 
 
 def _read_jsonl(path: Path) -> Iterator[Item]:
-    if _holds_list(path):
+    if _is_whole(path):
         yield from items(path.read_bytes(), str(path))
         return
     with path.open("rb") as handle:
         yield from json_lines(handle)
 
 
-def _holds_list(path: Path) -> bool:
+def _is_whole(path: Path) -> bool:
+    """Whether a file has to be read as a whole: as a list, or as records that take several lines each."""
     with path.open("rb") as handle:
         start = handle.peek(_PEEKED)[:_PEEKED].removeprefix(codecs.BOM_UTF8).lstrip()
-    return start.startswith(b"[") and is_list(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+        if start.startswith(b"{"):
+            # Most files have a record in their first line, which tells without the rest.
+            first = next(raw for _, raw in numbered_lines(handle) if isinstance(raw, BadRecordError) or raw.strip())
+            if isinstance(first, BadRecordError) or not isinstance(json_value(first), BadRecordError):
+                return False
+        elif not start.startswith(b"["):
+            return False
+    body = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    return is_list(body) or is_spread(body)
 
 
 def _read_json(path: Path) -> Iterator[Item]:
@@ -194,14 +204,13 @@ def _read_json(path: Path) -> Iterator[Item]:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":  # several values: one a line
-            with path.open("rb") as handle:
-                yield from json_lines(handle)
+            yield from _read_jsonl(path)
             return
         way_out = "fix it there, or name the file .jsonl if it holds one object a line."
         raise not_json(path, error, way_out) from None
-    if not isinstance(content, list):
+    if not isinstance(content, list | dict):
         raise DataError(f"{path} holds {json_name(content)} where a list of objects is expected; put it into [ ].")
-    yield from enumerate(content, start=1)
+    yield from enumerate(content if isinstance(content, list) else [content], start=1)
 
 
 def _read_table(path: Path, delimiter: str) -> Iterator[Item]:

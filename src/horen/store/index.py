@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from horen.config import HorenConfig
 from horen.errors import ConfigError
+from horen.extras import need
 from horen.memory import Codebook
 from horen.memory.aids import Index, part
 
@@ -12,14 +13,15 @@ def give_index(codebook: Codebook, config: HorenConfig) -> None:
     """Let a codebook use an index if the settings say so.
 
     Raises:
-        ConfigError: when the package for it is not installed, or the room search/ of the memory is missing.
+        ConfigError: when the room search/ of the memory is missing.
+        MissingExtraError: when the package for it is not installed.
     """
     if config.index == "approximate":
         codebook.use(_index(codebook.keys.shape[1], config))
 
 
 def check_index(config: HorenConfig) -> None:
-    """Raise ConfigError when settings want an index and what it needs is not there."""
+    """Raise what :func:`give_index` raises, before there is a codebook."""
     if config.index == "approximate":
         _index(1, config)
 
@@ -31,11 +33,6 @@ def _index(dimension: int, config: HorenConfig) -> Index:
             "index='approximate' needs horen.memory.search, which is not part of this copy of horen: install the whole "
             "package, or choose index='exact', which misses nothing."
         )
-    try:
-        index: Index = make(dimension, config.index_candidates)
-    except ImportError as error:
-        raise ConfigError(
-            f"index='approximate' needs the package faiss ({error}): pip install 'horen[index]', or choose "
-            "index='exact', which misses nothing."
-        ) from error
+    need("index", "faiss", "index='approximate' needs", ", or choose index='exact', which misses nothing")
+    index: Index = make(dimension, config.index_candidates)
     return index

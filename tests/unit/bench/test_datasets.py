@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from horen.bench.datasets import FORMATS, load
 from horen.bench.records import NEGATIVES, PORTABILITY, Dataset, Record
 from horen.edits import Edit, same_text
-from horen.errors import DataError
+from horen.errors import DataError, MissingExtraError
 
 GOOD: dict[str, dict[str, object]] = {
     "zsre": {"src": "Who runs Kestrel?", "alt": "Ada"},
@@ -177,6 +178,13 @@ def test_places_that_are_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=f"(?s){told}.*(check|give)"):
         load("jsonl", place)
+
+
+def test_a_hub_id_without_the_package_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"no file owner/name, .*pip install 'horen\[datasets\]', or download"):
+        load("jsonl", "owner/name")
 
 
 def test_a_path_is_never_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

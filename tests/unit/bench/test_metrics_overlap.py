@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
 from horen.bench.metrics.overlap import Overlap, Similarity, overlap
-from horen.errors import ModelError
+from horen.errors import MissingExtraError, ModelError
 
 texts = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "Größe", "1,5", "dog."]), max_size=12).map(
     " ".join
@@ -137,7 +137,7 @@ def test_a_named_encoder_is_loaded_once(monkeypatch: pytest.MonkeyPatch, name: s
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ModelError, match="`pip install sentence-transformers`, or leave the similarity out"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'horen\[encoder\]', or leave the similarity out"):
         Similarity("some/encoder")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from cli_support import EDITS, Ok, Run
 
+from horen.cli.terminal import show_list, table
+
 
 def told(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """What a shell makes of a command, in which horen stands for the program."""
@@ -81,3 +83,17 @@ def test_a_model_that_has_moved(command: str, tiny: Path, tmp_path: Path, run: R
     assert f"{tmp_path / 'then'}" in " ".join(result.stderr.split())
     assert "it is not there any more: say with --model where it is now" in " ".join(result.stderr.split())
     assert run(command, book, *more, "--model", gone).exit_code in ({0, 1} if command == "doctor" else {0})
+
+
+def test_lists_for_another_program_are_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    long = "The engine\twas\nbuilt in 1911. " * 100
+    show_list(table(("id", "target"), [("1", long), ("2", "\x1b[31mred")]), "2 edits")
+    first, *rows = capsys.readouterr().out.split("\n")
+    assert first == "id\ttarget"
+    assert rows == [f"1\t{' '.join(long.split())}", "2\t\\x1b[31mred", ""]
+    monkeypatch.setenv("COLUMNS", "40")
+    show_list(table(("id", "target"), [("1", long), ("2", "red")]), "2 edits")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[-1] == "2 edits"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from horen.editfiles.records import BadLine, FileRecord, iter_edits
+from horen.editfiles.records import BadLine, FileRecord, iter_edits, unit_of
 from horen.errors import DataError
 
 ROME = {"prompt": "{} was born in", "subject": "Mira Sand", "target_new": {"str": "Oslo", "id": "Q585"}}
@@ -100,6 +100,42 @@ def test_lists_whatever_the_ending(ending: str, indent: int | None, tmp_path: Pa
 def test_lines_in_a_file_that_says_json(tmp_path: Path):
     content = "".join(json.dumps(raw) + "\n" for raw, _ in TAKEN)
     assert found(written(tmp_path / "x.json", content)) == [taken for _, taken in TAKEN]
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl", ".ndjson"])
+@pytest.mark.parametrize("many", [1, 2, len(TAKEN)])
+def test_objects_over_several_lines_one_after_another(ending: str, many: int, tmp_path: Path):
+    told = [json.dumps(raw, indent=2, ensure_ascii=False) for raw, _ in TAKEN[:many]]
+    path = written(tmp_path / f"x{ending}", "\ufeff\n" + "\n\n".join(told) + "\n")
+    assert found(path) == [taken for _, taken in TAKEN[:many]]
+    assert [record.line for record in iter_edits(path)] == list(range(1, many + 1))
+    assert unit_of(path) == "record"
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_objects_over_several_lines_that_are_no_edits(ending: str, tmp_path: Path):
+    good, bad = {"prompt": "a", "target": "b"}, {"prompt": "a"}
+    path = written(tmp_path / f"x{ending}", "\n".join(json.dumps(raw, indent=2) for raw in (good, bad, good)))
+    with pytest.raises(DataError, match=rf"x{ending}, record 2: it has no target; fix the record"):
+        found(path)
+    skipped: list[BadLine] = []
+    assert [record.line for record in iter_edits(path, on_bad=skipped.append)] == [1, 3]
+    assert skipped == [BadLine(2, "it has no target")]
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_objects_over_several_lines_that_are_not_json(ending: str, tmp_path: Path):
+    content = '{\n  "prompt": "a",\n  "target": "b"\n}\n{\n  "prompt": "c"\n  "target": "d"\n}\n'
+    with pytest.raises(DataError, match=r"not JSON .*line 7, column 3.*a list of objects, or one object a line"):
+        found(written(tmp_path / f"x{ending}", content))
+
+
+def test_a_line_that_is_cut_short_is_a_bad_line_among_others(tmp_path: Path):
+    path = written(tmp_path / "x.jsonl", '{"prompt": "a", "target"\n{"prompt": "a", "target": "b"}\n')
+    skipped: list[BadLine] = []
+    assert [record.line for record in iter_edits(path, on_bad=skipped.append)] == [2]
+    assert [bad.line for bad in skipped] == [1]
+    assert unit_of(path) == "line"
 
 
 @pytest.mark.parametrize(

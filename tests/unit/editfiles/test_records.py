@@ -249,7 +249,7 @@ def test_a_quote_that_is_never_closed(tmp_path: Path):
             '{"prompt": "a",\n"target" "b"}',
             r"is not JSON \(Expecting ':' delimiter, line 2, column 10\).*\.jsonl",
         ),
-        ("x.json", "{}", "holds an object where a list"),
+        ("x.json", "7", "holds a number where a list"),
         ("x.json", b'["\xff"]', r"is not UTF-8 text \(byte 3\)"),
         ("x.json", "[" * 100_000, "is not usable JSON"),
         ("x.jsonl", line_of(GOOD).encode("utf-16"), "UTF-16 text where UTF-8 is expected"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from horen import ConfigError, Edit, Editor, HorenConfig
+from horen import Edit, Editor, HorenConfig, MissingExtraError
 from horen.asking import doctor
 from horen.editing.rekey import rekey_folder
 from horen.memory.search import index, sketch
@@ -100,11 +100,11 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch,
     quick_editor(index="approximate").save(tmp_path)
     monkeypatch.setitem(sys.modules, "faiss", None)
     model = tiny_model()
-    with pytest.raises(ConfigError, match=r"horen\[index\]"):
+    with pytest.raises(MissingExtraError, match=r"horen\[index\]"):
         Editor(model, tiny_tokenizer(), HorenConfig(**(dict(QUICK) | {"index": "approximate"})))
-    with pytest.raises(ConfigError, match=r"horen\[index\]"):
+    with pytest.raises(MissingExtraError, match=r"horen\[index\]"):
         Editor.load(tmp_path, model, tiny_tokenizer())
     editor = quick_editor()
-    with pytest.raises(ConfigError, match=r"horen\[index\]"):
+    with pytest.raises(MissingExtraError, match=r"horen\[index\]"):
         editor.rekey(editor.config.replace(index="approximate"))
     assert editor.explain(EDITED).fired

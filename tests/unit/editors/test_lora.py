@@ -12,7 +12,7 @@ from method_support import EDITS, fed, same
 from method_support import opened as opened_method
 from transformers import PreTrainedModel
 
-from horen import Edit, ModelError
+from horen import Edit, MissingExtraError, ModelError
 from horen.editors.lora import LoRA, LoRAConfig
 from support.editors import EDITED, OTHER, checksums, ids_of, logits, same_weights
 from support.tiny_models import tiny_model
@@ -205,7 +205,7 @@ def test_models_that_cannot_be_adapted_are_left_alone(monkeypatch: pytest.Monkey
 def test_without_peft(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     model = tiny_model()
-    with pytest.raises(ModelError, match=r"pip install 'horen\[baselines\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'horen\[baselines\]'"):
         opened(model)
     assert not hasattr(model, "_horen_weights")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from horen.editfiles.textfiles import refuse_utf16, unreadable
 from horen.errors import DataError
+from horen.extras import need
 
 _HUB_ID = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+?)(:(?P<part>[\w./-]+))?")
 _DATA_ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".gz", ".zip")
@@ -43,13 +42,12 @@ def read(place: str | Path) -> bytes:
 
 
 def _fetch(repository: str, part: str | None) -> bytes:
-    try:
-        hub: Any = importlib.import_module("datasets")
-    except ImportError:
-        raise DataError(
-            f"There is no file {repository}, and as a hub id it needs a package that is not installed: "
-            "run pip install datasets, or download the data set and give the path of its file."
-        ) from None
+    hub = need(
+        "datasets",
+        "datasets",
+        f"There is no file {repository}, and as a hub id it needs",
+        ", or download the data set and give the path of its file",
+    )
     try:
         if part is not None and "." in part:
             rows = hub.load_dataset(repository, data_files=part, split="train")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import sacrebleu
 from rouge_score import rouge_scorer
 
 from horen.errors import ModelError
+from horen.extras import need
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -74,7 +74,8 @@ class Similarity:
         device: where to put a model that is loaded here; None leaves it to sentence-transformers.
 
     Raises:
-        ModelError: when sentence-transformers is not installed, or nothing loadable goes by that name.
+        MissingExtraError: when sentence-transformers is not installed.
+        ModelError: when nothing loadable goes by that name.
     """
 
     def __init__(self, encoder: str | Path | Encoder, *, device: str | None = None) -> None:
@@ -97,13 +98,7 @@ class Similarity:
 
 
 def _load(name: str, device: str | None) -> Encoder:
-    try:
-        library: Any = importlib.import_module("sentence_transformers")
-    except ImportError as error:
-        raise ModelError(
-            "Sentence similarity needs the package sentence-transformers, which cannot be imported "
-            f"({error}): install it with `pip install sentence-transformers`, or leave the similarity out."
-        ) from error
+    library = need("encoder", "sentence_transformers", "Sentence similarity needs", ", or leave the similarity out")
     try:
         encoder: Encoder = library.SentenceTransformer(name, device=device)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:

@@ -12,7 +12,19 @@ import typer
 
 from horen.cli.commands.explain import show_decision
 from horen.cli.flow.opening import open_editor
-from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Folder, ModelPlace, Recalls, TokenBudget, WeightType
+from horen.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    EncoderPlace,
+    Folder,
+    ModelPlace,
+    Recalls,
+    TemplateOptions,
+    TokenBudget,
+    WeightType,
+    parse_template,
+)
 from horen.cli.terminal import clean, emit, say, show, status
 from horen.edits import same_text
 from horen.errors import EditError, ModelError
@@ -95,6 +107,7 @@ def chat(
     system: Annotated[
         str | None, typer.Option("--system", metavar="TEXT", help="System message to begin with.")
     ] = None,
+    template: TemplateOptions = None,
     recall: Recalls = None,
     max_new_tokens: TokenBudget = 256,
     model: ModelPlace = None,
@@ -108,13 +121,22 @@ def chat(
     The model sees the whole conversation. In it, /explain says what the last message woke, /reset starts over, and
     /quit (or Ctrl-D) leaves. Messages may also come from a pipe, one a line. With --json every answer is one JSON
     document on a line of its own.
+
+    \b
+    Examples:
+      horen chat facts --system "Answer in one sentence."
+      horen chat facts --template enable_thinking=false
     """
+    from horen.asking.generate import template_of  # noqa: PLC0415
+
+    told = template_of(None, parse_template(template))
     editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
     if not editor.tokenizer.chat_template:
         raise ModelError("This model's tokenizer has no chat template, so it cannot chat: use horen ask.")
     if sys.stdin.isatty():
         say("Type a message; /explain, /reset and /quit are commands.")
-    conversation = _Conversation(editor, system, max_new_tokens, recall, as_json)
+    options = {"max_new_tokens": max_new_tokens, "recall": recall, "template": told}
+    conversation = _Conversation(editor, system, options, as_json)
     # Ctrl-C is a way to leave, also while the model answers.
     with suppress(KeyboardInterrupt):
         for line in _lines():
@@ -124,10 +146,8 @@ def chat(
 
 
 class _Conversation:
-    def __init__(
-        self, editor: Editor, system: str | None, max_new_tokens: int, recall: str | None, as_json: bool
-    ) -> None:
-        self._editor, self._budget, self._recall, self._as_json = editor, max_new_tokens, recall, as_json
+    def __init__(self, editor: Editor, system: str | None, options: dict[str, Any], as_json: bool) -> None:
+        self._editor, self._options, self._as_json = editor, options, as_json
         self._start = [{"role": "system", "content": system}] if system else []
         self._messages = list(self._start)
         self._last: str | None = None
@@ -151,7 +171,7 @@ class _Conversation:
         asked = [*self._messages, {"role": "user", "content": message}]
         try:
             with status("…"):
-                answer = self._editor.chat(asked, self._budget, recall=self._recall)
+                answer = self._editor.chat(asked, **self._options)
         except EditError as error:  # the conversation has outgrown the model's context
             say(f"{error} (/reset starts over.)")
             return
@@ -163,7 +183,7 @@ class _Conversation:
             show(clean(answer, lines=True))
 
     def _explain(self, message: str) -> None:
-        explanation = self._editor.explain(message, chat=True, recall=self._recall)
+        explanation = self._editor.explain(message, chat=True, recall=self._options["recall"])
         if self._as_json:
             emit(dataclasses.asdict(explanation), indent=None)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,6 @@ from horen.cli.commands.tune import chosen, tune
 from horen.cli.flow.opening import make_ready
 from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType, model_option, set_option
 from horen.cli.terminal import NUMBER, Phases, emit, interrupted, say, show, show_table, table
-from horen.errors import ModelError
 from horen.model.zoo.embedded import full_name
 
 if TYPE_CHECKING:
@@ -24,20 +22,9 @@ bench = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Measure editors on streams of edits, and compare them."
 )
 
-_NEEDED = ("scipy", "rouge_score", "sacrebleu")
-
 Folders = Annotated[
     list[Path], typer.Argument(metavar="DIR…", help="Folders of runs, or files of scores.", show_default=False)
 ]
-
-
-@bench.callback()
-def _needs_extra() -> None:
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModelError(
-            f"Benchmarks need packages that are not installed ({', '.join(missing)}): pip install 'horen[bench]'."
-        )
 
 
 @bench.command("run")

@@ -41,12 +41,12 @@ _PREVIEWED = 5
 
 EDIT_HELP = """Write a file of edits into a codebook.
 
-FILE holds one edit a line, each with a prompt, a target and perhaps rephrases: JSON Lines or a JSON list (.jsonl,
-.json), or a table with a header row (.csv, .tsv; rephrases separated by |). The field names of ROME, CounterFact,
-EasyEdit, KnowEdit and MEND are known too, {} in a prompt stands for the subject, and a field that is not known is
-refused; --dry-run shows what is read. All of it is checked before anything is applied. What is done is saved as it
-goes on: after Ctrl-C the same command continues. With --workers the codebook is the same; until it is written, what the
-workers have done is kept in a hidden folder beside DIR.
+FILE holds one edit a line, each with a prompt, a target and perhaps rephrases: JSON Lines, a JSON list or objects over
+several lines (.jsonl, .json), or a table with a header row (.csv, .tsv; rephrases separated by |). The field names of
+ROME, CounterFact, EasyEdit, KnowEdit and MEND are known too, {} in a prompt stands for the subject, and a field that is
+not known is refused; --dry-run shows what is read. All of it is checked before anything is applied. What is done is
+saved as it goes on: after Ctrl-C the same command continues. With --workers the codebook is the same; until it is
+written, what the workers have done is kept in a hidden folder beside DIR.
 
 An edit of words that are stored with another target is a conflict (--on-conflict). One that says the same in other
 words is found by how near the model reads it to what was stored before (--on-similar); lines of one file never replace

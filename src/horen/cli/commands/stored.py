@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from horen.cli.options import AsJson, EditId, Folder
-from horen.cli.terminal import NUMBER, clean, counted, emit, show, show_table, table
+from horen.cli.terminal import NUMBER, clean, counted, emit, say, show, show_list, table
 from horen.editfiles.records import write_edits
 from horen.edits import EditRecord
 from horen.errors import DataError
@@ -23,18 +23,27 @@ def as_dict(record: EditRecord) -> dict[str, Any]:
 
 
 def list_edits(folder: Folder, as_json: AsJson = False) -> None:
-    """List the active edits."""
+    """List the active edits.
+
+    Into a file or another program goes a line for each, whole and with tabs between its cells, after one that names
+    them.
+    """
     from horen.store.state import Saved  # noqa: PLC0415
 
-    records = Saved.read(folder).history.active()
+    history = Saved.read(folder).history
+    records = history.active()
     if as_json:
         emit([as_dict(record) for record in records])
         return
+    asleep = len(history.stored()) - len(records)
     if not records:
         show(f"{folder} holds no active edits.")
+        if asleep:
+            say(_asleep(folder, asleep))
         return
     headers = (("id", NUMBER), ("prompt", {"ratio": 3}), ("target", {"ratio": 2}), "note")
-    show_table(table(headers, ((str(r.id), r.prompt, r.target, _note(r)) for r in records)))
+    below = "; ".join([counted(len(records), "active edit"), *([_asleep(folder, asleep)] if asleep else [])])
+    show_list(table(headers, ((str(r.id), r.prompt, r.target, _note(r)) for r in records)), below)
 
 
 def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
@@ -98,7 +107,10 @@ def undo(folder: Folder, as_json: AsJson = False) -> None:
 
 
 def history(folder: Folder, as_json: AsJson = False) -> None:
-    """List every operation, oldest first, undone ones included."""
+    """List every operation, oldest first, undone ones included.
+
+    Into a file or another program goes a line for each, as with "horen list".
+    """
     from horen.store.state import Saved  # noqa: PLC0415
 
     operations = Saved.read(folder).history.operations
@@ -134,7 +146,7 @@ def history(folder: Folder, as_json: AsJson = False) -> None:
         rows.append(
             (str(operation.sequence), operation.at[:19], operation.name, added, ids_of(operation.removed), note)
         )
-    show_table(
+    show_list(
         table(
             (("no.", NUMBER), "time (UTC)", "operation", ("added", {"ratio": 1}), ("removed", {"ratio": 1}), "note"),
             rows,
@@ -164,6 +176,10 @@ def export(
         emit({"file": str(file), "edits": count})
         return
     show(f"Wrote {counted(count, 'edit')} to {file}.")
+
+
+def _asleep(folder: Path, number: int) -> str:
+    return f"{number} asleep, superseded, removed or undone (horen history {folder})"
 
 
 def _note(record: EditRecord) -> str:

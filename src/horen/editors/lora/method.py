@@ -18,6 +18,7 @@ from horen.editors.common.weights import WeightMethod
 from horen.editors.lora.config import LoRAConfig
 from horen.edits import Edit
 from horen.errors import ModelError
+from horen.extras import need
 from horen.model.layout import Layout
 
 _ADAPTER = "horen"
@@ -41,7 +42,8 @@ class LoRA(WeightMethod):
         seed: of the random start.
 
     Raises:
-        ModelError: when peft is not installed, another method holds the model's weights or they are not in memory, the
+        MissingExtraError: when peft is not installed.
+        ModelError: when another method holds the model's weights or they are not in memory, the
             model has none of the projections or has adapters, or it trains with gradient checkpointing.
     """
 
@@ -57,7 +59,7 @@ class LoRA(WeightMethod):
         seed: int = 0,
     ) -> None:
         config = config or LoRAConfig()
-        library = _peft()
+        library = need("baselines", "peft", "The editor 'lora' needs")
         _check_plain(model)
         bases = _projections(model, config.targets)
         super().__init__(model, tokenizer, config, ())
@@ -139,17 +141,6 @@ class LoRA(WeightMethod):
     def _let_learn(self) -> None:
         for parameter in self._learnable:
             parameter.requires_grad_()
-
-
-def _peft() -> Any:
-    try:
-        import peft  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        raise ModelError(
-            f"The method 'lora' needs the package peft, which cannot be imported ({error}): "
-            "pip install 'horen[baselines]'."
-        ) from error
-    return peft
 
 
 def _check_plain(model: PreTrainedModel) -> None:

@@ -18,21 +18,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from horen.errors import ModelError
+from horen.extras import need
 
 _MANIFEST = "horen-manifest.json"
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: HOREN_CACHE where it is set, else the user's cache folder (maybe not there yet)."""
+    """Return the cache folder: HOREN_CACHE where it is set, else the user's cache folder (maybe not there yet).
+
+    Raises:
+        MissingExtraError: when the package that knows the user's cache folder is needed and not installed.
+    """
     chosen = os.environ.get("HOREN_CACHE", "").strip()
     if not chosen:
-        return platformdirs.user_cache_path("horen", appauthor=False)
+        places = need(
+            "models",
+            "platformdirs",
+            "The folder for embedded models, GGUF files and the text encoder of the default settings needs",
+            ", or set HOREN_CACHE to a folder of your own; the preset 'activations' reads without a text encoder",
+        )
+        return Path(places.user_cache_path("horen", appauthor=False))
     return Path(os.path.expanduser(chosen)).absolute()  # noqa: PTH111 - Path.expanduser raises on unknown users
 
 
@@ -60,28 +68,27 @@ class Report:
     """The phases of a fetch as progress bars on stderr; draws nothing unless ``shown``."""
 
     def __init__(self, shown: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        # rich would otherwise reroute what the program prints to stdout through this stderr console.
-        self._bars = Progress(
-            *columns, console=Console(stderr=True), disable=not shown, redirect_stdout=False, redirect_stderr=False
-        )
-        self._task: TaskID | None = None
+        self._bars: Any = _bars() if shown else None
+        self._task: Any = None
         self._total = 1
 
     def __enter__(self) -> Report:
-        self._bars.start()
+        if self._bars is not None:
+            self._bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._finish()
-        self._bars.stop()
+        if self._bars is not None:
+            if kind is None:
+                self._finish()
+            self._bars.stop()
 
     def phase(self, text: str, total: int | None = None) -> None:
         """Close the running phase and open the next; without a total its bar only shows that work goes on."""
-        self._finish()
-        self._total = total or 1
-        self._task = self._bars.add_task(text, total=total)
+        if self._bars is not None:
+            self._finish()
+            self._total = total or 1
+            self._task = self._bars.add_task(text, total=total)
 
     def at(self, done: int) -> None:
         """Say how much of the running phase's total is done."""
@@ -91,6 +98,21 @@ class Report:
     def _finish(self) -> None:
         if self._task is not None:
             self._bars.update(self._task, total=self._total, completed=self._total)
+
+
+def _bars() -> Any:
+    console, rich = (
+        need("cli", f"rich.{part}", "Progress bars need", ", or leave progress out") for part in ("console", "progress")
+    )
+    columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TaskProgressColumn())
+    # rich would otherwise reroute what the program prints to stdout through this stderr console.
+    return rich.Progress(
+        *columns,
+        rich.TimeElapsedColumn(),
+        console=console.Console(stderr=True),
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
 
 
 @dataclass(frozen=True)

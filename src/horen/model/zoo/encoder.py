@@ -7,7 +7,6 @@ embedded models, and unpacked once into the user's cache folder.
 from __future__ import annotations
 
 import functools
-import importlib
 import shutil
 import zipfile
 import zlib
@@ -26,6 +25,7 @@ from transformers import AutoModel, AutoTokenizer
 import horen.data
 from horen.config import ENCODER
 from horen.errors import ModelError
+from horen.extras import need
 from horen.model.batching import read_in_batches
 from horen.model.zoo import wheels
 from horen.model.zoo.cache import CachedFolder, Report
@@ -156,17 +156,17 @@ class LibraryEncoder(TextEncoder):
         device: where it runs; None for the CPU.
 
     Raises:
-        ModelError: when the package is not installed, or nothing loadable goes by that name.
+        MissingExtraError: when the package is not installed.
+        ModelError: when nothing loadable goes by that name.
     """
 
     def __init__(self, name: str, *, device: torch.device | None = None) -> None:
-        try:
-            library: Any = importlib.import_module("sentence_transformers")
-        except ImportError as error:
-            raise ModelError(
-                f"encoder={name!r} is neither {ENCODER!r} nor a folder in transformers' format, and models of "
-                f"sentence-transformers need that package ({error}): pip install 'horen[encoder]', or name another."
-            ) from error
+        library = need(
+            "encoder",
+            "sentence_transformers",
+            f"encoder={name!r} is neither {ENCODER!r} nor a folder in transformers' format, so it needs",
+            ", or name another",
+        )
         try:
             model = library.SentenceTransformer(name, device=str(device or "cpu"))
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
@@ -266,7 +266,8 @@ def load_encoder(name: str = ENCODER, *, device: torch.device | None = None, pro
         progress: show fetching on stderr; silent otherwise.
 
     Raises:
-        ModelError: when it cannot be fetched or loaded, or needs a package that is not installed.
+        ModelError: when it cannot be fetched or loaded.
+        MissingExtraError: when it needs a package that is not installed.
     """
     if name == ENCODER:
         return SentenceEncoder(fetch_encoder(progress=progress), device=device)

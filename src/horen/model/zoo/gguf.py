@@ -20,6 +20,8 @@ _ONE_AT_A_TIME = threading.Lock()  # the silence below is a state of the process
 
 
 _MOST = 300  # characters: transformers may list every model that it knows
+#: What transformers reads GGUF files with.
+PACKAGES = ("gguf", "accelerate")
 BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "bfloat16": 2, "float16": 2})  # of each kind of weight
 
 

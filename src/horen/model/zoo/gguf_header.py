@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from horen.extras import need
+
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -138,10 +140,10 @@ def _positive(value: object, default: int) -> int:
 
 def _bytes_of(kind: int, elements: int) -> int:
     """How much room a tensor takes; none for a kind that the installed gguf does not know."""
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType  # noqa: PLC0415 - not needed to start
+    known = need("models", "gguf.constants", "GGUF files need")
 
     try:
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+        block, size = known.GGML_QUANT_SIZES[known.GGMLQuantizationType(kind)]
     except (ValueError, KeyError):
         return 0
     return elements // int(block) * int(size)

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.errors import ConfigError, ModelError
+from horen.extras import require
 from horen.model.zoo import gguf as _gguf
 from horen.model.zoo import local_gguf
 from horen.model.zoo.embedded import EMBEDDED, fetch
@@ -109,6 +110,8 @@ def _checked(name: str, options: ModelOptions | None, device: str | torch.device
         raise ConfigError(
             f"revision={given['revision']!r} is not valid for {name!r}: leave it out, which is for models of the hub."
         )
+    if given.get("device_map") is not None:
+        require("models", "device_map needs", ("accelerate",))
     return given
 
 

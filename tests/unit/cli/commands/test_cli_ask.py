@@ -138,6 +138,52 @@ def test_conversation_goes_on_after_a_message_that_does_not_fit(book: Path, run:
     assert "/reset starts over" in result.stderr
 
 
+def test_what_the_chat_template_is_told(book: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
+    told: list[dict[str, Any]] = []
+    real = Editor.chat
+
+    def chat(self: Editor, messages: Any, *args: Any, template: Any = None, **more: Any) -> str:
+        told.append(template)
+        return real(self, messages, *args, template=template, **more)
+
+    monkeypatch.setattr(Editor, "chat", chat)
+    given = ["enable_thinking=false", "date = 26 Jul 2024", "depth=2", "share=0.5", "nobody=null", "empty=", "a=[B]"]
+    options = [word for text in given for word in ("--template", text)]
+    result = run("chat", book, *options, text=f"{CAPITAL}\n")
+    assert (result.exit_code, result.stdout) == (0, "Callen\n")
+    assert told == [
+        {
+            "enable_thinking": False,
+            "date": "26 Jul 2024",
+            "depth": 2,
+            "share": 0.5,
+            "nobody": None,
+            "empty": "",
+            "a": "[B]",
+        }
+    ]
+    assert type(told[0]["depth"]) is int
+    run("chat", book, "--template", "Think=TRUE", "--template", "Think=No", text=f"{CAPITAL}\n")
+    assert told[1] == {"Think": "No"}  # the last word counts, as with --set
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("enable_thinking", "--template enable_thinking is not valid: write key=value, such as enable_thinking=false."),
+        ("=false", "--template =false is not valid: write key=value, such as enable_thinking=false."),
+        ("no way=1", "--template no way=1 is not valid: write key=value, such as enable_thinking=false."),
+        (
+            "tokenize=true",
+            "'tokenize' is no option of the chat template but the editor's own: leave it out of template.",
+        ),
+    ],
+)
+def test_what_the_chat_template_cannot_be_told(book: Path, run: Run, given: str, reason: str):
+    result = run("chat", book, "--template", given, text=f"{CAPITAL}\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {reason}\n")
+
+
 def test_ctrl_c_leaves_a_conversation(book: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     def chat(*_: Any, **__: Any) -> str:
         raise KeyboardInterrupt

@@ -47,4 +47,7 @@ def test_presets_of_the_command_line_are_those_of_the_settings():
 
 
 def test_an_unknown_preset(run: Run):
-    assert run("settings", "--preset", "papper").exit_code == 2
+    result = run("settings", "--preset", "papper")
+    assert (result.exit_code, result.stdout) == (2, "")
+    told = "Error: Invalid value for '--preset': 'papper' is not one of 'default', 'activations', 'paper', 'text'."
+    assert result.stderr.splitlines()[-1] == told

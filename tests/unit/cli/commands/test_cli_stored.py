@@ -21,10 +21,32 @@ def test_list(book: Path, run: Run, ok: Ok):
     ]
     assert records[1]["rephrases"] == EDITS[1]["rephrases"]
     assert not {"entries", "value"} & set(records[0])
-    lines = run("list", book).stdout.splitlines()
-    assert len(lines) == 2 + len(EDITS)
+    result = run("list", book, columns=140)
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2 + len(EDITS) + 1
     assert lines[2].split()[0] == "1"
     assert EDITS[0]["prompt"] in lines[2]
+    assert lines[-1] == "3 active edits"
+
+
+def test_list_for_another_program(book: Path, run: Run):
+    """A line for each edit, whole, whatever is in its texts; no padding, no rule, nothing but edits and their head."""
+    result = run("list", book)
+    told = [line.split("\t") for line in result.stdout.splitlines()]
+    assert told[0] == ["id", "prompt", "target", "note"]
+    assert [row[:3] for row in told[1:]] == [[str(i), e["prompt"], e["target"]] for i, e in enumerate(EDITS, start=1)]
+    assert told[2][3].startswith("1 rephrase")
+    assert result.stderr == ""
+
+
+def test_list_tells_how_many_edits_are_asleep(book: Path, run: Run, ok: Ok):
+    ok("remove", book, 1)
+    asleep = f"asleep, superseded, removed or undone (horen history {book})\n"
+    assert run("list", book, columns=140).stdout.endswith(f"\n2 active edits; 1 {asleep}")
+    assert len(run("list", book).stdout.splitlines()) == 3
+    ok("remove", book, 2, 3)
+    result = run("list", book)
+    assert (result.stdout, result.stderr) == (f"{book} holds no active edits.\n", f"3 {asleep}")
 
 
 def test_list_needs_neither_the_model_nor_transformers(book: Path, tiny: Path):
@@ -103,10 +125,13 @@ def test_history(book: Path, run: Run, ok: Ok):
     assert [item["removed"] for item in operations] == [[], [1], []]
     assert (operations[1]["undone_by"], operations[2]["undoes"]) == (3, 2)
     assert [record["id"] for record in operations[0]["added"]] == [1, 2, 3]
-    rows = run("history", book).stdout.splitlines()[2:]
+    rows = run("history", book, columns=140).stdout.splitlines()[2:]
     assert "1-3" in rows[0]
     assert "undone by 3" in rows[1]
     assert "undoes 2" in rows[2]
+    piped = [line.split("\t") for line in run("history", book).stdout.splitlines()]
+    assert [row[0] for row in piped] == ["no.", "1", "2", "3"]
+    assert piped[2][2:] == ["remove", "", "1", "undone by 3"]
 
 
 @pytest.mark.parametrize("command", ["list", "history", "undo"])
