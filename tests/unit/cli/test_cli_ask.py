@@ -59,9 +59,7 @@ def test_compare_and_explain(book: Path, run: Run, ok: Ok):
     assert TOWN in lines
 
 
-def test_an_answer_is_explained_by_the_call_that_gave_it(
-    book: Path, run: Run, ok: Ok, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_answer_is_explained_by_the_call_that_gave_it(book: Path, run: Run, ok: Ok, monkeypatch: pytest.MonkeyPatch):
     expected = ok("explain", book, CAPITAL, TOWN)
     spoken = ok("explain", book, CAPITAL, "--chat")
     for name in ("explain", "plot"):
