@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from horen.asking import doctor, plots
 from horen.asking import generate as asking
 from horen.asking import recall as recalling
-from horen.asking.askers import Askers
 from horen.asking.diagnosis import Diagnosis
 from horen.asking.explain import Routes
 from horen.asking.generate import Messages
@@ -35,7 +34,7 @@ class Wrapped:
         self._session = session
         # Changes and saves take turns: whoever holds it may do several. Those who ask never need it.
         self._turn = threading.RLock()
-        self._askers = Askers()
+        self._askers = session.askers
 
     @property
     def model(self) -> PreTrainedModel:

@@ -19,8 +19,9 @@ from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace
 from horen.model import routing, turns
 from horen.model.alone import not_compiled
+from horen.model.askers import Askers
 from horen.model.calls import Boundary, Call, Feeding, State, Watch, key_of
-from horen.model.entrances import Overlay, Uncompiled, around, holding, replay
+from horen.model.entrances import Entering, Overlay, Uncompiled, around, holding, replay
 from horen.model.layout import Layout, Site, first_tensor, rewritten
 from horen.model.methods import check_unpacked, methods, refuse_copy
 from horen.model.padding import extents, first_label, plain_mask
@@ -62,6 +63,7 @@ class Adapter:
         # Prompts that wake nothing, since facts are told in them; as keys, in the order in which they came.
         self.muted: dict[tuple[int, ...], None] = {}
         self._state = State()
+        self.askers = Askers()
         self._entrances = holding(model, self.layout.layers)
         self._signatures = {module: inspect.signature(module.forward) for module in self._entrances}
         self._handles: list[RemovableHandle] = []
@@ -81,9 +83,16 @@ class Adapter:
         # One by one, so that unwrap takes off what an interruption let come on.
         self._handles.extend(self.reads.hook(not_compiled(self._gather)))
         self._handles.append(self.write.module.register_forward_hook(not_compiled(self._write)))
+        entering = Entering(
+            self._state,
+            self.askers,
+            lambda: self.installed,
+            self._before,
+            self._after,
+            functools.partial(await_thaw, model),
+        )
         for module in self._entrances:
-            entered = around(module, self._state, self._before, self._after, functools.partial(await_thaw, model))
-            self._overlay.lay(module, "forward", entered)
+            self._overlay.lay(module, "forward", around(module, entering))
             self._overlay.lay(module, "__reduce_ex__", refuse_copy)
         for name, method in methods(self).items():
             self._overlay.lay(model, name, method)

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from horen.errors import ModelError
+from horen.model.askers import Askers
 from horen.model.calls import Boundary, State, Watch
 from horen.model.past import past_of
 
@@ -33,6 +34,14 @@ class Wrapping(Protocol):
     @property
     def state(self) -> State:
         """What is going on in this thread."""
+
+    @property
+    def askers(self) -> Askers:
+        """Those who ask: who calls ``generate`` is one of them."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether these methods are on the model."""
 
     @property
     def awake(self) -> bool:
@@ -85,13 +94,22 @@ def check_unpacked(given: dict[str, Any]) -> None:
 
 
 def _generate(wrapping: Wrapping, own: Callable[..., Any]) -> Callable[..., Any]:
+    def installed() -> bool:
+        return wrapping.installed
+
     @functools.wraps(own)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        # Who waits to be told of this call is not told of one that a streamer makes in the middle of it.
-        watch, wrapping.state.watch = wrapping.state.watch, None
-        # One that begins while nothing is stored ends as it began, whatever other threads write.
-        with wrapping.bounded(_boundary(args, kwargs, watch)) if wrapping.awake else wrapping.disabled():
+        if not installed():  # what somebody has laid over it still calls it
             return own(*args, **kwargs)
+        with wrapping.askers.asking():
+            if not installed():  # it is another editor's by now, or the model's own
+                current: Any = wrapping.model
+                return current.generate(*args, **kwargs)
+            # Who waits to be told of this call is not told of one that a streamer makes in the middle of it.
+            watch, wrapping.state.watch = wrapping.state.watch, None
+            # One that begins while nothing is stored ends as it began, whatever other threads write.
+            with wrapping.bounded(_boundary(args, kwargs, watch)) if wrapping.awake else wrapping.disabled():
+                return own(*args, **kwargs)
 
     return generate
 
