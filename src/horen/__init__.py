@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from horen._version import __version__
 from horen.asking.diagnosis import Diagnosis, Finding, Reading
 from horen.config import HorenConfig
-from horen.edits import Compacted, Edit, EditRecord, Explanation, Near, Receipt, Similar, Undone
+from horen.edits import Answer, Compacted, Edit, EditRecord, Explanation, Near, Receipt, Similar, Undone
 from horen.errors import (
     ConfigError,
     ConflictError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from horen.editor import Editor
 
 __all__ = [
+    "Answer",
     "Compacted",
     "ConfigError",
     "ConflictError",

@@ -310,6 +310,7 @@ class Editor(Wrapped):
         """
         with self._turn:
             new = renewed(self._session, config, progress)
+            new.askers = self._askers
 
             def change() -> None:
                 swap(self._session, new)

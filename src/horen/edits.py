@@ -231,6 +231,20 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """An answer of the model, and the edit that gave it.
+
+    Attributes:
+        text: the answer.
+        route: where the prompt went in the very call that answered it: the same as :meth:`horen.Editor.explain` says.
+            While edits are disabled no prompt goes anywhere, as if nothing were stored.
+    """
+
+    text: str
+    route: Explanation
+
+
+@dataclass(frozen=True)
 class Undone:
     """What one undo took back.
 

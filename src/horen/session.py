@@ -17,6 +17,7 @@ from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, MismatchError, ModelError
 from horen.memory import Codebook, KeySpace
 from horen.model.adapter import Adapter, quiet
+from horen.model.askers import Askers
 from horen.model.contexts import Contexts
 from horen.model.devices import device_of
 from horen.model.fingerprint import Weights, fingerprint
@@ -77,6 +78,15 @@ class Session:
         if not self._adapter.installed:
             raise ModelError("This editor was unwrapped: make a new one with Editor(model, tokenizer).")
         return self._adapter
+
+    @property
+    def askers(self) -> Askers:
+        """Those who ask the model."""
+        return self._adapter.askers
+
+    @askers.setter
+    def askers(self, askers: Askers) -> None:
+        self._adapter.askers = askers
 
     def wrap(self) -> None:
         """Put the hooks on the model.

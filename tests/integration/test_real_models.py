@@ -89,6 +89,24 @@ def test_explanations_name_the_edit(edited: Editor) -> None:
     assert all(e.fired == (e.score is not None and e.score > e.threshold) for e in found)
 
 
+def test_an_answer_has_the_route_that_gave_it(edited: Editor) -> None:
+    texts = [*PROMPTS, *ASKED_ANOTHER_WAY, *UNRELATED, *(f"{PARAGRAPH} {prompt}" for prompt in PROMPTS)]
+    for chat in (False, True) if edited.tokenizer.chat_template else (False,):
+        answers = edited.generate(texts, 8, chat=chat, return_routes=True)
+        assert [answer.text for answer in answers] == edited.generate(texts, 8, chat=chat)
+        assert [answer.route for answer in answers] == edited.explain(texts, chat=chat)
+        assert [answer.route.edit_id for answer in answers[:4] if answer.route.fired] == [1, 2, 3, 4]
+    if edited.tokenizer.chat_template:
+        earlier = [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Hello! Who are you?"}]
+        answer = edited.chat([*earlier, {"role": "user", "content": PROMPTS[0]}], return_routes=True)
+        assert (answer.text, answer.route) == (TARGETS[0], edited.explain(PROMPTS[0], chat=True))
+    edited.remove(1)
+    gone = edited.generate(PROMPTS, 8, return_routes=True)
+    assert [answer.route for answer in gone] == edited.explain(PROMPTS)
+    assert not gone[0].route.fired
+    edited.undo()
+
+
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}], ids=["greedy", "beams"])
 def test_batch_cache_and_padding_do_not_matter(edited: Editor, options: dict[str, int]) -> None:
     mixed = [*PROMPTS, *UNRELATED, PARAGRAPH + " " + PROMPTS[1]]

@@ -6,13 +6,14 @@ The key of a wording is what its plain text reads as, so most of plain text is c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from horen.asking.diagnosis import Diagnosis, Finding, Kind, Reading
-from horen.asking.explain import route
+from horen.asking.routes import looked_up
 from horen.edits import EditRecord, Progress, same_text
 from horen.memory import Match
+from horen.model.routed import Routed
 from horen.session import Session, wording
 
 _BATCH = 32
@@ -93,9 +94,14 @@ def _routed(session: Session, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked,
     read = sorted((item for item in asked if item.ids is not None), key=lambda item: len(item.ids or ()))
     for start in range(0, len(read), _BATCH):
         batch = read[start : start + _BATCH]
-        for item, seen in zip(batch, route(session, [item.ids or () for item in batch]), strict=True):
-            if seen is not None:
-                yield item, seen.routed.match
+        for item, match in zip(batch, looked_up(session, [item.ids or () for item in batch], _matches), strict=True):
+            if match is not None:
+                yield item, match
+
+
+def _matches(routed: Mapping[int, Routed]) -> dict[int, Match]:
+    """What is told of readings: where each one goes."""
+    return {number: one.match for number, one in routed.items()}
 
 
 def _serves(session: Session, record: EditRecord, match: Match) -> bool:

@@ -2,72 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from horen.asking.generate import encode
-from horen.edits import Explanation, Near
+from horen.asking.routes import Tell, Telling, looked_up
+from horen.edits import Answer, Explanation, Near
 from horen.errors import EditError
 from horen.memory import STEPPED, Surroundings
-from horen.model.prompts import Placed
 from horen.model.routed import Routed
 from horen.model.scoped import CANDIDATES, ScopedGate
 from horen.session import Session, wording
 
-_BATCH = 32
-_Found = TypeVar("_Found")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Where a row of token ids was routed, and the query [d_k] that decided it."""
-
-    routed: Routed
-    query: Tensor
-
-
-@dataclass(frozen=True)
-class Given:
-    """Rows of token ids as they are looked up: their prompts, and the features of all readings of these."""
-
-    places: list[Placed]
-    features: Tensor | None
+#: How many of the nearest edits are told of, unless somebody says otherwise.
+NEAREST = 5
 
 
 def explain(
     session: Session, texts: Sequence[str], *, chat: bool, nearest: int, above: float | None = None
 ) -> list[Explanation]:
-    """Where each text is routed; see :meth:`horen.Editor.explain`.
+    """Where each text is routed; see :meth:`horen.Editor.explain`, but nothing is recalled.
 
     With ``above`` texts that score no more may be explained as if nothing were stored, which is less work.
     """
-    check_nearest(nearest)
     rows = [encode(session, text, chat=chat, room=0) for text in texts]
-    explanations = []
-    for start in range(0, len(rows), _BATCH):
-        batch, given = texts[start : start + _BATCH], read(session, rows[start : start + _BATCH])
-
-        def look(batch: Sequence[str] = batch, given: Given = given) -> list[Explanation]:
-            seen, count = look_up(session, given, above=above), entries_of(session, nearest)
-            return [_explained(session, *pair, count, nearest) for pair in zip(batch, seen, strict=True)]
-
-        explanations += settled(session, look)
-    return explanations
+    found = looked_up(session, rows, explaining(session, texts, nearest), least=above)
+    return [unrouted(session, text) if one is None else one for text, one in zip(texts, found, strict=True)]
 
 
-def _explained(session: Session, text: str, seen: Seen | None, count: int, nearest: int) -> Explanation:
-    around = surroundings(session, seen, count) if seen is not None and count else None
-    return explanation(session, text, seen, around, nearest)
+def explaining(session: Session, texts: Sequence[str], nearest: int) -> Tell[Explanation]:
+    """Tells why texts wake an edit or do not, by their numbers, with so many of the nearest edits.
+
+    Raises:
+        EditError: for a number of edits that makes no sense.
+    """
+    check_nearest(nearest)
+
+    def tell(routed: Mapping[int, Routed]) -> dict[int, Explanation]:
+        count = entries_of(session, nearest)
+        found = {}
+        for number, one in routed.items():
+            around = surroundings(session, one, count) if count else None
+            found[number] = explanation(session, texts[number], one, around, nearest)
+        return found
+
+    return tell
 
 
-def settled(session: Session, look: Callable[[], _Found]) -> _Found:
-    """What is found in one state of what is stored; see :meth:`horen.memory.Codebook.settled`."""
-    return session.codebook().settled(look) if len(session.history) else look()
+class Routes:
+    """The routes of texts that the model answers, as they are taken.
+
+    Args:
+        session: whose model answers.
+        texts: what is asked.
+    """
+
+    @classmethod
+    def wanted(cls, session: Session, texts: Sequence[str], wanted: bool) -> Routes | None:
+        """The same where they are wanted, else None.
+
+        Raises:
+            EditError: when that is neither said nor denied.
+        """
+        if not isinstance(wanted, bool):
+            raise EditError(
+                f"return_routes={wanted!r} is not valid: say True to get a route with each answer, or False."
+            )
+        return cls(session, texts) if wanted else None
+
+    def __init__(self, session: Session, texts: Sequence[str]) -> None:
+        self._session, self._texts = session, texts
+        #: Tells of a text by its number.
+        self.tell = explaining(session, texts, NEAREST)
+        #: What was told, by number.
+        self.found: dict[int, Explanation] = {}
+
+    @contextmanager
+    def watching(self, numbers: Sequence[int]) -> Iterator[None]:
+        """Note the routes of some texts, which are rows of the one call of the model's ``generate`` in the block."""
+        telling = Telling(self._session, numbers, self.tell, least=None, surveys=False)
+        with self._session.adapter.watched(telling):
+            yield
+        self.found |= telling.found
+
+    def tell_of_others(self, routed: Mapping[int, Routed]) -> Mapping[int, Explanation]:
+        """Tell of texts that wake no edit; those that do are answered by it, and their routes are noted then."""
+        return self.tell({number: one for number, one in routed.items() if not one.match.fired})
+
+    def answers(self, said: Sequence[str]) -> list[Answer]:
+        """Answers to all texts, with their routes."""
+        return [
+            Answer(answer, self.found.get(number) or unrouted(self._session, self._texts[number]))
+            for number, answer in enumerate(said)
+        ]
 
 
 def check_nearest(nearest: int) -> None:
@@ -76,35 +107,10 @@ def check_nearest(nearest: int) -> None:
         raise EditError(f"nearest={nearest!r} is not valid: say how many of the nearest edits to show, 0 or more.")
 
 
-def route(session: Session, rows: Sequence[Sequence[int]], *, above: float | None = None) -> list[Seen | None]:
-    """Where rows of token ids are routed, as one batch; None for each while nothing is stored.
-
-    With ``above`` also None for some that score no more.
-    """
-    return look_up(session, read(session, rows), above=above)
-
-
-def read(session: Session, rows: Sequence[Sequence[int]]) -> Given:
-    """What is looked up for rows of token ids; the model runs here alone."""
-    # The last prompt is the one that an answer would follow.
-    places = [Placed(i, 0, tuple(row), session.reader.read(row, len(row))) for i, row in enumerate(rows)]
-    adapter = session.adapter
-    stored = len(session.history)
-    return Given(places, adapter.features(rows, [place.prompt.spans for place in places]) if stored else None)
-
-
-def look_up(session: Session, given: Given, *, above: float | None = None) -> list[Seen | None]:
-    """See :func:`route`."""
-    places, features, adapter = given.places, given.features, session.adapter
-    if features is None or not len(session.history):
-        return [None] * len(places)
-    firsts = list(accumulate((len(place.prompt.spans) for place in places[:-1]), initial=0))
-    seen: list[Seen | None] = [None] * len(places)
-    for routed in adapter.nearest(places, features, above=above):
-        row = routed.place.row
-        reading = firsts[row] + routed.place.prompt.spans.index(routed.span)
-        seen[row] = Seen(routed, session.key_space(features[reading]))
-    return seen
+def unrouted(session: Session, text: str) -> Explanation:
+    """What is told of a text that was compared with nothing."""
+    threshold, margin = session.config.threshold, session.config.margin
+    return Explanation(text, None, None, None, None, None, None, None, threshold, margin, False, None, None)
 
 
 def entries_of(session: Session, nearest: int) -> int:
@@ -115,24 +121,25 @@ def entries_of(session: Session, nearest: int) -> int:
     return nearest * max((len(record.entries) for record in session.history.active()), default=0)
 
 
-def surroundings(session: Session, seen: Seen, count: int) -> Surroundings:
+def surroundings(session: Session, routed: Routed, count: int) -> Surroundings:
     """The ``count`` entries nearest to a query, as the settings have it."""
     judges = session.config.judges
     # A judge may take one that is not the nearest: all that it looked at are there.
     count = max(count, CANDIDATES) if judges else count
     among = STEPPED if judges else None
-    return session.codebook().surroundings(seen.query, count, session.config.retrieval(), among=among)
+    return session.codebook().surroundings(_query(routed), count, session.config.retrieval(), among=among)
 
 
-def explanation(
-    session: Session, text: str, seen: Seen | None, around: Surroundings | None, nearest: int
-) -> Explanation:
+def _query(routed: Routed) -> Tensor:
+    assert routed.query is not None  # noqa: S101 - what a codebook is asked with
+    return routed.query
+
+
+def explanation(session: Session, text: str, routed: Routed, around: Surroundings | None, nearest: int) -> Explanation:
     """What is told of a text, with the nearest edits where their surroundings are known."""
-    threshold, margin = session.config.threshold, session.config.margin
-    record = session.history.holder(seen.routed.match.entry) if seen is not None else None
-    if seen is None or record is None:
-        return Explanation(text, None, None, None, None, None, None, None, threshold, margin, False, None, None)
-    routed, match = seen.routed, seen.routed.match
+    match, record = routed.match, session.history.holder(routed.match.entry)
+    if record is None:
+        return unrouted(session, text)
     runner = session.history.holder(match.runner_up) if match.runner_up is not None else None
     return Explanation(
         text=text,
@@ -143,20 +150,20 @@ def explanation(
         similarity=match.similarity,
         raw_similarity=match.raw_similarity,
         score=match.score,
-        threshold=threshold,
-        margin=margin,
+        threshold=session.config.threshold,
+        margin=session.config.margin,
         fired=match.fired,
         runner_up=None if runner is None else runner.id,
         runner_up_similarity=None if runner is None else match.runner_up_similarity,
-        nearest=() if around is None else _nearest(session, seen, around, nearest),
+        nearest=() if around is None else _nearest(session, routed, around, nearest),
         asks=match.asks,
     )
 
 
-def _nearest(session: Session, seen: Seen, around: Surroundings, count: int) -> tuple[Near, ...]:
+def _nearest(session: Session, routed: Routed, around: Surroundings, count: int) -> tuple[Near, ...]:
     entries = around.entries.tolist()
     columns = around.similarities.T.tolist(), around.crowds.tolist(), around.scores.tolist()
-    winner = seen.routed.match.entry
+    winner = routed.match.entry
     found: dict[int, tuple[int, Near]] = {}
     # Of entries that tie the gate may have taken another one: the one it took comes first.
     for place in sorted(range(len(entries)), key=lambda i: entries[i] != winner):
@@ -169,18 +176,18 @@ def _nearest(session: Session, seen: Seen, around: Surroundings, count: int) -> 
     scoped = session.adapter.scoped
     if scoped is None:
         return tuple(near for _, near in list(found.values())[:count])
-    return _judged(session, scoped, seen, list(found.values()), count)
+    return _judged(session, scoped, routed, list(found.values()), count)
 
 
 def _judged(
-    session: Session, scoped: ScopedGate, seen: Seen, kept: Sequence[tuple[int, Near]], count: int
+    session: Session, scoped: ScopedGate, routed: Routed, kept: Sequence[tuple[int, Near]], count: int
 ) -> tuple[Near, ...]:
     """The same with what a judge says of each, the likeliest first."""
-    owner = session.history.holder(seen.routed.match.entry)
+    owner = session.history.holder(routed.match.entry)
     taken = None if owner is None else owner.id
-    products = session.codebook().keys[[entry for entry, _ in kept]] * seen.query
+    products = session.codebook().keys[[entry for entry, _ in kept]] * _query(routed)
     halves = torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
-    words = session.reader.text(seen.routed.place.ids, seen.routed.span)
+    words = session.reader.text(routed.place.ids, routed.span)
     told = scoped.judged([near.prompt for _, near in kept], words, halves)
     judged = [
         replace(near, score=one.score, crowd=0.0, asks=scoped.asks(one))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,8 @@ from horen.model.padding import left_padded
 
 #: With role and content each; the content is a text, or a list of parts that are texts.
 Messages = Sequence[Mapping[str, Any]]
+#: Opens a context around a call of the model's ``generate``, given the places of the rows that are fed to it.
+Watching = Callable[[Sequence[int]], AbstractContextManager[None]]
 
 _BATCH = 32
 # What the editor itself tells a chat template.
@@ -38,14 +41,6 @@ class Asked(Protocol):
     @property
     def contexts(self) -> Contexts:
         """Renders plain prompts and conversations."""
-
-
-def generate(
-    asked: Asked, prompts: Sequence[str], *, chat: bool, max_new_tokens: int, options: Mapping[str, Any]
-) -> list[str]:
-    """Answers to plain prompts or, with ``chat``, to single user messages; see :meth:`horen.Editor.generate`."""
-    rows = [encode(asked, text, chat=chat, room=max_new_tokens) for text in prompts]
-    return answers(asked, rows, max_new_tokens, options)
 
 
 def budget(given: int | None, options: Mapping[str, Any], usual: int) -> int:
@@ -97,6 +92,12 @@ def in_words(messages: Messages) -> list[dict[str, Any]]:
         check_encodable(text, "message")
         found.append({**message, "content": text})
     return found
+
+
+def question_of(messages: Messages) -> str:
+    """The last user message of a conversation of :func:`in_words`; of one without any, the last message."""
+    asked = [message for message in messages if message["role"] == "user"] or messages
+    return str(asked[-1]["content"])
 
 
 def template_of(tools: Sequence[Any] | None, template: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -179,8 +180,21 @@ def _check_room(asked: Asked, text: str, ids: Sequence[int], room: int) -> None:
         )
 
 
-def answers(asked: Asked, rows: Sequence[Sequence[int]], max_new_tokens: int, options: Mapping[str, Any]) -> list[str]:
+def answers(
+    asked: Asked,
+    rows: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    options: Mapping[str, Any],
+    watching: Watching | None = None,
+) -> list[str]:
     """Continuations of rows of token ids by ``model.generate``, in their order and without surrounding white space.
+
+    Args:
+        asked: what answers.
+        rows: token ids.
+        max_new_tokens: budget of each.
+        options: passed to ``model.generate``.
+        watching: a context for each call of that, given the places of its rows; None for none.
 
     Raises:
         EditError: when no token is asked for.
@@ -197,7 +211,8 @@ def answers(asked: Asked, rows: Sequence[Sequence[int]], max_new_tokens: int, op
     found = [""] * len(rows)
     for batch in batches(rows, _BATCH):
         ids, mask, _ = left_padded([rows[i] for i in batch], model)
-        with torch.no_grad():  # in inference mode some quantized weights cannot be read
+        watched = nullcontext() if watching is None else watching(batch)
+        with watched, torch.no_grad():  # in inference mode some quantized weights cannot be read
             produced: Any = model.generate(input_ids=ids, attention_mask=mask, **settings)
         sequences = produced if isinstance(produced, Tensor) else produced.sequences
         for i, row in zip(batch, sequences, strict=True):

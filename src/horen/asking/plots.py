@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from horen.asking import drawing
+from horen.asking import recall as recalling
 from horen.asking.drawing import INK, colour, dress
-from horen.asking.explain import check_nearest, entries_of, explanation, look_up, read, settled, surroundings
-from horen.asking.generate import encode
+from horen.asking.explain import check_nearest, entries_of, explanation, surroundings
 from horen.edits import ASKS, Explanation, Near
 from horen.errors import EditError
 from horen.memory import Surroundings, azimuthal
+from horen.model.routed import Routed
 from horen.session import Session
 
 _WIDTH, _LEAST_HEIGHT, _A_BAR = 9.6, 4.2, 0.5
@@ -33,16 +36,19 @@ def plot(session: Session, text: str, place: Path, *, chat: bool, nearest: int) 
     check_nearest(nearest)
     if not nearest:
         raise EditError("nearest=0 leaves nothing to draw: ask for at least one edit.")
-    given = read(session, [encode(session, text, chat=chat, room=0)])
 
-    def look() -> tuple[Explanation, Surroundings]:
-        seen = look_up(session, given)[0]
-        if seen is None:
-            raise EditError("There is nothing to draw: no edit is stored.")
-        around = surroundings(session, seen, entries_of(session, nearest) + _FURTHER)
-        return explanation(session, text, seen, around, nearest), around
+    def tell(routed: Mapping[int, Routed]) -> dict[int, tuple[Explanation, Surroundings]]:
+        count = entries_of(session, nearest) + _FURTHER
+        told = {}
+        for number, one in routed.items():
+            around = surroundings(session, one, count)
+            told[number] = explanation(session, text, one, around, nearest), around
+        return told
 
-    found, around = settled(session, look)
+    (seen,) = recalling.told(session, [text], tell, chat=chat, recall=None)
+    if seen.told is None:
+        raise EditError("There is nothing to draw: no edit is stored.")
+    found, around = replace(seen.told[0], recalled=seen.edits), seen.told[1]
     figure = drawing.new_figure((_WIDTH, max(_LEAST_HEIGHT, _A_BAR * len(found.nearest))))
     figure.suptitle(_short(text, 90), color=INK, fontsize=10)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.05))

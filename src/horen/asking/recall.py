@@ -10,21 +10,21 @@ Recall looks every prompt up once more than generation does anyway: the encoder 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from horen.asking import generate as asking
+from horen.asking.explain import Routes, explaining, unrouted
 from horen.asking.facts import fitted, in_chat, in_plain, is_question
 from horen.asking.generate import Messages
+from horen.asking.routes import Tell, looked_up
 from horen.config import HorenConfig
 from horen.edits import EditRecord, Explanation
-from horen.model.batching import batches
-from horen.model.prompts import Placed
-from horen.model.routed import best
+from horen.model.routed import Routed
 from horen.session import Session
 
-_BATCH = 32
+T = TypeVar("T")
 # A fact that does not belong before a prompt does harm. Of held-back prompts 0.82 recall their subject's fact (0.85
 # where the chance exceeds a half), and 0.04 of those about a like name (0.13) that name's.
 _SURE = 0.7
@@ -33,11 +33,18 @@ _MOST_MUTED = 65_536
 
 
 @dataclass(frozen=True)
-class Recalled:
-    """A prompt with facts before it: its token ids, and the edits that the facts are of, in their order."""
+class Recalled(Generic[T]):
+    """What a prompt recalls.
 
-    row: list[int]
+    Attributes:
+        row: token ids of the prompt with facts before it; None where there are none.
+        edits: that the facts are of, in their order.
+        told: what is told of where the prompt goes; None while nothing is stored, or where nothing was to be told.
+    """
+
+    row: list[int] | None
     edits: tuple[int, ...]
+    told: T | None
 
 
 @dataclass(frozen=True)
@@ -56,21 +63,12 @@ def generate(
     max_new_tokens: int,
     recall: str | None,
     options: Mapping[str, Any],
+    routes: Routes | None = None,
 ) -> list[str]:
     """Answers to prompts, from recalled facts where there are some; see :meth:`horen.Editor.generate`."""
     config = _chosen(session, recall)
-    if config.recall == "off" or session.adapter.silent:
-        return asking.generate(session, prompts, chat=chat, max_new_tokens=max_new_tokens, options=options)
     asked = [_prompt(session, text, chat=chat, room=max_new_tokens) for text in prompts]
-    found = _recall(session, asked, config, max_new_tokens)
-    plain = [i for i, one in enumerate(found) if one is None]
-    # First and by themselves: as in a call with them alone, also where answers are drawn at random.
-    answers = asking.answers(session, [asked[i].row for i in plain], max_new_tokens, options)
-    said = dict(zip(plain, answers, strict=True))
-    told = {i: one.row for i, one in enumerate(found) if one is not None}
-    with session.adapter.disabled():
-        said |= zip(told, asking.answers(session, list(told.values()), max_new_tokens, options), strict=True)
-    return [said[i] for i in range(len(prompts))]
+    return _answers(session, asked, max_new_tokens, config=config, options=options, routes=routes)
 
 
 def converse(
@@ -81,38 +79,70 @@ def converse(
     template: Mapping[str, Any],
     recall: str | None,
     options: Mapping[str, Any],
+    routes: Routes | None = None,
 ) -> str:
-    """The next answer of a conversation, with facts before its last user message; see :meth:`horen.Editor.chat`."""
+    """The next answer of a conversation whose contents are texts; see :meth:`horen.Editor.chat`.
+
+    Facts go before its last user message.
+    """
     config = _chosen(session, recall)
-    messages = asking.in_words(messages)
     row = asking.conversation(session, messages, template, room=max_new_tokens)
     turns = [number for number, message in enumerate(messages) if message["role"] == "user"]
-    if config.recall == "off" or session.adapter.silent or not turns:
-        return asking.answers(session, [row], max_new_tokens, options)[0]
+    if not turns:
+        config = config.replace(recall="off")
 
     def told(facts: str) -> list[int]:
         given = [dict(message) for message in messages]
         given[turns[-1]]["content"] = in_chat(facts, given[turns[-1]]["content"])
         return session.contexts.chat(given, template)
 
-    (found,) = _recall(session, [_Asked(row, told)], config, max_new_tokens)
-    if found is None:
-        return asking.answers(session, [row], max_new_tokens, options)[0]
+    return _answers(session, [_Asked(row, told)], max_new_tokens, config=config, options=options, routes=routes)[0]
+
+
+def _answers(
+    session: Session,
+    asked: Sequence[_Asked],
+    room: int,
+    *,
+    config: HorenConfig,
+    options: Mapping[str, Any],
+    routes: Routes | None,
+) -> list[str]:
+    """Answers to prompts, of which those that recall something are asked without edits."""
+    watching = None if routes is None else routes.watching
+    if config.recall == "off" or session.adapter.silent:
+        return asking.answers(session, [one.row for one in asked], room, options, watching)
+    found = _recall(session, asked, config, room, None if routes is None else routes.tell_of_others)
+    plain = [i for i, one in enumerate(found) if one.row is None]
+    told = {i: one.row for i, one in enumerate(found) if one.row is not None}
+
+    def of_plain(batch: Sequence[int]) -> AbstractContextManager[None]:
+        return nullcontext() if watching is None else watching([plain[n] for n in batch])
+
+    # First and by themselves: as in a call with them alone, also where answers are drawn at random.
+    answers = asking.answers(session, [asked[i].row for i in plain], room, options, of_plain)
+    said = dict(zip(plain, answers, strict=True))
     with session.adapter.disabled():
-        return asking.answers(session, [found.row], max_new_tokens, options)[0]
+        said |= zip(told, asking.answers(session, list(told.values()), room, options), strict=True)
+    if routes is not None:
+        routes.found |= {i: replace(one.told, recalled=found[i].edits) for i in told if (one := found[i]).told}
+    return [said[i] for i in range(len(asked))]
 
 
-def explained(
-    session: Session, explanations: Sequence[Explanation], *, chat: bool, recall: str | None
-) -> list[Explanation]:
-    """Explanations with what their texts recall; nothing is looked up where recall is off."""
+def told(session: Session, texts: Sequence[str], tell: Tell[T], *, chat: bool, recall: str | None) -> list[Recalled[T]]:
+    """What is told of texts by their numbers, and the facts that they recall; each text is looked up once."""
     config = _chosen(session, recall)
-    if config.recall == "off":
-        return list(explanations)
-    found = _recall(session, [_prompt(session, one.text, chat=chat, room=0) for one in explanations], config, 0)
+    return _recall(session, [_prompt(session, text, chat=chat, room=0) for text in texts], config, 0, tell)
+
+
+def explain(
+    session: Session, texts: Sequence[str], *, chat: bool, nearest: int, recall: str | None
+) -> list[Explanation]:
+    """Where texts are routed and what they recall; see :meth:`horen.Editor.explain`."""
+    found = told(session, texts, explaining(session, texts, nearest), chat=chat, recall=recall)
     return [
-        one if recalled is None else replace(one, recalled=recalled.edits)
-        for one, recalled in zip(explanations, found, strict=True)
+        unrouted(session, text) if one.told is None else replace(one.told, recalled=one.edits)
+        for text, one in zip(texts, found, strict=True)
     ]
 
 
@@ -121,44 +151,27 @@ def rows(session: Session, prompts: Sequence[str]) -> list[list[int]]:
     asked = [_prompt(session, text, chat=False, room=0) for text in prompts]
     if session.config.recall == "off" or session.adapter.silent:
         return [one.row for one in asked]
-    found = _recall(session, asked, session.config, 0)
+    found: list[Recalled[None]] = _recall(session, asked, session.config, 0, None)
     muted = session.adapter.muted
-    muted |= {tuple(one.row): None for one in found if one is not None}
+    muted |= {tuple(one.row): None for one in found if one.row is not None}
     for row in list(muted)[: max(len(muted) - _MOST_MUTED, 0)]:
         muted.pop(row, None)  # another thread may have forgotten it too
-    return [one.row if recalled is None else recalled.row for one, recalled in zip(asked, found, strict=True)]
+    return [one.row if recalled.row is None else recalled.row for one, recalled in zip(asked, found, strict=True)]
 
 
-def related(session: Session, prompts: Sequence[Sequence[int]]) -> list[list[EditRecord]]:
-    """The edits that rows of token ids are about, the likeliest first; none for a row that fires."""
-    adapter = session.adapter
-    found: list[list[EditRecord]] = [[] for _ in prompts]
-    if not adapter.awake:
-        return found
-    for batch in batches(prompts, _BATCH):
-        given = [prompts[i] for i in batch]
-        places = [Placed(n, 0, tuple(row), session.reader.read(row, len(row))) for n, row in enumerate(given)]
-        spans = [place.prompt.spans for place in places]
-        surveys = adapter.surveyed(places, adapter.features(given, spans))
-        fired = {r.place.row for r in best(places, [survey.match for survey in surveys]) if r.match.fired}
-        starts = accumulate(map(len, spans[:-1]), initial=0)
-        for n, (start, own) in enumerate(zip(starts, spans, strict=True)):
-            if n in fired:
-                continue
-            scores: dict[EditRecord, tuple[float, float]] = {}
-            for entry, judged, asks in (item for s in surveys[start : start + len(own)] for item in s.around):
-                record = session.history.holder(entry)
-                if record is not None and (asks == "own" or judged.subject > _SURE):
-                    scores[record] = max(scores.get(record, (0.0, 0.0)), (judged.score, judged.subject))
-            found[batch[n]] = sorted(scores, key=lambda record: (*(-score for score in scores[record]), record.id))
-    return found
+def _recall(
+    session: Session, asked: Sequence[_Asked], config: HorenConfig, room: int, tell: Tell[T] | None
+) -> list[Recalled[T]]:
+    """What is told of prompts, and what is fed for those that recall something, which leaves ``room`` for an answer."""
+    limit, recalls = session.contexts.limit, config.recall != "off"
 
+    def both(routed: Mapping[int, Routed]) -> dict[int, tuple[T | None, list[EditRecord]]]:
+        known = {} if tell is None else tell(routed)
+        return {n: (known.get(n), _related(session, one) if recalls else []) for n, one in routed.items()}
 
-def _recall(session: Session, asked: Sequence[_Asked], config: HorenConfig, room: int) -> list[Recalled | None]:
-    """What is fed for prompts that recall something, which leaves ``room`` for an answer; None for the others."""
-    limit = session.contexts.limit
-    found: list[Recalled | None] = []
-    for one, records in zip(asked, related(session, [one.row for one in asked]), strict=True):
+    found: list[Recalled[T]] = []
+    seen = looked_up(session, [one.row for one in asked], both, surveys=recalls)
+    for one, (known, records) in zip(asked, (item or (None, []) for item in seen), strict=True):
         facts = fitted(session.tokenizer, records, config.recall_tokens)
         row = one.row
         while facts:
@@ -166,8 +179,20 @@ def _recall(session: Session, asked: Sequence[_Asked], config: HorenConfig, room
             if limit is None or len(row) + room <= limit:
                 break
             facts.pop()
-        found.append(Recalled(row, tuple(fact.edit_id for fact in facts)) if facts else None)
+        found.append(Recalled(row if facts else None, tuple(fact.edit_id for fact in facts), known))
     return found
+
+
+def _related(session: Session, routed: Routed) -> list[EditRecord]:
+    """The edits that a prompt is about, the likeliest first; none for one that fires."""
+    if routed.match.fired:
+        return []
+    scores: dict[EditRecord, tuple[float, float]] = {}
+    for entry, judged, asks in routed.around:
+        record = session.history.holder(entry)
+        if record is not None and (asks == "own" or judged.subject > _SURE):
+            scores[record] = max(scores.get(record, (0.0, 0.0)), (judged.score, judged.subject))
+    return sorted(scores, key=lambda record: (*(-score for score in scores[record]), record.id))
 
 
 def _chosen(session: Session, recall: str | None) -> HorenConfig:

@@ -7,19 +7,18 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.asking import doctor, plots
-from horen.asking import explain as explaining
 from horen.asking import generate as asking
 from horen.asking import recall as recalling
-from horen.asking.askers import Askers
 from horen.asking.diagnosis import Diagnosis
+from horen.asking.explain import Routes
 from horen.asking.generate import Messages
 from horen.config import HorenConfig
-from horen.edits import EditRecord, Explanation, Progress
+from horen.edits import Answer, EditRecord, Explanation, Progress
 from horen.session import Session
 from horen.store.history import Operation
 
@@ -35,7 +34,7 @@ class Wrapped:
         self._session = session
         # Changes and saves take turns: whoever holds it may do several. Those who ask never need it.
         self._turn = threading.RLock()
-        self._askers = Askers()
+        self._askers = session.askers
 
     @property
     def model(self) -> PreTrainedModel:
@@ -81,6 +80,7 @@ class Wrapped:
         *,
         chat: bool = False,
         recall: str | None = None,
+        return_routes: Literal[False] = False,
         **options: Any,
     ) -> str: ...
     @overload
@@ -91,8 +91,32 @@ class Wrapped:
         *,
         chat: bool = False,
         recall: str | None = None,
+        return_routes: Literal[False] = False,
         **options: Any,
     ) -> list[str]: ...
+    @overload
+    def generate(
+        self,
+        prompts: str,
+        max_new_tokens: int | None = None,
+        *,
+        chat: bool = False,
+        recall: str | None = None,
+        return_routes: Literal[True],
+        **options: Any,
+    ) -> Answer: ...
+    @overload
+    def generate(
+        self,
+        prompts: list[str] | tuple[str, ...],
+        max_new_tokens: int | None = None,
+        *,
+        chat: bool = False,
+        recall: str | None = None,
+        return_routes: Literal[True],
+        **options: Any,
+    ) -> list[Answer]: ...
+    @overload
     def generate(
         self,
         prompts: str | list[str] | tuple[str, ...],
@@ -100,8 +124,19 @@ class Wrapped:
         *,
         chat: bool = False,
         recall: str | None = None,
+        return_routes: bool,
         **options: Any,
-    ) -> str | list[str]:
+    ) -> str | list[str] | Answer | list[Answer]: ...
+    def generate(
+        self,
+        prompts: str | list[str] | tuple[str, ...],
+        max_new_tokens: int | None = None,
+        *,
+        chat: bool = False,
+        recall: str | None = None,
+        return_routes: bool = False,
+        **options: Any,
+    ) -> str | list[str] | Answer | list[Answer]:
         """Continue plain texts, greedily unless ``options`` say otherwise.
 
         Args:
@@ -112,10 +147,12 @@ class Wrapped:
             recall: "related" or "off" in the place of the setting ``recall``; None goes by that. Texts that recall
                 facts are run apart from the others, whose answers are bit for bit those of a call with them alone.
                 Recall looks each text up once more than generation does.
+            return_routes: give each answer with the route that its prompt took: which edit gave it, if any.
             options: passed to transformers' ``generate``. What a ``generation_config`` leaves open is as without it.
 
         Returns:
-            The new text alone, without surrounding white space: a list for a list, one text for one.
+            The new text alone, without surrounding white space: a list for a list, one text for one. With
+            ``return_routes`` an :class:`horen.Answer` in the place of each text.
 
         Raises:
             EditError: for an empty prompt or one that does not fit the model's context, or several answers to a prompt.
@@ -126,11 +163,14 @@ class Wrapped:
         room = asking.budget(max_new_tokens, options, 24)
         with self._askers.asking():
             self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
-            answers = recalling.generate(
-                self._session, texts, chat=chat, max_new_tokens=room, recall=recall, options=options
+            routes = Routes.wanted(self._session, texts, return_routes)
+            said = recalling.generate(
+                self._session, texts, chat=chat, max_new_tokens=room, recall=recall, options=options, routes=routes
             )
+        answers = said if routes is None else routes.answers(said)
         return answers[0] if isinstance(prompts, str) else answers
 
+    @overload
     def chat(
         self,
         messages: Messages,
@@ -139,8 +179,44 @@ class Wrapped:
         tools: Sequence[Any] | None = None,
         template: Mapping[str, Any] | None = None,
         recall: str | None = None,
+        return_routes: Literal[False] = False,
         **options: Any,
-    ) -> str:
+    ) -> str: ...
+    @overload
+    def chat(
+        self,
+        messages: Messages,
+        max_new_tokens: int | None = None,
+        *,
+        tools: Sequence[Any] | None = None,
+        template: Mapping[str, Any] | None = None,
+        recall: str | None = None,
+        return_routes: Literal[True],
+        **options: Any,
+    ) -> Answer: ...
+    @overload
+    def chat(
+        self,
+        messages: Messages,
+        max_new_tokens: int | None = None,
+        *,
+        tools: Sequence[Any] | None = None,
+        template: Mapping[str, Any] | None = None,
+        recall: str | None = None,
+        return_routes: bool,
+        **options: Any,
+    ) -> str | Answer: ...
+    def chat(
+        self,
+        messages: Messages,
+        max_new_tokens: int | None = None,
+        *,
+        tools: Sequence[Any] | None = None,
+        template: Mapping[str, Any] | None = None,
+        recall: str | None = None,
+        return_routes: bool = False,
+        **options: Any,
+    ) -> str | Answer:
         """Answer a conversation through the model's chat template.
 
         Args:
@@ -151,6 +227,7 @@ class Wrapped:
             tools: what the model may call, as ``apply_chat_template`` takes them.
             template: what else the model's template knows, such as ``{"enable_thinking": False}``.
             recall: "related" or "off" in the place of the setting.
+            return_routes: see :meth:`generate`; the text of the route is the last message of the user.
             options: passed to transformers' ``generate``.
 
         Raises:
@@ -163,7 +240,12 @@ class Wrapped:
         room, told = asking.budget(max_new_tokens, options, 256), asking.template_of(tools, template)
         with self._askers.asking():
             self._session.adapter  # noqa: B018
-            return recalling.converse(self._session, messages, room, template=told, recall=recall, options=options)
+            messages = asking.in_words(messages)
+            routes = Routes.wanted(self._session, [asking.question_of(messages)], return_routes)
+            said = recalling.converse(
+                self._session, messages, room, template=told, recall=recall, options=options, routes=routes
+            )
+        return said if routes is None else routes.answers([said])[0]
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.
@@ -199,16 +281,16 @@ class Wrapped:
             texts: one text or several.
             chat: read them as user messages through the chat template.
             nearest: how many of the nearest edits to tell of; 0 is quickest.
-            recall: "related" or "off" in the place of the setting ``recall``; None goes by that. Where it is on, texts
-                are looked up once more, for the facts that would be put before them.
+            recall: "related" or "off" in the place of the setting ``recall``; None goes by that. Where it is on, the
+                facts that would be put before a text are told too.
 
         Raises:
             EditError: for an empty text or one that does not fit the model's context.
             ConfigError: for another ``recall``, or recall where no judge decides.
         """
         with self._askers.asking():
-            found = explaining.explain(self._session, asking.texts_of(texts), chat=chat, nearest=nearest)
-            found = recalling.explained(self._session, found, chat=chat, recall=recall)
+            given = asking.texts_of(texts)
+            found = recalling.explain(self._session, given, chat=chat, nearest=nearest, recall=recall)
         return found[0] if isinstance(texts, str) else found
 
     def plot(self, text: str, path: str | os.PathLike[str], *, chat: bool = False, nearest: int = 5) -> Explanation:
@@ -223,8 +305,7 @@ class Wrapped:
             EditError: also when no edit is stored.
         """
         with self._askers.asking():
-            found = plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
-            return recalling.explained(self._session, [found], chat=chat, recall=None)[0]
+            return plots.plot(self._session, text, Path(path), chat=chat, nearest=nearest)
 
     def doctor(self, *, chat: bool = True, progress: Progress | None = None) -> Diagnosis:
         """Route every stored prompt and rephrase anew, to find edits that would misroute now and what to do about them.

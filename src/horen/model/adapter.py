@@ -16,19 +16,20 @@ from transformers import PreTrainedModel
 
 from horen.config import HorenConfig
 from horen.errors import ModelError
-from horen.memory import Codebook, KeySpace, Match
-from horen.model import turns
+from horen.memory import Codebook, KeySpace
+from horen.model import routing, turns
 from horen.model.alone import not_compiled
-from horen.model.calls import Boundary, Call, Feeding, State, key_of
-from horen.model.entrances import Overlay, Uncompiled, around, holding, replay
+from horen.model.askers import Askers
+from horen.model.calls import Boundary, Call, Feeding, State, Watch, key_of
+from horen.model.entrances import Entering, Overlay, Uncompiled, around, holding, replay
 from horen.model.layout import Layout, Site, first_tensor, rewritten
 from horen.model.methods import check_unpacked, methods, refuse_copy
 from horen.model.padding import extents, first_label, plain_mask
 from horen.model.partial.frozen import await_thaw, frozen
 from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
-from horen.model.routed import Routed, best
-from horen.model.scoped import ScopedGate, Survey, Wording
+from horen.model.routed import Routed
+from horen.model.scoped import ScopedGate, Wording
 from horen.model.sequels import Sequel
 from horen.model.sources import FeatureSource, Span, feature_source
 
@@ -62,6 +63,7 @@ class Adapter:
         # Prompts that wake nothing, since facts are told in them; as keys, in the order in which they came.
         self.muted: dict[tuple[int, ...], None] = {}
         self._state = State()
+        self.askers = Askers()
         self._entrances = holding(model, self.layout.layers)
         self._signatures = {module: inspect.signature(module.forward) for module in self._entrances}
         self._handles: list[RemovableHandle] = []
@@ -81,9 +83,16 @@ class Adapter:
         # One by one, so that unwrap takes off what an interruption let come on.
         self._handles.extend(self.reads.hook(not_compiled(self._gather)))
         self._handles.append(self.write.module.register_forward_hook(not_compiled(self._write)))
+        entering = Entering(
+            self._state,
+            self.askers,
+            lambda: self.installed,
+            self._before,
+            self._after,
+            functools.partial(await_thaw, model),
+        )
         for module in self._entrances:
-            entered = around(module, self._state, self._before, self._after, functools.partial(await_thaw, model))
-            self._overlay.lay(module, "forward", entered)
+            self._overlay.lay(module, "forward", around(module, entering))
             self._overlay.lay(module, "__reduce_ex__", refuse_copy)
         for name, method in methods(self).items():
             self._overlay.lay(model, name, method)
@@ -132,56 +141,53 @@ class Adapter:
         with self.disabled(), self.uncompiled():
             return self.reads.of_rows(rows, spans)
 
-    def nearest(self, places: Sequence[Placed], features: Tensor, *, above: float | None = None) -> list[Routed]:
-        """The nearest entry to each prompt.
+    @contextmanager
+    def watched(self, watch: Watch | None) -> Iterator[None]:
+        """Let ``watch`` be told of the first call of the model's ``generate`` within the block, in this thread."""
+        before, self._state.watch = self._state.watch, watch
+        try:
+            yield
+        finally:
+            self._state.watch = before
+
+    def look(self, rows: Sequence[Sequence[int]], watch: Watch) -> None:
+        """Let ``watch`` be told where B ≥ 1 rows of token ids go, as in a call; the model is only run to read them.
+
+        It makes no difference whether edits are disabled in this thread. While nothing is stored nothing is told.
+        """
+        if not self.awake:
+            return
+        width = max(map(len, rows))
+        padded = [[0] * (width - len(row)) + list(row) for row in rows]
+        with self._state.apart():
+            with self.disabled(), self.uncompiled():
+                states = self.reads.read(rows)
+            with self.bounded(Boundary(width, watch=watch)):
+                places = self._places(padded, [(width - len(row), width) for row in rows], width, None)
+                if places:
+                    self._route(Call(places, (len(rows), width), seen=states))
+
+    def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
+        """Where prompts go.
 
         Args:
             places: the prompts.
             features: [Σ candidate spans, d_f], in the order of the prompts' spans.
-            above: prompts that score no more may be missing, which is less work; None gives every one.
+
+        Returns:
+            All that fire; see :func:`horen.model.routing.routed`.
         """
-        gate = self.config.retrieval()
-
-        def ask(codebook: Codebook, queries: Tensor) -> Sequence[Match | None]:
-            return codebook.match(queries, gate) if above is None else codebook.waking(queries, gate, above=above)
-
-        return self._matched(places, features, ask)
-
-    def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
-        """Of :meth:`nearest`, whose arguments these are, at least all that fire, with scores that may be a little off.
-
-        That is less work; which edits fire is the same.
-        """
-
-        def ask(codebook: Codebook, queries: Tensor) -> Sequence[Match | None]:
-            readings = torch.tensor([len(place.prompt.spans) for place in places], device=queries.device)
-            prompts = torch.arange(len(places), device=queries.device).repeat_interleave(readings)
-            return codebook.waking(queries, self.config.retrieval(), prompts=prompts)
-
-        return self._matched(places, features, ask)
+        found, boundary = self._queries(features), self._state.boundary
+        if found is None:
+            return []
+        gate, watch = self.scoped or self.config.retrieval(), None if boundary is None else boundary.watch
+        return routing.routed(places, *found, gate=gate, reader=self.reader, watch=watch)
 
     @property
     def scoped(self) -> ScopedGate | None:
         """The gate with a judge; None where cosines alone decide."""
         scope = self.reads.scope
         return None if scope is None else ScopedGate(scope, self.config.retrieval(), self.wording)
-
-    def _matched(
-        self, places: Sequence[Placed], features: Tensor, ask: Callable[[Codebook, Tensor], Sequence[Match | None]]
-    ) -> list[Routed]:
-        found, gate = self._queries(features), self.scoped
-        if found is None:
-            return []
-        if gate is None:
-            return best(places, ask(*found))
-        return best(places, gate.matches(*found, [self.reader.text(p.ids, s) for p in places for s in p.prompt.spans]))
-
-    def surveyed(self, places: Sequence[Placed], features: Tensor) -> list[Survey]:
-        """What a judge makes of each candidate span; the arguments are those of :meth:`nearest`. Empty without one."""
-        found, gate = self._queries(features), self.scoped
-        if found is None or gate is None:
-            return []
-        return gate.surveyed(*found, [self.reader.text(p.ids, s) for p in places for s in p.prompt.spans])
 
     @property
     def state(self) -> State:
@@ -353,7 +359,12 @@ class Adapter:
             elif (known := memo[key]) is not None:
                 call.routed.append(replace(known, place=place))
         if fresh:
-            found = self.route(fresh, self.reads.of_call(fresh, states))
+            features, watch = self.reads.of_call(fresh, states), None if boundary is None else boundary.watch
+            found = (
+                self.route(fresh, features)
+                if watch is None
+                else watch.take(fresh, call.shape[0], lambda: self.route(fresh, features))
+            )
             memo.update(dict.fromkeys(map(key_of, fresh)))
             memo.update({key_of(r.place): r for r in found})
             call.routed.extend(found)

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from horen.model.prompts import Placed
 from horen.model.routed import Routed
+
+
+class Watch(Protocol):
+    """Is told where the prompts of one call go, while it is answered."""
+
+    @property
+    def least(self) -> float | None:
+        """What a score must exceed for its prompt to be told of, which is less work; None tells of every prompt."""
+
+    @property
+    def surveys(self) -> bool:
+        """Whether a judge tells of all that is around a prompt, too."""
+
+    def take(self, places: Sequence[Placed], rows: int, route: Callable[[], list[Routed]]) -> list[Routed]:
+        """Route prompts and return where they went, which is then how the call goes on.
+
+        Args:
+            places: the prompts.
+            rows: how many the call has.
+            route: routes them; it may be called again, for another state of what is stored.
+        """
 
 
 @dataclass
@@ -50,6 +73,7 @@ class Boundary:
         answering: whether all that is fed is one answer in the making, in which no prompt changes its edit.
         revision: of what was stored when prompts were routed.
         memo: where they went.
+        watch: who is told of it.
     """
 
     width: int
@@ -62,6 +86,7 @@ class Boundary:
     states: list[list[Tensor]] = field(default_factory=list)
     revision: int = -1
     memo: dict[tuple[int, tuple[int, ...]], Routed | None] = field(default_factory=dict)
+    watch: Watch | None = None
 
     def routes(self, revision: int) -> dict[tuple[int, tuple[int, ...]], Routed | None]:
         """Where prompts went, as far as that holds with what is stored now."""
@@ -81,13 +106,25 @@ class Feeding:
 
 
 class State(threading.local):
-    """What is going on in a thread."""
+    """What is going on in a thread; ``watch`` is for the next call of the model's generate."""
 
     call: Call | None = None
     boundary: Boundary | None = None
     feeding: Feeding | None = None
     disabled: int = 0
     running: bool = False
+    watch: Watch | None = None
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Begin anew within the block, whatever the thread is in the middle of."""
+        kept = dict(self.__dict__)
+        self.__dict__.clear()
+        try:
+            yield
+        finally:
+            self.__dict__.clear()
+            self.__dict__.update(kept)
 
 
 def key_of(place: Placed) -> tuple[int, tuple[int, ...]]:

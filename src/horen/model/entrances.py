@@ -6,15 +6,14 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from horen.model.alone import not_compiled
+from horen.model.askers import Askers
 from horen.model.calls import Call, State
-
-Before = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
-After = Callable[[nn.Module, tuple[Any, ...], Any], None]
 
 _COMPILED = "_compiled_call_impl"
 _CHECKPOINT = "_gradient_checkpointing_func"
@@ -48,19 +47,40 @@ def holding(model: nn.Module, layers: nn.Module) -> list[nn.Module]:
     return [m for m in model.modules() if m is not layers and any(part is layers for part in m.modules())]
 
 
-def around(
-    module: nn.Module, state: State, before: Before, after: After, wait: Callable[[], None]
-) -> Callable[..., Any]:
+@dataclass(frozen=True)
+class Entering:
+    """What is done around a call of a model.
+
+    Attributes:
+        state: what is going on in this thread.
+        askers: those who ask; a call is one of them, unless edits are disabled.
+        installed: tells whether this is still what lies around the model.
+        before: called before a call.
+        after: called after it, with None in the place of the output where it does not come to its end.
+        wait: called first, also where edits are disabled.
+    """
+
+    state: State
+    askers: Askers
+    installed: Callable[[], bool]
+    before: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
+    after: Callable[[nn.Module, tuple[Any, ...], Any], None]
+    wait: Callable[[], None]
+
+
+def around(module: nn.Module, entering: Entering) -> Callable[..., Any]:
     """A ``forward`` of a module with something done before and after it, whatever calls it.
 
-    It is done once, however many such modules lie within each other. ``after`` is given None in the place of the output
-    when the call does not come to its end. ``wait`` comes first, also where edits are disabled.
+    It is done once, however many such modules lie within each other.
     """
+    state = entering.state
     own = module.forward
     # Compiled code knows nothing of hooks that come and go, as those do that read prompts and train values.
     plain = not_compiled(own)
     # The function below is not compiled, but what it calls would be.
-    first, last, still = not_compiled(before), not_compiled(after), not_compiled(wait)
+    first, last = not_compiled(entering.before), not_compiled(entering.after)
+    still, installed = not_compiled(entering.wait), not_compiled(entering.installed)
+    enter, leave = not_compiled(entering.askers.enter), not_compiled(entering.askers.leave)
 
     @functools.wraps(own)
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -70,6 +90,16 @@ def around(
             return plain(*args, **kwargs)
         if state.running:
             return own(*args, **kwargs)
+        if not installed():  # what somebody has laid over it still calls it
+            return own(*args, **kwargs)
+        enter()
+        try:
+            # What was done alone meanwhile may have put another editor's forward in the place of this one.
+            return inside(*args, **kwargs) if installed() else module.forward(*args, **kwargs)
+        finally:
+            leave()
+
+    def inside(*args: Any, **kwargs: Any) -> Any:
         output, state.running = None, True
         try:
             first(module, args, kwargs)
@@ -78,6 +108,8 @@ def around(
         finally:
             state.running = False
             last(module, args, output)
+
+    inside = not_compiled(inside, recursive=False)
 
     # What is within may be compiled; this itself, which decides about a prompt's words, may not.
     return not_compiled(forward, recursive=False)

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from horen.errors import ModelError
-from horen.model.calls import Boundary, State
+from horen.model.askers import Askers
+from horen.model.calls import Boundary, State, Watch
 from horen.model.past import past_of
 
 _log = logging.getLogger("horen")
@@ -33,6 +34,14 @@ class Wrapping(Protocol):
     @property
     def state(self) -> State:
         """What is going on in this thread."""
+
+    @property
+    def askers(self) -> Askers:
+        """Those who ask: who calls ``generate`` is one of them."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether these methods are on the model."""
 
     @property
     def awake(self) -> bool:
@@ -85,16 +94,27 @@ def check_unpacked(given: dict[str, Any]) -> None:
 
 
 def _generate(wrapping: Wrapping, own: Callable[..., Any]) -> Callable[..., Any]:
+    def installed() -> bool:
+        return wrapping.installed
+
     @functools.wraps(own)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        # One that begins while nothing is stored ends as it began, whatever other threads write.
-        with wrapping.bounded(_boundary(args, kwargs)) if wrapping.awake else wrapping.disabled():
+        if not installed():  # what somebody has laid over it still calls it
             return own(*args, **kwargs)
+        with wrapping.askers.asking():
+            if not installed():  # it is another editor's by now, or the model's own
+                current: Any = wrapping.model
+                return current.generate(*args, **kwargs)
+            # Who waits to be told of this call is not told of one that a streamer makes in the middle of it.
+            watch, wrapping.state.watch = wrapping.state.watch, None
+            # One that begins while nothing is stored ends as it began, whatever other threads write.
+            with wrapping.bounded(_boundary(args, kwargs, watch)) if wrapping.awake else wrapping.disabled():
+                return own(*args, **kwargs)
 
     return generate
 
 
-def _boundary(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Boundary:
+def _boundary(args: tuple[Any, ...], kwargs: dict[str, Any], watch: Watch | None) -> Boundary:
     given = [args[0] if args else None, *(kwargs.get(k) for k in ("inputs_embeds", "inputs", "input_ids"))]
     width = next((int(value.shape[1]) for value in given if isinstance(value, Tensor)), 1)
     mask, past = kwargs.get("attention_mask"), past_of(kwargs)
@@ -104,8 +124,8 @@ def _boundary(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Boundary:
     # As generate tells it: ids of the same width as the mask are the whole conversation, others what is new in it.
     whole = width if plain is None else plain.shape[1]
     if cached and kwargs.get("inputs_embeds") is None and (width <= cached if plain is None else whole != width):
-        return Boundary(cached + width, plain, partial=True, answering=True)
-    return Boundary(width, plain, ids, answering=True)
+        return Boundary(cached + width, plain, partial=True, answering=True, watch=watch)
+    return Boundary(width, plain, ids, answering=True, watch=watch)
 
 
 def _prepare(wrapping: Wrapping, own: Callable[..., Any]) -> Callable[..., Any]:

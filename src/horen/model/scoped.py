@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from horen.memory import STEPPED, Candidates, Codebook, Gate, Match
+from horen.model.routed import Around
 from horen.scope.judging import Asks
 from horen.scope.reader import Judged, Scope
 
@@ -29,7 +30,7 @@ class Survey:
     """
 
     match: Match | None
-    around: tuple[tuple[int, Judged, Asks], ...]
+    around: Around
 
 
 class ScopedGate:

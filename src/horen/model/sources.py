@@ -19,7 +19,7 @@ from horen.model.devices import device_of
 from horen.model.layout import Layout, Site, first_tensor, joined, read_feature_sizes
 from horen.model.padding import left_padded
 from horen.model.pooling import Pooling
-from horen.model.prompts import Placed, PromptReader
+from horen.model.prompts import Placed, Prompt, PromptReader
 from horen.model.zoo.encoder import ScopeEncoder, TextEncoder, load_encoder, load_scope
 from horen.scope.reader import Scope
 
@@ -57,6 +57,12 @@ class FeatureSource(ABC):
         """Lengths of what a feature is joined of; they sum to d_f."""
 
     @abstractmethod
+    def read(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The activations [B, S, d_i], one for each part, of rows of token ids padded on the left.
+
+        Edits must be disabled. The model is run no further than to the last part; for none it is not run.
+        """
+
     def of_rows(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]) -> Tensor:
         """Features [Σ spans, d_f] float32, in order, of rows of token ids without padding; edits must be disabled.
 
@@ -64,6 +70,12 @@ class FeatureSource(ABC):
             rows: token ids.
             spans: the [start, stop) ranges to read in each row.
         """
+        width = max(map(len, rows))
+        places = [
+            Placed(number, width - len(row), tuple(row), Prompt(len(row) - 1, tuple(own)))
+            for number, (row, own) in enumerate(zip(rows, spans, strict=True))
+        ]
+        return self.of_call(places, self.read(rows))
 
     @abstractmethod
     def of_call(self, places: Sequence[Placed], states: Sequence[Tensor]) -> Tensor:
@@ -99,19 +111,13 @@ class Activations(FeatureSource):
         """Lengths of one activation at each site, found by running one token."""
         return read_feature_sizes(self._model, self.sites)
 
-    def of_rows(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]) -> Tensor:
-        """See :meth:`FeatureSource.of_rows`; the model is run up to the last site alone."""
-        pooling = Pooling(self._share, self.weights)
-        return torch.stack(
-            [
-                pooling(states[start:stop], row[start:stop])
-                for row, states, own in zip(rows, self.states(rows), spans, strict=True)
-                for start, stop in own
-            ]
-        )
-
     def states(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
         """What is pooled: the activations [n, d_f] of each row's n tokens, in the model's dtype."""
+        whole = joined(self.read(rows))
+        return [whole[i, whole.shape[1] - len(row) :] for i, row in enumerate(rows)]
+
+    def read(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See :meth:`FeatureSource.read`."""
         ids, mask, positions = left_padded(rows, self._model)
         width = ids.shape[1]
         seen: list[Tensor] = []
@@ -130,8 +136,7 @@ class Activations(FeatureSource):
         finally:
             for handle in handles:
                 handle.remove()
-        whole = joined(seen)
-        return [whole[i, width - len(row) :] for i, row in enumerate(rows)]
+        return seen
 
     def of_call(self, places: Sequence[Placed], states: Sequence[Tensor]) -> Tensor:
         """See :meth:`FeatureSource.of_call`."""
@@ -180,9 +185,9 @@ class EncodedText(FeatureSource):
         """Length of an embedding."""
         return [self.encoder.size]
 
-    def of_rows(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]) -> Tensor:
-        """See :meth:`FeatureSource.of_rows`; the model is not run."""
-        return self._embed([self._reader.text(row, span) for row, own in zip(rows, spans, strict=True) for span in own])
+    def read(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:  # noqa: ARG002
+        """See :meth:`FeatureSource.read`; there is nothing to read."""
+        return []
 
     def of_call(self, places: Sequence[Placed], states: Sequence[Tensor]) -> Tensor:  # noqa: ARG002
         """See :meth:`FeatureSource.of_call`; there are no states."""

@@ -82,7 +82,8 @@ class Subject:
 
     def ask(self, texts: Sequence[str], *, chat: bool = False, **options: Any) -> list[str]:
         """Return answers to texts that are run as batches."""
-        return self.editor.generate(list(texts), self.budget, chat=chat, recall="off", **options)
+        said: list[str] = self.editor.generate(list(texts), self.budget, chat=chat, recall="off", **options)
+        return said
 
     def answers_alone(self) -> list[str]:
         """Return the answers to the edits' prompts, each asked by itself; asked once."""

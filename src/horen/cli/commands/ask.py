@@ -26,7 +26,7 @@ from horen.cli.options import (
     parse_template,
 )
 from horen.cli.terminal import clean, emit, say, show, status
-from horen.edits import same_text
+from horen.edits import Explanation, same_text
 from horen.errors import EditError, ModelError
 
 if TYPE_CHECKING:
@@ -59,20 +59,19 @@ def ask(
     """
     editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
     with status("Answering …"):
-        answers = editor.generate(questions, max_new_tokens, chat=chat, recall=recall)
+        answers, routes = _answered(editor, questions, max_new_tokens, chat=chat, recall=recall, explain=explain)
         untouched: list[str] | None = None
         if compare:
             with editor.disabled():
                 untouched = editor.generate(questions, max_new_tokens, chat=chat)
-        explanations = editor.explain(questions, chat=chat, recall=recall) if explain else None
     if as_json:
         found: list[dict[str, Any]] = []
         for i, question in enumerate(questions):
             item: dict[str, Any] = {"question": question, "answer": answers[i]}
             if untouched is not None:
                 item["untouched"] = untouched[i]
-            if explanations is not None:
-                item["explanation"] = dataclasses.asdict(explanations[i])
+            if routes is not None:
+                item["explanation"] = dataclasses.asdict(routes[i])
             found.append(item)
         emit(found)
         return
@@ -87,9 +86,19 @@ def ask(
         show(f"  answer     {_indented(answers[i])}")
         if untouched is not None:
             show(f"  untouched  {_indented(untouched[i])}")
-        if explanations is not None:
-            show_decision(explanations[i], editor.config)
+        if routes is not None:
+            show_decision(routes[i], editor.config)
     _say_what_is_cut(editor, answers)
+
+
+def _answered(
+    editor: Editor, questions: list[str], max_new_tokens: int, *, chat: bool, recall: str | None, explain: bool
+) -> tuple[list[str], list[Explanation] | None]:
+    """Answers to questions and, to ``explain`` them, the routes that gave them."""
+    if not explain:
+        return editor.generate(questions, max_new_tokens, chat=chat, recall=recall), None
+    found = editor.generate(questions, max_new_tokens, chat=chat, recall=recall, return_routes=True)
+    return [one.text for one in found], [one.route for one in found]
 
 
 def _say_what_is_cut(editor: Editor, answers: list[str]) -> None:
@@ -150,7 +159,7 @@ class _Conversation:
         self._editor, self._options, self._as_json = editor, options, as_json
         self._start = [{"role": "system", "content": system}] if system else []
         self._messages = list(self._start)
-        self._last: str | None = None
+        self._last: Explanation | None = None
 
     def take(self, line: str) -> None:
         """Answer a message or carry out a command."""
@@ -171,19 +180,18 @@ class _Conversation:
         asked = [*self._messages, {"role": "user", "content": message}]
         try:
             with status("…"):
-                answer = self._editor.chat(asked, **self._options)
+                answer = self._editor.chat(asked, **self._options, return_routes=True)
         except EditError as error:  # the conversation has outgrown the model's context
             say(f"{error} (/reset starts over.)")
             return
-        self._messages = [*asked, {"role": "assistant", "content": answer}]
-        self._last = message
+        self._messages = [*asked, {"role": "assistant", "content": answer.text}]
+        self._last = answer.route
         if self._as_json:
-            emit({"message": message, "answer": answer}, indent=None)
+            emit({"message": message, "answer": answer.text}, indent=None)
         else:
-            show(clean(answer, lines=True))
+            show(clean(answer.text, lines=True))
 
-    def _explain(self, message: str) -> None:
-        explanation = self._editor.explain(message, chat=True, recall=self._options["recall"])
+    def _explain(self, explanation: Explanation) -> None:
         if self._as_json:
             emit(dataclasses.asdict(explanation), indent=None)
         else:

@@ -59,6 +59,16 @@ def test_compare_and_explain(book: Path, run: Run, ok: Ok):
     assert TOWN in lines
 
 
+def test_an_answer_is_explained_by_the_call_that_gave_it(book: Path, run: Run, ok: Ok, monkeypatch: pytest.MonkeyPatch):
+    expected = ok("explain", book, CAPITAL, TOWN)
+    spoken = ok("explain", book, CAPITAL, "--chat")
+    for name in ("explain", "plot"):
+        monkeypatch.setattr(Editor, name, None)  # nothing is read again
+    assert [item["explanation"] for item in ok("ask", book, CAPITAL, TOWN, "--explain")] == expected
+    lines = run("chat", book, "--json", text=f"{CAPITAL}\n/explain\n").stdout.splitlines()
+    assert json.loads(lines[1]) == spoken[0]
+
+
 def test_explain_when_nothing_is_stored(book: Path, run: Run, ok: Ok):
     ok("undo", book)
     assert "nearest    none: nothing is stored" in run("ask", book, TOWN, "--explain").stdout

@@ -20,20 +20,30 @@ class Askers:
     @contextmanager
     def asking(self) -> Iterator[None]:
         """Keep what is done alone away within the block, which may stand within another one of this thread."""
-        me, entered = threading.get_ident(), False
+        entered = False
         try:
-            with self._changed:
-                while self._alone not in (None, me) and me not in self._inside:
-                    self._changed.wait()
-                self._inside[me] = self._inside.get(me, 0) + 1
-                entered = True
+            self.enter()
+            entered = True
             yield
         finally:
-            with self._changed:
-                if entered:
-                    self._inside[me] -= 1
-                    if not self._inside[me]:
-                        del self._inside[me]
+            if entered:
+                self.leave()
+
+    def enter(self) -> None:
+        """Begin to ask, as soon as nothing is done alone; it may be begun within an asking of this thread."""
+        me = threading.get_ident()
+        with self._changed:
+            while self._alone not in (None, me) and me not in self._inside:
+                self._changed.wait()
+            self._inside[me] = self._inside.get(me, 0) + 1
+
+    def leave(self) -> None:
+        """End what was begun last in this thread."""
+        me = threading.get_ident()
+        with self._changed:
+            self._inside[me] -= 1
+            if not self._inside[me]:
+                del self._inside[me]
                 self._changed.notify_all()
 
     def alone(self, action: Callable[[], object]) -> None:
