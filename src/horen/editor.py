@@ -202,14 +202,21 @@ class Editor(Wrapped):
         with self._turn:
             return removing.undo(self._session)
 
-    def compact(self) -> Compacted:
+    def compact(self, *, above: float = 0.0) -> Compacted:
         """Drop the keys and values of edits that are not active, so that what is stored is what can be retrieved.
 
         Active edits keep keys, values and ids, bit for bit. No operation so far can be undone from then on; the history
         lists them still. Where every edit is active nothing is done.
+
+        Args:
+            above: a share of the entries; nothing is done either where no more are asleep. So a program may call this
+                after each change, with 0.5 say, and pays for a compaction no more often than for as many changes.
+
+        Raises:
+            ConfigError: for what is no share.
         """
         with self._turn:
-            return compacting.compact(self._session, self._askers.alone)
+            return compacting.compact(self._session, self._askers.alone, above)
 
     def unwrap(self) -> PreTrainedModel:
         """Take every hook off and return the model as it was; the editor can be saved but no longer asked."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from horen.edits import Compacted
-from horen.errors import StoreError
+from horen.errors import ConfigError, StoreError
 from horen.memory import Packed
 from horen.store import lock_folder
 from horen.store.state import Saved, filled
@@ -24,15 +24,20 @@ if TYPE_CHECKING:
     from horen.session import Session
 
 
-def compact(session: Session, alone: Callable[[Callable[[], object]], None]) -> Compacted:
+def compact(session: Session, alone: Callable[[Callable[[], object]], None], above: float = 0.0) -> Compacted:
     """Compact an editor's codebook; see :meth:`horen.Editor.compact`.
 
     Args:
         session: what the editor has.
         alone: does something while nobody asks.
+        above: a share of the entries; nothing is done where no more are asleep.
+
+    Raises:
+        ConfigError: for what is no share.
     """
+    _check_share(above)
     history, entries, values = session.history.compacted()
-    if history is session.history:
+    if history is session.history or not _passes(session.codebook().entries, len(entries), above):
         return Compacted()
     before = session.codebook()
     with torch.inference_mode(False):  # tables that were made in it could not be written outside it
@@ -47,17 +52,24 @@ def compact(session: Session, alone: Callable[[Callable[[], object]], None]) -> 
     )
 
 
-def compact_folder(path: str | os.PathLike[str]) -> Compacted:
+def compact_folder(path: str | os.PathLike[str], above: float = 0.0) -> Compacted:
     """Compact a saved codebook, without its model: the folder holds the old state or the new one.
 
+    Args:
+        path: the folder.
+        above: see :func:`compact`.
+
     Raises:
+        ConfigError: for what is no share.
         StoreError: when the folder cannot be read or written, or its tables do not fit its history.
         MismatchError: when a newer version made it.
     """
+    _check_share(above)
     with lock_folder(Path(path), create=False):
         saved = Saved.read(path)
         history, entries, values = saved.history.compacted()
-        if history is saved.history:
+        stored = sum(len(record.entries) for record in saved.history.stored())
+        if history is saved.history or not _passes(stored, len(entries), above):
             return Compacted()
         tensors = dict(saved.folder.tensors)
         try:
@@ -74,6 +86,16 @@ def compact_folder(path: str | os.PathLike[str]) -> Compacted:
             tensors["value_scales"] = tables[1].scales
         saved.write(history, tensors)
     return Compacted(history.operations[-1].dropped, *gone, before - _bytes(*tables))
+
+
+def _check_share(above: float) -> None:
+    if isinstance(above, bool) or not isinstance(above, int | float) or not 0 <= above < 1:
+        raise ConfigError(f"above={above!r} is not valid: give a share of the entries, from 0 to below 1.")
+
+
+def _passes(stored: int, awake: int, above: float) -> bool:
+    """Whether the share of the entries that are asleep exceeds one that is stated."""
+    return stored - awake > above * stored
 
 
 def _kept(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from horen import Compacted, EditError, MismatchError, StoreError
+from horen import Compacted, ConfigError, EditError, MismatchError, StoreError
 from horen.editing.compact import compact_folder
 from horen.store import content, read_folder, write_folder
 from horen.store import folder as folder_module
@@ -41,6 +41,31 @@ def test_a_folder_becomes_what_an_editor_saves(way: str, tmp_path: Path):
     undo_in_folder(tmp_path / "facts")
     with pytest.raises(EditError, match="compacted the codebook"):
         undo_in_folder(tmp_path / "facts")
+
+
+def test_only_above_a_share_that_is_asleep(tmp_path: Path):
+    editor = busy_editor()
+    editor.save(tmp_path / "facts")
+    stored = sum(len(record.entries) for record in Saved.read(tmp_path / "facts").history.stored())
+    asleep = 1 - sum(len(record.entries) for record in editor.edits()) / stored
+    assert 0 < asleep < 0.9
+    before = {entry.name: entry.read_bytes() for entry in (tmp_path / "facts").iterdir()}
+    for share in (asleep, 0.9):
+        assert compact_folder(tmp_path / "facts", share) == editor.compact(above=share) == Compacted()
+    assert {entry.name: entry.read_bytes() for entry in (tmp_path / "facts").iterdir()} == before
+    found = compact_folder(tmp_path / "facts", asleep - 0.01)
+    assert found.entries == stored - sum(len(record.entries) for record in editor.edits())
+    assert found == editor.compact(above=asleep - 0.01)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan"), True, "half"])
+def test_what_is_no_share(share: Any, tmp_path: Path):
+    editor = busy_editor()
+    editor.save(tmp_path / "facts")
+    for act in (lambda: compact_folder(tmp_path / "facts", share), lambda: editor.compact(above=share)):
+        with pytest.raises(ConfigError, match="give a share of the entries"):
+            act()
+    assert len(Saved.read(tmp_path / "facts").history.operations) == len(editor.history())
 
 
 def test_an_editor_on_the_folder_goes_on_and_is_told(tmp_path: Path):

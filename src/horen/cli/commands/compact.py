@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
+
+import typer
 
 from horen.cli.commands.stored import ids_of
 from horen.cli.options import AsJson, Folder
 from horen.cli.terminal import counted, emit, show
 
 
-def compact(folder: Folder, as_json: AsJson = False) -> None:
+def compact(
+    folder: Folder,
+    above: Annotated[
+        float, typer.Option(metavar="SHARE", help="Do nothing unless more than this share of the entries is asleep.")
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
     """Drop keys and values of edits that are not active, for good.
 
     Superseded, removed and undone edits sleep in the codebook until an undo wakes them. Without them look-ups, memory
     and disk are in proportion to the active edits, which answer as before and keep their ids.
 
     No operation so far can be undone from then on. "horen history DIR" lists them still, with the texts of all edits
-    as --json. The folder is replaced as a whole, or left as it was. "horen doctor DIR" says how much is asleep.
+    as --json. The folder is replaced as a whole, or left as it was. "horen doctor DIR" says how much is asleep. With
+    --above 0.5, say, the command may follow every change: it waits until half of the entries are asleep.
     """
     from horen.editing.compact import compact_folder  # noqa: PLC0415
 
-    done = compact_folder(folder)
+    done = compact_folder(folder, above)
     if as_json:
         emit(dataclasses.asdict(done))
         return
     if not done.edits:
-        show(f"{folder}: all edits with entries are active, so nothing was changed.")
+        few = f"no more than {above:.0%} of the entries are asleep" if above else "all edits with entries are active"
+        show(f"{folder}: {few}, so nothing was changed.")
         return
     entries = f"{done.entries:,} {'entry' if done.entries == 1 else 'entries'}"
     show(
