@@ -65,7 +65,7 @@ def generate(
     options: Mapping[str, Any],
     routes: Routes | None = None,
 ) -> list[str]:
-    """Answers to prompts, from recalled facts where there are some; see :meth:`horen.Editor.generate`."""
+    """Answer prompts, from recalled facts where there are some; see :meth:`horen.Editor.generate`."""
     config = _chosen(session, recall)
     asked = [_prompt(session, text, chat=chat, room=max_new_tokens) for text in prompts]
     return _answers(session, asked, max_new_tokens, config=config, options=options, routes=routes)
@@ -81,7 +81,7 @@ def converse(
     options: Mapping[str, Any],
     routes: Routes | None = None,
 ) -> str:
-    """The next answer of a conversation whose contents are texts; see :meth:`horen.Editor.chat`.
+    """Return the next answer of a conversation whose contents are texts; see :meth:`horen.Editor.chat`.
 
     Facts go before its last user message.
     """
@@ -108,7 +108,7 @@ def _answers(
     options: Mapping[str, Any],
     routes: Routes | None,
 ) -> list[str]:
-    """Answers to prompts, of which those that recall something are asked without edits."""
+    """Answer prompts, of which those that recall something are asked without edits."""
     watching = None if routes is None else routes.watching
     if config.recall == "off" or session.adapter.silent:
         return asking.answers(session, [one.row for one in asked], room, options, watching)
@@ -130,7 +130,7 @@ def _answers(
 
 
 def told(session: Session, texts: Sequence[str], tell: Tell[T], *, chat: bool, recall: str | None) -> list[Recalled[T]]:
-    """What is told of texts by their numbers, and the facts that they recall; each text is looked up once."""
+    """Return what is told of texts by their numbers, and the facts that they recall; each text is looked up once."""
     config = _chosen(session, recall)
     return _recall(session, [_prompt(session, text, chat=chat, room=0) for text in texts], config, 0, tell)
 
@@ -138,7 +138,7 @@ def told(session: Session, texts: Sequence[str], tell: Tell[T], *, chat: bool, r
 def explain(
     session: Session, texts: Sequence[str], *, chat: bool, nearest: int, recall: str | None
 ) -> list[Explanation]:
-    """Where texts are routed and what they recall; see :meth:`horen.Editor.explain`."""
+    """Explain where texts are routed and what they recall; see :meth:`horen.Editor.explain`."""
     found = told(session, texts, explaining(session, texts, nearest), chat=chat, recall=recall)
     return [
         unrouted(session, text) if one.told is None else replace(one.told, recalled=one.edits)
@@ -147,7 +147,10 @@ def explain(
 
 
 def rows(session: Session, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids of plain prompts with what they recall; rows with facts wake nothing; see :meth:`horen.Editor.rows`."""
+    """Return token ids of plain prompts with what they recall; see :meth:`horen.Editor.rows`.
+
+    Rows with facts wake nothing.
+    """
     asked = [_prompt(session, text, chat=False, room=0) for text in prompts]
     if session.config.recall == "off" or session.adapter.silent:
         return [one.row for one in asked]
@@ -162,7 +165,7 @@ def rows(session: Session, prompts: Sequence[str]) -> list[list[int]]:
 def _recall(
     session: Session, asked: Sequence[_Asked], config: HorenConfig, room: int, tell: Tell[T] | None
 ) -> list[Recalled[T]]:
-    """What is told of prompts, and what is fed for those that recall something, which leaves ``room`` for an answer."""
+    """Return what is told of prompts and, with ``room`` for an answer, what is fed for those that recall something."""
     limit, recalls = session.contexts.limit, config.recall != "off"
 
     def both(routed: Mapping[int, Routed]) -> dict[int, tuple[T | None, list[EditRecord]]]:
@@ -184,7 +187,7 @@ def _recall(
 
 
 def _related(session: Session, routed: Routed) -> list[EditRecord]:
-    """The edits that a prompt is about, the likeliest first; none for one that fires."""
+    """Return the edits that a prompt is about, the likeliest first; none for one that fires."""
     if routed.match.fired:
         return []
     scores: dict[EditRecord, tuple[float, float]] = {}
@@ -196,7 +199,7 @@ def _related(session: Session, routed: Routed) -> list[EditRecord]:
 
 
 def _chosen(session: Session, recall: str | None) -> HorenConfig:
-    """The settings with another ``recall`` where one is given.
+    """Return the settings with another ``recall`` where one is given.
 
     Raises:
         ConfigError: for one that is none, or that asks for a judge where there is none.

@@ -52,11 +52,11 @@ class Wrapped:
         return self._session.config
 
     def edits(self) -> list[EditRecord]:
-        """Active edits by id."""
+        """Return the active edits by id."""
         return self._session.history.active()
 
     def get(self, number: int) -> EditRecord:
-        """The active edit of an id.
+        """Return the active edit of an id.
 
         Raises:
             EditNotFoundError: when there is none.
@@ -64,7 +64,7 @@ class Wrapped:
         return self._session.history.get(number)
 
     def history(self) -> tuple[Operation, ...]:
-        """Every operation since the codebook was new, oldest first, undone ones and undos included."""
+        """Return every operation since the codebook was new, oldest first, undone ones and undos included."""
         return self._session.history.operations
 
     @property
@@ -248,7 +248,7 @@ class Wrapped:
         return said if routes is None else routes.answers([said])[0]
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.
+        """Return token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.
 
         For callers that run the model themselves. A row with facts wakes no edit from then on, whatever is fed beside
         it; the last 65,536 of them are remembered. While edits are disabled nothing is recalled.
@@ -319,12 +319,14 @@ class Wrapped:
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """The untouched model within the block, in this thread."""
+        """Let the model be the untouched one within the block, in this thread."""
         with self._session.adapter.disabled():
             yield
 
     def prompt_end(self, width: int) -> AbstractContextManager[None]:
-        """A context in which the first ``width`` columns fed to the model are the prompt and the rest is an answer.
+        """Return a context in which the first ``width`` columns fed to the model are the prompt.
+
+        The rest is an answer.
 
         For callers that run ``model(**inputs)`` on a prompt and its answer together, without labels.
         """

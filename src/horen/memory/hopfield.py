@@ -47,7 +47,7 @@ def hopfield_step(
     awake: Tensor | None = None,
     scores: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One damped attractor step: r = normalize(Kᵀ softmax(β K q)), q' = normalize((1 − α) q + α r).
+    """Take one damped attractor step: r = normalize(Kᵀ softmax(β K q)), q' = normalize((1 − α) q + α r).
 
     Args:
         query: [B, d] unit rows.
@@ -65,7 +65,7 @@ def hopfield_step(
 
 
 def energy(query: Tensor, keys: Tensor, *, beta: float) -> Tensor:
-    """E(q) = −β⁻¹ log Σᵢ exp(β kᵢ·q) + ½‖q‖² (Ramsauer et al. 2021), [B] from [B, d] and [N, d]; β > 0."""
+    """Return E(q) = −β⁻¹ log Σᵢ exp(β kᵢ·q) + ½‖q‖² (Ramsauer et al. 2021), [B] from [B, d] and [N, d]; β > 0."""
     return -torch.logsumexp(beta * (query @ keys.T), dim=-1) / beta + 0.5 * query.square().sum(-1)
 
 
@@ -138,7 +138,7 @@ def trajectory(
     epsilon: float,
     awake: Tensor | None = None,
 ) -> Tensor:
-    """Where the Hopfield steps of :func:`retrieve` take each query, which also says what the arguments are.
+    """Return where the Hopfield steps of :func:`retrieve` take each query, which also says what the arguments are.
 
     Returns:
         [steps + 1, B, d]: the queries as they came and after each step; one that stopped early stays where it is.
@@ -148,7 +148,7 @@ def trajectory(
 
 
 def crowd(nearest: Tensor, neighbours: int) -> Tensor:
-    """Mean [B] of the ``neighbours`` cosines [B, k] nearest; a missing or a negative one counts as 0."""
+    """Return the mean [B] of the ``neighbours`` cosines [B, k] nearest; a missing or a negative one counts as 0."""
     return nearest.clamp(min=0).sum(-1) / neighbours
 
 
@@ -163,7 +163,7 @@ def _states(
     awake: Tensor | None,
     scores: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """The queries [B, d] after each step; ``scores`` [B, N] takes the products that a step began with."""
+    """Yield the queries [B, d] after each step; ``scores`` [B, N] takes the products that a step began with."""
     refined = query
     moving = torch.ones(query.shape[0], 1, dtype=torch.bool, device=query.device)
     for _ in range(steps):

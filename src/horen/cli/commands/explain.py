@@ -103,7 +103,7 @@ def show_decision(found: Explanation, config: HorenConfig) -> None:
 
 
 def _show_nearest(found: Explanation) -> None:
-    """A line for each of the nearest edits; the one that fired is bold."""
+    """Show a line for each of the nearest edits; the one that fired is bold."""
     last = len(found.nearest[0].similarities) - 1
     # Of many steps the first and the last ones tell enough.
     steps = [i for i in range(last + 1) if last <= _MOST_STEPS or i < 2 or i > last - 2]
