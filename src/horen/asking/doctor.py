@@ -155,7 +155,9 @@ def _advice(record: EditRecord, kind: Kind, other: EditRecord | None, astray: Se
         return f"Edit {other.id} is nearer: remove it if it does not hold, {again}{higher}."
     if kind == "crowded" and other is not None:
         if same_text(other.target) == same_text(record.target):
-            return f"Edit {other.id} says the same and makes a crowd: remove one of the two, or {lower}."
+            return (
+                f"Edit {other.id} says the same and raises the hubness correction: remove one of the two, or {lower}."
+            )
         return f"Edit {other.id} and others are close: remove what does not hold, or {lower}."
     return f"{again[0].upper()}{again[1:]}, or {lower}."
 

@@ -59,10 +59,10 @@ class Copies(Protocol):
         """Return copies of the same kind that know no key."""
 
     def beside(self, keys: Tensor) -> tuple[SmallCopy | None, Proposals | None]:
-        """Return what a search has beside [N, d] keys: a small copy of them or, where there are very many, an index."""
+        """Return what a search has beside [N, d] keys: an int8 copy of them or, where there are very many, an index."""
 
     def sketched(self, keys: Tensor) -> SmallCopy | None:
-        """Return the small copy of the keys, where one pays."""
+        """Return the int8 copy of the keys, where one pays."""
 
 
 @functools.cache
@@ -126,7 +126,7 @@ def attempts(
         keys: [N, d] float32 unit rows, N ≥ 1.
         wanted: how many of the nearest shall be known.
         awake: [N] bool, the keys that take part; None for all.
-        sketch: a small copy of the keys, read in their place; the answer is the same.
+        sketch: an int8 copy of the keys, read in their place; the answer is the same.
         index: what proposes candidates in the place of both, and may miss some.
         seen: [B, d] queries near to these and [B, N] their products with all keys.
     """

@@ -116,7 +116,7 @@ class Codebook:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys, values and the value's number of each key, asleep ones included, without any small copy."""
+        """Bytes of keys, values and the value's number of each key, asleep ones included, without any int8 copy."""
         return self.keys.nbytes + self.packed.nbytes + self.value_of.nbytes
 
     def read_values(self, numbers: Sequence[int]) -> Tensor:
@@ -199,7 +199,7 @@ class Codebook:
             self._asleep = {number for number in self._asleep if number < entries}
             for table in (self._keys, self._value_of, self._awake):
                 table.truncate(entries)
-            # A reader of the former state may still sketch keys that are gone, so those copies are no longer ours.
+            # A reader of the former state may still copy keys that are gone, so those copies are no longer ours.
             self._copies = self._copies and self._copies.fresh()
             self._publish()
             self._values.truncate(values)

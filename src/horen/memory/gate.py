@@ -107,7 +107,8 @@ class Gate(Scoring):
     def in_reach(self, similarity: Tensor) -> Tensor:
         """Return whether a query might fire, given the cosine [B] of its nearest key before any step; [B] bool.
 
-        A step adds α r to (1 − α) q, so it turns q by no more than arcsin(α / (1 − α)); and no crowd raises a score.
+        A step adds α r to (1 − α) q, so it turns q by no more than arcsin(α / (1 − α)); and no hubness correction
+        raises a score.
         """
         if self.alpha >= 0.5:
             return torch.ones_like(similarity, dtype=torch.bool)

@@ -100,7 +100,7 @@ def retrieve(
         epsilon: stop when the read-out is nearer than this.
         neighbours: size k ≥ 1 of the crowd.
         awake: [N] bool, the keys that take part (at least one); None for all.
-        sketch: a small copy of the keys, read in their place by the search; the answer is the same.
+        sketch: an int8 copy of the keys, read in their place by the search; the answer is the same.
         index: what proposes candidates to the search in the place of both, and may miss some; the steps read all keys,
             and for a few queries the search needs no more.
     """

@@ -81,11 +81,11 @@ class Stand:
     copies: Copies | None
 
     def aids(self) -> tuple[SmallCopy | None, Proposals | None]:
-        """Return what a search has beside the keys: a small copy of them or, where there are very many, an index."""
+        """Return what a search has beside the keys: an int8 copy of them or, where there are very many, an index."""
         return (None, None) if self.copies is None else self.copies.beside(self.keys)
 
     def sketched(self) -> SmallCopy | None:
-        """Return the small copy of the keys, where one pays."""
+        """Return the int8 copy of the keys, where one pays."""
         return None if self.copies is None else self.copies.sketched(self.keys)
 
 

@@ -97,7 +97,7 @@ class ScopedGate:
         ]
 
     def _checked(self, near: Candidates, texts: Sequence[str]) -> list[list[tuple[Judged, int, int]]]:
-        """Return for each text what is thought of its first candidates, the likeliest first, with places and entries."""
+        """Return for each text what is thought of its first candidates, likeliest first, with places and entries."""
         rows = self._named(near, 0, CANDIDATES)
         of = [number for number, row in enumerate(rows) for _ in row]
         told = self._told(functools.partial(self._scope.judged, of=of), rows, texts, near)

@@ -38,8 +38,8 @@ def explain(
     """Show why a prompt wakes an edit, or why it wakes none.
 
     For each of the nearest edits: the similarity of the prompt before and after every Hopfield step, that of the crowd
-    (the nearest edits with other values), and the score, which is the similarity less a share of the crowd's (setting
-    contrast). The nearest edit fires if its score exceeds the threshold. --plot needs the extra "bench".
+    (the nearest edits with other values), and the score, which is the similarity less the hubness correction
+    (setting contrast). The nearest edit fires if its score exceeds the threshold. --plot needs the extra "bench".
 
     \b
     Examples:

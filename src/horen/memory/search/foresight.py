@@ -1,4 +1,4 @@
-"""What a Hopfield step will decide, told from a small copy of the keys where that is certain.
+"""What a Hopfield step will decide, told from an int8 copy of the keys where that is certain.
 
 Let C be a query's nearest keys, by the copy, and S and R the sums of the keys in and outside C by their softmax weights
 exp(β kᵢ·q), so that r = normalize(S + R). S is known exactly. ‖R‖ is at most the sum ρ of the weights outside C, which
@@ -28,7 +28,7 @@ _ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Look:
-    """What a small copy of the keys says of B queries.
+    """What an int8 copy of the keys says of B queries.
 
     Attributes:
         queries: [B, d] float32 unit rows.

@@ -107,7 +107,7 @@ class IndexedKeys:
     Attributes:
         index: the codes.
         length: how many of the reader's keys, from the front, have one; the others are read one by one.
-        sketch: gives the small copy of the keys, for what the codes cannot settle; None where there is none.
+        sketch: gives the int8 copy of the keys, for what the codes cannot settle; None where there is none.
     """
 
     index: Index

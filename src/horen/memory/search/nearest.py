@@ -22,7 +22,7 @@ from horen.memory.search.sketch import Rough, SeenKeys, SketchedKeys
 _GROUP = 8
 # Most numbers of keys that are gathered at once to rescore candidates, and in a table of approximate scores.
 _GATHERED = _TABLE = 1 << 22
-# Fewest groups of keys in a part of a sketch.
+# Fewest groups of keys in a part of an int8 copy.
 _LEAST = 64
 # Candidates that are taken first for each one that is wanted: many where a copy may err, for a second pass costs more.
 _SPARE, _SPARE_OF_COPY, _SPARE_OF_INDEX = 2, 16, 4
@@ -97,7 +97,7 @@ def ranking(
         count: how many, ≥ 1.
         awake: [N] bool, the keys that take part; None for all.
         sketch: what is known of products with the same keys, to read in their place; None reads the keys.
-        index: of the same keys, to propose candidates unless too many are wanted; it brings a sketch of its own.
+        index: of the same keys, to propose candidates unless too many are wanted; it brings an int8 copy of its own.
 
     Returns:
         The ranking; all of it is certain where every key is in it.

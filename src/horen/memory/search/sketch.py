@@ -1,4 +1,4 @@
-"""A small copy of keys, eight bits a number: it finds candidates at a quarter of the bytes and says how far it errs."""
+"""An int8 copy of keys: it finds candidates at a quarter of the bytes and says how far it errs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _MOST = 32
 class Sketch:
     """Unit keys as integers in −127 … 127 times a scale for each key: k ≈ k̂ = c n, c = max|k| / 127.
 
-    A sketch belongs to one growing table of keys and takes in what is new when it is asked, so each key is converted
-    once. Safe while other threads ask.
+    This int8 copy belongs to one growing table of keys. It takes in what is new when it is asked, so each key is
+    converted once. Safe while other threads ask.
 
     Args:
         dimension: d of the keys.
@@ -46,7 +46,7 @@ class Sketch:
         return self._integers.rows.nbytes + self._scales.rows.nbytes
 
     def take(self, keys: Tensor) -> SketchedKeys:
-        """Return the sketch of [N, d] float32 keys on the CPU, of which it may know the first so many already."""
+        """Return the int8 copy of [N, d] float32 keys on the CPU, of which it may know the first so many already."""
         with self._lock:
             for start in range(len(self._scales), len(keys), _ROWS):
                 integers, scales, error = to_integers(keys[start : start + _ROWS])
@@ -70,7 +70,7 @@ class Rough:
 
 
 class SketchedKeys:
-    """What a sketch says of the first N keys.
+    """What an int8 copy says of the first N keys.
 
     Attributes:
         integers: [N, d] int8.
