@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from horen.asking import drawing
-from horen.asking import recall as recalling
 from horen.asking.drawing import INK, colour, dress
 from horen.asking.explain import check_nearest, entries_of, explanation, surroundings
+from horen.asking.recall import told
 from horen.edits import ASKS, Explanation, Near
 from horen.errors import EditError
 from horen.memory import Surroundings, azimuthal
@@ -39,13 +39,13 @@ def plot(session: Session, text: str, place: Path, *, chat: bool, nearest: int) 
 
     def tell(routed: Mapping[int, Routed]) -> dict[int, tuple[Explanation, Surroundings]]:
         count = entries_of(session, nearest) + _FURTHER
-        told = {}
+        found = {}
         for number, one in routed.items():
             around = surroundings(session, one, count)
-            told[number] = explanation(session, text, one, around, nearest), around
-        return told
+            found[number] = explanation(session, text, one, around, nearest), around
+        return found
 
-    (seen,) = recalling.told(session, [text], tell, chat=chat, recall=None)
+    (seen,) = told(session, [text], tell, chat=chat, recall=None)
     if seen.told is None:
         raise EditError("There is nothing to draw: no edit is stored.")
     found, around = replace(seen.told[0], recalled=seen.edits), seen.told[1]

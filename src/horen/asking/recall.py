@@ -14,10 +14,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from horen.asking import generate as asking
 from horen.asking.explain import Routes, explaining, unrouted
 from horen.asking.facts import fitted, in_chat, in_plain, is_question
-from horen.asking.generate import Messages
+from horen.asking.generate import Messages, answers, conversation, encode
 from horen.asking.routes import Tell, looked_up
 from horen.config import HorenConfig
 from horen.edits import EditRecord, Explanation
@@ -86,7 +85,7 @@ def converse(
     Facts go before its last user message.
     """
     config = _chosen(session, recall)
-    row = asking.conversation(session, messages, template, room=max_new_tokens)
+    row = conversation(session, messages, template, room=max_new_tokens)
     turns = [number for number, message in enumerate(messages) if message["role"] == "user"]
     if not turns:
         config = config.replace(recall="off")
@@ -111,7 +110,7 @@ def _answers(
     """Answer prompts, of which those that recall something are asked without edits."""
     watching = None if routes is None else routes.watching
     if config.recall == "off" or session.adapter.silent:
-        return asking.answers(session, [one.row for one in asked], room, options, watching)
+        return answers(session, [one.row for one in asked], room, options, watching)
     found = _recall(session, asked, config, room, None if routes is None else routes.tell_of_others)
     plain = [i for i, one in enumerate(found) if one.row is None]
     told = {i: one.row for i, one in enumerate(found) if one.row is not None}
@@ -120,10 +119,10 @@ def _answers(
         return nullcontext() if watching is None else watching([plain[n] for n in batch])
 
     # First and by themselves: as in a call with them alone, also where answers are drawn at random.
-    answers = asking.answers(session, [asked[i].row for i in plain], room, options, of_plain)
-    said = dict(zip(plain, answers, strict=True))
+    unaided = answers(session, [asked[i].row for i in plain], room, options, of_plain)
+    said = dict(zip(plain, unaided, strict=True))
     with session.adapter.disabled():
-        said |= zip(told, asking.answers(session, list(told.values()), room, options), strict=True)
+        said |= zip(told, answers(session, list(told.values()), room, options), strict=True)
     if routes is not None:
         routes.found |= {i: replace(one.told, recalled=found[i].edits) for i in told if (one := found[i]).told}
     return [said[i] for i in range(len(asked))]
@@ -214,4 +213,4 @@ def _prompt(session: Session, text: str, *, chat: bool, room: int) -> _Asked:
             return session.contexts.chat([{"role": "user", "content": in_chat(facts, text)}])
         return session.contexts.plain(in_plain(facts, text))
 
-    return _Asked(asking.encode(session, text, chat=chat, room=room), told)
+    return _Asked(encode(session, text, chat=chat, room=room), told)

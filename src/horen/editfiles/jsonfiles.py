@@ -16,9 +16,8 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 def items(data: bytes, name: str) -> Iterator[Item]:
     """Yield the values of a file one after another.
 
-    They are those of its list, one for each line that is not blank, or spread ones.
-
-    A line that holds no JSON gives a BadRecordError in place of its value; no more is parsed than is asked for.
+    They are those of its list, one for each line that is not blank, or spread ones. A line that holds no JSON gives a
+    BadRecordError in place of its value; no more is parsed than is asked for.
 
     Raises:
         DataError: when a list or a spread value is not JSON; ``name`` says where.

@@ -113,9 +113,8 @@ class Contexts:
     def unasked(self, edit: Edit, config: HorenConfig) -> Sample | None:
         """Return an edit's target behind the same paragraph, with nothing asked.
 
-        What holds there holds behind any wording.
-
-        None where it does not fit, or where edits are trained on their prompt alone.
+        What holds there holds behind any wording. None where it does not fit, or where edits are trained on their
+        prompt alone.
         """
         if config.contexts == "prompt":
             return None

@@ -48,9 +48,8 @@ class Pooling:
 def rare_weights(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vocabulary: int) -> Tensor:
     """Return weights w(t) = a / (a + p(t)), [V] float32 (SIF, Arora et al. 2017).
 
-    p(t) is a token's share of ``texts``.
-
-    What every question is made of then counts little, and what names its subject counts most.
+    p(t) is a token's share of ``texts``. What every question is made of then counts little, and what names its subject
+    counts most.
 
     Args:
         tokenizer: of the model whose activations are pooled.

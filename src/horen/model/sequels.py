@@ -29,9 +29,8 @@ class Sequel:
     def places(self, routed: Routed) -> list[Routed]:
         """Return where values go for a prompt that woke the edit, the first of them last.
 
-        The prompt's row may hold some of the answer.
-
-        An answer that was begun belongs to the prompt; but where it is the edit's own, it goes on where it was asked.
+        The prompt's row may hold some of the answer. An answer that was begun belongs to the prompt; but where it is
+        the edit's own, it goes on where it was asked.
         """
         place = routed.place
         asked, at = place.prompt.asked, place.prompt.at

@@ -117,9 +117,8 @@ class _TargetLogProbabilities(torch.autograd.Function):
 def _logits(given: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield part by part the number of its first word and its logits.
 
-    These are [M, w] in the weight's dtype, and the same in float32.
-
-    All parts are laid into the same memory, because fresh memory of this size costs as much as what is computed in it.
+    These are [M, w] in the weight's dtype, and the same in float32. All parts are laid into the same memory, because
+    fresh memory of this size costs as much as what is computed in it.
     """
     count, words = len(given), len(weight)
     together = max(_LOGITS.get(given.device.type, _LOGITS_ELSEWHERE) // max(count, 1), _LEAST_WORDS)
