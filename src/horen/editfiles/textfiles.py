@@ -32,7 +32,7 @@ class BadRecordError(Exception):
 def numbered_lines(handle: BinaryIO) -> Iterator[tuple[int, bytes | BadRecordError]]:
     """Yield the lines of a file, counted from 1, without a byte order mark.
 
-    A BadRecordError for one that is too long.
+    One that is too long gives a BadRecordError.
     """
     number = 0
     while raw := handle.readline(_LONGEST_LINE + 1):

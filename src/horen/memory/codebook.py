@@ -241,7 +241,7 @@ class Codebook:
     def nearest(self, queries: Tensor) -> list[tuple[int, float]] | None:
         """Return number and cosine of the nearest awake entry to each of [B, d_k] queries, unrefined.
 
-        None when empty. An index is not asked.
+        It is None when the codebook is empty. An index is not asked.
         """
         stand = self._stand
         if not stand.count:
@@ -262,7 +262,7 @@ class Codebook:
     def candidates(self, queries: Tensor, scoring: Scoring, count: int) -> tuple[Candidates, Tensor] | None:
         """Return the entries nearest to [B, d_k] queries and [entries] their values' numbers.
 
-        None when nothing is awake. See :func:`horen.memory.matching.candidates`.
+        They are None when nothing is awake. See :func:`horen.memory.matching.candidates`.
         """
         stand = self._stand
         if not stand.count or not len(queries):
@@ -272,7 +272,7 @@ class Codebook:
     def recall(self, count: int) -> float | None:
         """Return the share of so many queries whose nearest awake entry the index finds.
 
-        They lie about awake keys as rephrases do. None where no index is asked.
+        The queries lie about awake keys as rephrases do. It is None where no index is asked.
         """
         stand = self._stand
         index = stand.aids()[1]

@@ -113,7 +113,7 @@ class Layout:
     def down_projection(self, number: int) -> nn.Module | None:
         """Return the one linear module that takes a layer's MLP back to the hidden size.
 
-        None in a mixture of experts.
+        It is None in a mixture of experts.
         """
         first, last = self.mlp(number)
         if first is not last:

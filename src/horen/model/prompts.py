@@ -187,7 +187,7 @@ def rendered_chat(
 ) -> str | None:
     """Return a conversation as text, with ``answering`` up to where the answer begins.
 
-    None where the tokenizer cannot.
+    It is None where the tokenizer cannot.
     """
     if not tokenizer.chat_template:
         return None

@@ -48,7 +48,7 @@ class ScopedGate:
     def matches(self, codebook: Codebook, queries: Tensor, texts: Sequence[str]) -> list[Match | None]:
         """Return the entry that each of [B, d_k] queries, read of B texts, most likely asks for.
 
-        None where there is none.
+        It is None where there is none.
         """
         found = codebook.candidates(queries, self._gate, CANDIDATES)
         if found is None:

@@ -73,7 +73,7 @@ def settings_in_words(config: HorenConfig) -> str:
 def shown_source(source: object) -> str | None:
     """Return a model's name that may be told to others: an embedded one or an id of the hub.
 
-    None for a place on a disk.
+    It is None for a place on a disk.
     """
     if not isinstance(source, str) or Path(source).is_absolute():
         return None

@@ -166,7 +166,7 @@ class _Run:
     def losses(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the lowest target-token probability of each edit, both [E].
 
-        0 and 1 for edits that have left.
+        They are 0 and 1 for edits that have left.
         """
         log_probabilities, real = self._objective.log_probabilities(values[self._owner])
         row = -log_probabilities.sum(-1) / real.sum(-1)

@@ -77,7 +77,7 @@ class Index:
     def propose(self, queries: Tensor, count: int) -> Tensor:
         """Return the numbers [B, count] int64 of keys near [B, d] queries, in no order.
 
-        −1 where there are not so many.
+        Where there are not so many, the rest are −1.
         """
         rows = self._rows(queries)
         with self._lock:
