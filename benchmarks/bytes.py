@@ -55,7 +55,7 @@ class Copy:
         self.exact = bool((said.double() == (stored[found].double() * asked.double()[:, None]).sum(-1)).all())
 
     def ranking(self, queries: Tensor) -> Ranking:
-        """The candidates by their true scores, and how many of these are certain."""
+        """Return the candidates by their true scores, and how many of these are certain."""
         asked, scale, lost = queries, torch.ones(len(queries), 1), torch.zeros(len(queries), 1)
         if self.whole:  # faiss makes bytes of the query as well
             scale = queries.abs().amax(-1, keepdim=True) / 127
@@ -71,7 +71,7 @@ class Copy:
 def compared(
     count: int, batch: int, threads: int, ways: dict[str, Any], queries: Tensor, rounds: int
 ) -> dict[str, Any]:
-    """Medians of processor time in milliseconds of each way, and whether all are certain and find the same."""
+    """Return medians of processor time in milliseconds of each way, and whether all are certain and find the same."""
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
     actions: dict[str, Callable[[], Ranking]] = {name: lambda w=way: w(queries) for name, way in ways.items()}

@@ -25,11 +25,11 @@ from horen.bench.files import write_text
 from horen.bench.plan import environment
 from horen.data import load_bank
 from horen.scope.judging import FIRST, Logistic, fitted
-from horen.scope.learning.corpus import CHOOSE, FIT, bank_corpus, packaged
-from horen.scope.learning.draws import Draws, Item
-from horen.scope.learning.joining import Probe, trial
-from horen.scope.learning.run import words_of
-from horen.scope.learning.training import contrast
+from horen.scope.training.corpus import CHOOSE, FIT, bank_corpus, packaged
+from horen.scope.training.draws import Draws, Item
+from horen.scope.training.joining import Probe, trial
+from horen.scope.training.optimise import contrast
+from horen.scope.training.run import words_of
 from horen.scope.wording import Words
 from scope import Trial, demo, everyday, natural
 

@@ -9,15 +9,16 @@ from typing import Never, Self
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen.asking.wrapped import Wrapped
+from horen.asking.wrapper import Wrapped
 from horen.config import ENCODER, HorenConfig
 from horen.config.settings import check_same
-from horen.editing import compact as compacting
-from horen.editing import remove as removing
+from horen.editing.compact import compact as compact_session
 from horen.editing.known import KnownValues
 from horen.editing.merge import emptied, parts_to_write
 from horen.editing.plan import check_choice, check_list, listed, plan_replacement
 from horen.editing.rekey import renewed, swap
+from horen.editing.remove import remove as remove_edits
+from horen.editing.remove import undo as undo_last
 from horen.editing.similar import find_similar, plan_with_similar
 from horen.editing.write import warn, write
 from horen.edits import Compacted, Edit, EditRecord, OnConflict, OnSimilar, Progress, Receipt, Similar, Undone
@@ -189,7 +190,7 @@ class Editor(Wrapped):
             EditNotFoundError: when one of them is not active; then none is removed.
         """
         with self._turn:
-            return removing.remove(self._session, numbers)
+            return remove_edits(self._session, numbers)
 
     def undo(self) -> Undone:
         """Take back the last operation (edit, supersede or remove) that has not been taken back.
@@ -200,7 +201,7 @@ class Editor(Wrapped):
             EditError: when there is nothing left to undo, or nothing since :meth:`compact`.
         """
         with self._turn:
-            return removing.undo(self._session)
+            return undo_last(self._session)
 
     def compact(self, *, above: float = 0.0) -> Compacted:
         """Drop the keys and values of edits that are not active, so that what is stored is what can be retrieved.
@@ -216,7 +217,7 @@ class Editor(Wrapped):
             ConfigError: for what is no share.
         """
         with self._turn:
-            return compacting.compact(self._session, self._askers.alone, above)
+            return compact_session(self._session, self._askers.alone, above)
 
     def unwrap(self) -> PreTrainedModel:
         """Take every hook off and return the model as it was; the editor can be saved but no longer asked."""

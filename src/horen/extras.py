@@ -54,7 +54,7 @@ _INSTALLED_AS = MappingProxyType({"faiss": "faiss-cpu"})
 
 
 def package_of(module: str) -> str:
-    """The package that a module comes with, as the package index names it."""
+    """Return the package that a module comes with, as the package index names it."""
     root = module.partition(".")[0]
     return _INSTALLED_AS.get(root, root.replace("_", "-"))
 

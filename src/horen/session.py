@@ -111,7 +111,7 @@ class Session:
         return self._adapter.key_space
 
     def codebook(self) -> Codebook:
-        """The codebook, made on first use."""
+        """Return the codebook, made on first use."""
         if self._adapter.codebook is None:
             given = self._calibration
             space = self.prepare() if given is None else self.prepare(given.space, given.token_weights)
@@ -144,7 +144,7 @@ class Session:
         return space
 
     def keys(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Unit keys [B, d_k] of the user's words in B ≥ 1 rows of token ids; edits do not matter."""
+        """Return unit keys [B, d_k] of the user's words in B ≥ 1 rows of token ids; edits do not matter."""
         space = self._adapter.key_space
         assert space is not None  # noqa: S101
         with quiet(self._adapter):
@@ -164,7 +164,10 @@ class Session:
             self._adapter.reads.weights = weights
 
     def state(self) -> CodebookState:
-        """All that the codebook is, with the fingerprint of the model that it began with, whatever that is now."""
+        """Return all that the codebook is, with the fingerprint of the model that it began with.
+
+        What the model is now does not matter.
+        """
         codebook, space = self.codebook(), self.key_space
         assert self.weights is not None  # noqa: S101
         return CodebookState(
@@ -229,12 +232,12 @@ class Session:
             raise
 
     def wording(self, entry: int) -> str | None:
-        """The prompt or rephrase that an entry was made of; None where no edit has it."""
+        """Return the prompt or rephrase that an entry was made of; None where no edit has it."""
         record = self.history.holder(entry)
         return None if record is None else wording(record, entry)
 
     def sequel(self, entry: int) -> Sequel | None:
-        """The text and the further values of the edit that an entry belongs to; None where no edit has it."""
+        """Return the text and the further values of the edit that an entry belongs to; None where no edit has it."""
         record = self.history.holder(entry)
         if record is None:
             return None
@@ -293,7 +296,7 @@ class Session:
 
 
 def wording(record: EditRecord, entry: int) -> str:
-    """The prompt or rephrase that an entry of an edit was made of."""
+    """Return the prompt or rephrase that an entry of an edit was made of."""
     wordings = list(dict.fromkeys((record.prompt, *record.rephrases)))
     return wordings[record.entries.index(entry)]
 
@@ -320,6 +323,6 @@ def check_parts(model: object, tokenizer: object, config: object) -> None:
 
 
 def _inner(model: object) -> object:
-    """The model that peft's adapters lie around; None for any other."""
+    """Return the model that peft's adapters lie around; None for any other."""
     inner = getattr(model, "get_base_model", None)
     return inner() if callable(inner) else None

@@ -20,7 +20,7 @@ from horen.memory.recall import about
 from horen.store.index import check_index
 from support.editors import EDITED, GREEDY, OTHER, PROMPTS, REPHRASED, quick_editor
 
-# So many that small copies of the keys and the compiled kernel are used where they are there.
+# So many that int8 copies of the keys and the compiled kernel are used where they are there.
 KEYS, SIZE = 17_000, 128
 BATCHES = (3, 18)
 

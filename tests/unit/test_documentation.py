@@ -180,9 +180,10 @@ _SECOND_NAMES = {
     r"specificity|neighbou?rhood score": "locality",
     r"in-context retrieval": "recall",
     r"roll(?:ed |s )?back": "undo",
+    r"small cop(?:y|ies)|eight-bit (?:cop(?:y|ies)|keys?)": "int8 copy",
 }
-# In the code the int8 copy is a class of its own, ``Sketch``, and its docstrings call it so.
-_SECOND_ON_PAGES = {r"small copy|eight-bit (?:copy|keys?)|sketch(?:es|ed)?": "int8 copy"}
+# In the code the class of the int8 copy is ``Sketch``, and an argument that takes one has its name.
+_SECOND_ON_PAGES = {r"sketch(?:es|ed)?": "int8 copy"}
 # Where it is another thing, or another's own word: page or module, what stands there, and why.
 _OTHERS_WORDS = [
     ("docs/benchmarks.md", "deferral radii", "GRACE's own term, for what GRACE has"),

@@ -59,7 +59,7 @@ def diagnose(session: Session, *, chat: bool, progress: Progress | None = None) 
 
 
 def _asleep(session: Session) -> float:
-    """Share of the entries that no active edit has."""
+    """Return the share of the entries that no active edit has."""
     stored = sum(len(record.entries) for record in session.history.stored())
     awake = sum(len(record.entries) for record in session.history.active())
     return 1 - awake / stored if stored else 0.0
@@ -81,7 +81,7 @@ def _readings(session: Session, record: EditRecord, chat: bool) -> Iterator[_Ask
 
 
 def _routed(session: Session, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, Match]]:
-    """Every reading and where it goes, a block at a time, the stored keys first."""
+    """Yield every reading and where it goes, a block at a time, the stored keys first."""
     if not asked:
         return
     session.adapter  # noqa: B018 - an unwrapped editor is not checked by halves
@@ -100,12 +100,12 @@ def _routed(session: Session, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked,
 
 
 def _matches(routed: Mapping[int, Routed]) -> dict[int, Match]:
-    """What is told of readings: where each one goes."""
+    """Return what is told of readings: where each one goes."""
     return {number: one.match for number, one in routed.items()}
 
 
 def _serves(session: Session, record: EditRecord, match: Match) -> bool:
-    """Whether the entry that came out nearest answers with an edit's target."""
+    """Return whether the entry that came out nearest answers with an edit's target."""
     nearest = session.history.holder(match.entry)
     return match.value == record.value or (
         nearest is not None and same_text(nearest.target) == same_text(record.target)
@@ -113,7 +113,7 @@ def _serves(session: Session, record: EditRecord, match: Match) -> bool:
 
 
 def _misrouted(session: Session, record: EditRecord, failed: list[tuple[_Asked, Match]]) -> Finding:
-    """What is told of an edit of which some readings do not come home."""
+    """Return what is told of an edit of which some readings do not come home."""
     # The prompt in plain text is the first: what it shows counts before what other readings show.
     failed = sorted(failed, key=lambda pair: (pair[0].entry, pair[0].chat))
     first, match = failed[0]
@@ -155,13 +155,15 @@ def _advice(record: EditRecord, kind: Kind, other: EditRecord | None, astray: Se
         return f"Edit {other.id} is nearer: remove it if it does not hold, {again}{higher}."
     if kind == "crowded" and other is not None:
         if same_text(other.target) == same_text(record.target):
-            return f"Edit {other.id} says the same and makes a crowd: remove one of the two, or {lower}."
+            return (
+                f"Edit {other.id} says the same and raises the hubness correction: remove one of the two, or {lower}."
+            )
         return f"Edit {other.id} and others are close: remove what does not hold, or {lower}."
     return f"{again[0].upper()}{again[1:]}, or {lower}."
 
 
 def _lower(session: Session, failed: Sequence[tuple[_Asked, Match]]) -> str:
-    """Which setting would let these readings fire."""
+    """Return which setting would let these readings fire."""
     scores = [match.score for _, match in failed if match.score <= session.config.threshold]
     if not scores:
         return f"choose a smaller margin than {session.config.margin:g}"

@@ -18,12 +18,12 @@ _SUFFIXES = (".png", ".svg")
 
 
 def colour(place: int) -> str:
-    """The colour of the n-th thing that is drawn."""
+    """Return the colour of the n-th thing that is drawn."""
     return _COLOURS[place % len(_COLOURS)]
 
 
 def new_figure(size: tuple[float, float]) -> Any:
-    """A matplotlib figure of so many inches.
+    """Make a matplotlib figure of so many inches.
 
     Raises:
         MissingExtraError: when matplotlib is not installed.

@@ -25,7 +25,7 @@ NEAREST = 5
 def explain(
     session: Session, texts: Sequence[str], *, chat: bool, nearest: int, above: float | None = None
 ) -> list[Explanation]:
-    """Where each text is routed; see :meth:`horen.Editor.explain`, but nothing is recalled.
+    """Explain where each text is routed; see :meth:`horen.Editor.explain`, but nothing is recalled.
 
     With ``above`` texts that score no more may be explained as if nothing were stored, which is less work.
     """
@@ -35,7 +35,7 @@ def explain(
 
 
 def explaining(session: Session, texts: Sequence[str], nearest: int) -> Tell[Explanation]:
-    """Tells why texts wake an edit or do not, by their numbers, with so many of the nearest edits.
+    """Return what tells why texts wake an edit or do not, by their numbers, with so many of the nearest edits.
 
     Raises:
         EditError: for a number of edits that makes no sense.
@@ -63,7 +63,7 @@ class Routes:
 
     @classmethod
     def wanted(cls, session: Session, texts: Sequence[str], wanted: bool) -> Routes | None:
-        """The same where they are wanted, else None.
+        """Return the routes where they are wanted, else None.
 
         Raises:
             EditError: when that is neither said nor denied.
@@ -94,7 +94,7 @@ class Routes:
         return self.tell({number: one for number, one in routed.items() if not one.match.fired})
 
     def answers(self, said: Sequence[str]) -> list[Answer]:
-        """Answers to all texts, with their routes."""
+        """Return answers to all texts, with their routes."""
         return [
             Answer(answer, self.found.get(number) or unrouted(self._session, self._texts[number]))
             for number, answer in enumerate(said)
@@ -108,13 +108,13 @@ def check_nearest(nearest: int) -> None:
 
 
 def unrouted(session: Session, text: str) -> Explanation:
-    """What is told of a text that was compared with nothing."""
+    """Return what is told of a text that was compared with nothing."""
     threshold, margin = session.config.threshold, session.config.margin
     return Explanation(text, None, None, None, None, None, None, None, threshold, margin, False, None, None)
 
 
 def entries_of(session: Session, nearest: int) -> int:
-    """How many of the nearest entries hold one of each of the ``nearest`` edits."""
+    """Return how many of the nearest entries hold one of each of the ``nearest`` edits."""
     if not nearest:
         return 0
     # An edit has an entry for each of its wordings: the first n · m entries are of n edits at least.
@@ -122,7 +122,7 @@ def entries_of(session: Session, nearest: int) -> int:
 
 
 def surroundings(session: Session, routed: Routed, count: int) -> Surroundings:
-    """The ``count`` entries nearest to a query, as the settings have it."""
+    """Return the ``count`` entries nearest to a query, as the settings have it."""
     judges = session.config.judges
     # A judge may take one that is not the nearest: all that it looked at are there.
     count = max(count, CANDIDATES) if judges else count
@@ -136,7 +136,7 @@ def _query(routed: Routed) -> Tensor:
 
 
 def explanation(session: Session, text: str, routed: Routed, around: Surroundings | None, nearest: int) -> Explanation:
-    """What is told of a text, with the nearest edits where their surroundings are known."""
+    """Return what is told of a text, with the nearest edits where their surroundings are known."""
     match, record = routed.match, session.history.holder(routed.match.entry)
     if record is None:
         return unrouted(session, text)
@@ -182,7 +182,7 @@ def _nearest(session: Session, routed: Routed, around: Surroundings, count: int)
 def _judged(
     session: Session, scoped: ScopedGate, routed: Routed, kept: Sequence[tuple[int, Near]], count: int
 ) -> tuple[Near, ...]:
-    """The same with what a judge says of each, the likeliest first."""
+    """Return the same with what a judge says of each, the likeliest first."""
     owner = session.history.holder(routed.match.entry)
     taken = None if owner is None else owner.id
     products = session.codebook().keys[[entry for entry, _ in kept]] * _query(routed)

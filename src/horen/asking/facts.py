@@ -24,7 +24,7 @@ class Fact:
 
 
 def fitted(tokenizer: PreTrainedTokenizerBase, records: Sequence[EditRecord], budget: int) -> list[Fact]:
-    """Facts of the first records, of so many tokens in all at most.
+    """Return facts of the first records, of so many tokens in all at most.
 
     What is longer than that by itself ends with the last sentence that fits, or is left out.
     """
@@ -54,17 +54,20 @@ def _fact(record: EditRecord, target: str) -> Fact:
 
 
 def in_chat(facts: str, question: str) -> str:
-    """Facts before a user's message, as one message."""
+    """Put facts before a user's message, as one message."""
     return f"{facts}\n\n{question}"
 
 
 def is_question(prompt: str) -> bool:
-    """Whether a text ends with a question mark."""
+    """Return whether a text ends with a question mark."""
     return bool(_QUESTION.search(prompt))
 
 
 def in_plain(facts: str, prompt: str) -> str:
-    """Facts before a plain text: a question is marked as one, since many models end at once after it; others go on."""
+    """Put facts before a plain text.
+
+    A question is marked as one, since many models end at once after it. Others go on.
+    """
     if is_question(prompt):
         return f"{facts}\nQuestion: {prompt.strip()}\nAnswer:"
     return f"{facts}\n{prompt}"

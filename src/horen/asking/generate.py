@@ -40,7 +40,7 @@ class Asked(Protocol):
 
     @property
     def contexts(self) -> Contexts:
-        """Renders plain prompts and conversations."""
+        """What renders plain prompts and conversations."""
 
 
 def budget(given: int | None, options: Mapping[str, Any], usual: int) -> int:
@@ -62,7 +62,7 @@ def budget(given: int | None, options: Mapping[str, Any], usual: int) -> int:
 
 
 def conversation(asked: Asked, messages: Messages, template: Mapping[str, Any], *, room: int) -> list[int]:
-    """Token ids of a conversation of :func:`in_words` up to where the next answer begins.
+    """Return token ids of a conversation of :func:`in_words` up to where the next answer begins.
 
     Raises:
         EditError: for one that leaves no ``room`` for so many tokens.
@@ -74,7 +74,7 @@ def conversation(asked: Asked, messages: Messages, template: Mapping[str, Any], 
 
 
 def in_words(messages: Messages) -> list[dict[str, Any]]:
-    """A conversation whose contents are texts, also where they were given in parts.
+    """Return a conversation whose contents are texts, also where they were given in parts.
 
     Raises:
         EditError: for an empty conversation or message, or one that holds something else than text.
@@ -95,13 +95,13 @@ def in_words(messages: Messages) -> list[dict[str, Any]]:
 
 
 def question_of(messages: Messages) -> str:
-    """The last user message of a conversation of :func:`in_words`; of one without any, the last message."""
+    """Return the last user message of a conversation of :func:`in_words`; of one without any, the last message."""
     asked = [message for message in messages if message["role"] == "user"] or messages
     return str(asked[-1]["content"])
 
 
 def template_of(tools: Sequence[Any] | None, template: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a chat template is told beside the messages.
+    """Return what a chat template is told beside the messages.
 
     Raises:
         ConfigError: for an option that the editor itself decides, or what is no mapping.
@@ -135,7 +135,7 @@ def _text_of(message: Mapping[str, Any]) -> str:
 
 
 def texts_of(given: str | Sequence[str]) -> Sequence[str]:
-    """One text or several as a sequence.
+    """Return one text or several as a sequence.
 
     Raises:
         EditError: for anything else.
@@ -146,7 +146,7 @@ def texts_of(given: str | Sequence[str]) -> Sequence[str]:
 
 
 def encode(asked: Asked, text: str, *, chat: bool, room: int) -> list[int]:
-    """Token ids of a plain prompt or, with ``chat``, of a single user message.
+    """Return token ids of a plain prompt or, with ``chat``, of a single user message.
 
     Raises:
         EditError: for an empty prompt, or one that leaves no ``room`` for so many tokens in the model's context.
@@ -187,7 +187,7 @@ def answers(
     options: Mapping[str, Any],
     watching: Watching | None = None,
 ) -> list[str]:
-    """Continuations of rows of token ids by ``model.generate``, in their order and without surrounding white space.
+    """Return continuations of rows of token ids by ``model.generate``, in their order and without outer white space.
 
     Args:
         asked: what answers.

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from horen.asking import drawing
-from horen.asking import recall as recalling
 from horen.asking.drawing import INK, colour, dress
 from horen.asking.explain import check_nearest, entries_of, explanation, surroundings
+from horen.asking.recall import told
 from horen.edits import ASKS, Explanation, Near
 from horen.errors import EditError
 from horen.memory import Surroundings, azimuthal
@@ -39,13 +39,13 @@ def plot(session: Session, text: str, place: Path, *, chat: bool, nearest: int) 
 
     def tell(routed: Mapping[int, Routed]) -> dict[int, tuple[Explanation, Surroundings]]:
         count = entries_of(session, nearest) + _FURTHER
-        told = {}
+        found = {}
         for number, one in routed.items():
             around = surroundings(session, one, count)
-            told[number] = explanation(session, text, one, around, nearest), around
-        return told
+            found[number] = explanation(session, text, one, around, nearest), around
+        return found
 
-    (seen,) = recalling.told(session, [text], tell, chat=chat, recall=None)
+    (seen,) = told(session, [text], tell, chat=chat, recall=None)
     if seen.told is None:
         raise EditError("There is nothing to draw: no edit is stored.")
     found, around = replace(seen.told[0], recalled=seen.edits), seen.told[1]
@@ -63,7 +63,7 @@ def plot(session: Session, text: str, place: Path, *, chat: bool, nearest: int) 
 def _draw_map(
     axes: Any, found: Explanation, around: Surroundings, keys: torch.Tensor, owners: list[int], session: Session
 ) -> None:
-    """Keys at their angle from the query as it ended, and the way that it came."""
+    """Draw keys at their angle from the query as it ended, and the way that it came."""
     steps = len(around.path) - 1
     *before, centre = around.path.cpu()  # not every device knows float64
     flat = torch.rad2deg(azimuthal(centre, torch.stack([*keys.cpu(), *before])))
@@ -111,7 +111,7 @@ def _legend(axes: Any) -> None:
 
 
 def _reach(found: Explanation, contrast: float) -> float:
-    """The angle in degrees below which the nearest edit's score exceeds the threshold: 0 for none, 180 for any.
+    """Return the angle in degrees below which the nearest edit's score exceeds the threshold: 0 for none, 180 for any.
 
     Where a judge decides there is no such angle, which is told as 0.
     """
@@ -122,7 +122,7 @@ def _reach(found: Explanation, contrast: float) -> float:
 
 
 def _draw_scores(axes: Any, found: Explanation) -> None:
-    """A bar for the score of each of the nearest edits, with its similarity before and after, and the threshold."""
+    """Draw a bar for the score of each of the nearest edits, its similarity before and after, and the threshold."""
     ranks = range(len(found.nearest))
     axes.barh(ranks, [near.score for near in found.nearest], color=[colour(rank) for rank in ranks], height=0.55)
     for name, step, mark in (("similarity before", 0, "|"), ("and after", -1, "x")):
@@ -141,7 +141,7 @@ def _draw_scores(axes: Any, found: Explanation) -> None:
 
 
 def _label(near: Near) -> str:
-    """An edit beside its bar, with what the prompt asks of it."""
+    """Name an edit beside its bar, with what the prompt asks of it."""
     lines = [f"{near.edit_id}  {_short(near.prompt)}", _short(near.target)]
     if near.asks is not None:
         lines.append(f"asked: {ASKS[near.asks]}")

@@ -14,10 +14,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from horen.asking import generate as asking
 from horen.asking.explain import Routes, explaining, unrouted
 from horen.asking.facts import fitted, in_chat, in_plain, is_question
-from horen.asking.generate import Messages
+from horen.asking.generate import Messages, answers, conversation, encode
 from horen.asking.routes import Tell, looked_up
 from horen.config import HorenConfig
 from horen.edits import EditRecord, Explanation
@@ -65,7 +64,7 @@ def generate(
     options: Mapping[str, Any],
     routes: Routes | None = None,
 ) -> list[str]:
-    """Answers to prompts, from recalled facts where there are some; see :meth:`horen.Editor.generate`."""
+    """Answer prompts, from recalled facts where there are some; see :meth:`horen.Editor.generate`."""
     config = _chosen(session, recall)
     asked = [_prompt(session, text, chat=chat, room=max_new_tokens) for text in prompts]
     return _answers(session, asked, max_new_tokens, config=config, options=options, routes=routes)
@@ -81,12 +80,12 @@ def converse(
     options: Mapping[str, Any],
     routes: Routes | None = None,
 ) -> str:
-    """The next answer of a conversation whose contents are texts; see :meth:`horen.Editor.chat`.
+    """Return the next answer of a conversation whose contents are texts; see :meth:`horen.Editor.chat`.
 
     Facts go before its last user message.
     """
     config = _chosen(session, recall)
-    row = asking.conversation(session, messages, template, room=max_new_tokens)
+    row = conversation(session, messages, template, room=max_new_tokens)
     turns = [number for number, message in enumerate(messages) if message["role"] == "user"]
     if not turns:
         config = config.replace(recall="off")
@@ -108,10 +107,10 @@ def _answers(
     options: Mapping[str, Any],
     routes: Routes | None,
 ) -> list[str]:
-    """Answers to prompts, of which those that recall something are asked without edits."""
+    """Answer prompts, of which those that recall something are asked without edits."""
     watching = None if routes is None else routes.watching
     if config.recall == "off" or session.adapter.silent:
-        return asking.answers(session, [one.row for one in asked], room, options, watching)
+        return answers(session, [one.row for one in asked], room, options, watching)
     found = _recall(session, asked, config, room, None if routes is None else routes.tell_of_others)
     plain = [i for i, one in enumerate(found) if one.row is None]
     told = {i: one.row for i, one in enumerate(found) if one.row is not None}
@@ -120,17 +119,17 @@ def _answers(
         return nullcontext() if watching is None else watching([plain[n] for n in batch])
 
     # First and by themselves: as in a call with them alone, also where answers are drawn at random.
-    answers = asking.answers(session, [asked[i].row for i in plain], room, options, of_plain)
-    said = dict(zip(plain, answers, strict=True))
+    unaided = answers(session, [asked[i].row for i in plain], room, options, of_plain)
+    said = dict(zip(plain, unaided, strict=True))
     with session.adapter.disabled():
-        said |= zip(told, asking.answers(session, list(told.values()), room, options), strict=True)
+        said |= zip(told, answers(session, list(told.values()), room, options), strict=True)
     if routes is not None:
         routes.found |= {i: replace(one.told, recalled=found[i].edits) for i in told if (one := found[i]).told}
     return [said[i] for i in range(len(asked))]
 
 
 def told(session: Session, texts: Sequence[str], tell: Tell[T], *, chat: bool, recall: str | None) -> list[Recalled[T]]:
-    """What is told of texts by their numbers, and the facts that they recall; each text is looked up once."""
+    """Return what is told of texts by their numbers, and the facts that they recall; each text is looked up once."""
     config = _chosen(session, recall)
     return _recall(session, [_prompt(session, text, chat=chat, room=0) for text in texts], config, 0, tell)
 
@@ -138,7 +137,7 @@ def told(session: Session, texts: Sequence[str], tell: Tell[T], *, chat: bool, r
 def explain(
     session: Session, texts: Sequence[str], *, chat: bool, nearest: int, recall: str | None
 ) -> list[Explanation]:
-    """Where texts are routed and what they recall; see :meth:`horen.Editor.explain`."""
+    """Explain where texts are routed and what they recall; see :meth:`horen.Editor.explain`."""
     found = told(session, texts, explaining(session, texts, nearest), chat=chat, recall=recall)
     return [
         unrouted(session, text) if one.told is None else replace(one.told, recalled=one.edits)
@@ -147,7 +146,10 @@ def explain(
 
 
 def rows(session: Session, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids of plain prompts with what they recall; rows with facts wake nothing; see :meth:`horen.Editor.rows`."""
+    """Return token ids of plain prompts with what they recall; see :meth:`horen.Editor.rows`.
+
+    Rows with facts wake nothing.
+    """
     asked = [_prompt(session, text, chat=False, room=0) for text in prompts]
     if session.config.recall == "off" or session.adapter.silent:
         return [one.row for one in asked]
@@ -162,7 +164,7 @@ def rows(session: Session, prompts: Sequence[str]) -> list[list[int]]:
 def _recall(
     session: Session, asked: Sequence[_Asked], config: HorenConfig, room: int, tell: Tell[T] | None
 ) -> list[Recalled[T]]:
-    """What is told of prompts, and what is fed for those that recall something, which leaves ``room`` for an answer."""
+    """Return what is told of prompts and, with ``room`` for an answer, what is fed for those that recall something."""
     limit, recalls = session.contexts.limit, config.recall != "off"
 
     def both(routed: Mapping[int, Routed]) -> dict[int, tuple[T | None, list[EditRecord]]]:
@@ -184,7 +186,7 @@ def _recall(
 
 
 def _related(session: Session, routed: Routed) -> list[EditRecord]:
-    """The edits that a prompt is about, the likeliest first; none for one that fires."""
+    """Return the edits that a prompt is about, the likeliest first; none for one that fires."""
     if routed.match.fired:
         return []
     scores: dict[EditRecord, tuple[float, float]] = {}
@@ -196,7 +198,7 @@ def _related(session: Session, routed: Routed) -> list[EditRecord]:
 
 
 def _chosen(session: Session, recall: str | None) -> HorenConfig:
-    """The settings with another ``recall`` where one is given.
+    """Return the settings with another ``recall`` where one is given.
 
     Raises:
         ConfigError: for one that is none, or that asks for a judge where there is none.
@@ -211,4 +213,4 @@ def _prompt(session: Session, text: str, *, chat: bool, room: int) -> _Asked:
             return session.contexts.chat([{"role": "user", "content": in_chat(facts, text)}])
         return session.contexts.plain(in_plain(facts, text))
 
-    return _Asked(asking.encode(session, text, chat=chat, room=room), told)
+    return _Asked(encode(session, text, chat=chat, room=room), told)

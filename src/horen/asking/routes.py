@@ -65,7 +65,7 @@ def looked_up(
     least: float | None = None,
     surveys: bool = False,
 ) -> list[T | None]:
-    """What is told of rows of token ids, where a call of the model would route them.
+    """Return what is told of rows of token ids, where a call of the model would route them.
 
     None is told of all while nothing is stored and, with ``least``, of some that score no more.
     """

@@ -17,8 +17,8 @@ from horen.errors import ConfigError
 from horen.memory import Codebook, KeySpace, Match
 from horen.model.fingerprint import fingerprint
 from horen.model.scoped import ScopedGate
-from horen.scope.learning.corpus import CERTIFY, packaged
-from horen.scope.learning.joining import trial
+from horen.scope.training.corpus import CERTIFY, packaged
+from horen.scope.training.joining import trial
 from horen.session import Session
 from horen.store.calibration import SETTINGS, Calibration
 

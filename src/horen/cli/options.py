@@ -55,17 +55,17 @@ class Recall(StrEnum):
 
 
 def model_option(help: str) -> Any:  # noqa: A002
-    """The option for the model that a command loads anew."""
+    """Return the option for the model that a command loads anew."""
     return typer.Option("--model", metavar="NAME", help=help)
 
 
 def set_option(help: str) -> Any:  # noqa: A002
-    """The option for settings, which :func:`horen.cli.commands.edit.parse_settings` reads."""
+    """Return the option for settings, which :func:`horen.cli.commands.edit.parse_settings` reads."""
     return typer.Option("--set", metavar="NAME=VALUE", help=help)
 
 
 def parse_template(given: list[str] | None) -> dict[str, Any]:
-    """What a chat template is told, from the form key=value; true, false, null and numbers are read as such.
+    """Read what a chat template is told, from the form key=value; true, false, null and numbers are read as such.
 
     Raises:
         ConfigError: when one has another form.
@@ -84,7 +84,7 @@ def parse_template(given: list[str] | None) -> dict[str, Any]:
 
 
 def calibration_option(help: str) -> Any:  # noqa: A002
-    """The option for a calibration's folder or name."""
+    """Return the option for a calibration's folder or name."""
     return typer.Option("--calibration", metavar="PLACE", help=help)
 
 

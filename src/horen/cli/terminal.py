@@ -37,23 +37,26 @@ _KEPT = {9: "\t", 10: "\n"}
 
 
 def clean(text: str, *, lines: bool = False) -> str:
-    """Text without control characters, which could rewrite the terminal; ``lines`` keeps line breaks and tabs."""
+    """Return text without control characters, which could rewrite the terminal.
+
+    ``lines`` keeps line breaks and tabs.
+    """
     return text.translate(_CONTROLS | _KEPT) if lines else " ".join(text.split()).translate(_CONTROLS)
 
 
 def short(text: str, width: int = 60) -> str:
-    """Text on one line of at most ``width`` characters."""
+    """Return text on one line of at most ``width`` characters."""
     line = clean(text)
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def out() -> Console:
-    """Standard output as it is now."""
+    """Return standard output as it is now."""
     return _console(sys.stdout)
 
 
 def err() -> Console:
-    """Standard error as it is now."""
+    """Return standard error as it is now."""
     return _console(sys.stderr)
 
 
@@ -63,7 +66,7 @@ def _console(stream: TextIO) -> Console:
 
 
 def _led_away(stream: TextIO) -> bool:
-    """Whether a stream goes into a file or another program, and nobody says how wide that is."""
+    """Return whether a stream goes into a file or another program, and nobody says how wide that is."""
     return not stream.isatty() and "COLUMNS" not in os.environ
 
 
@@ -172,7 +175,10 @@ def listed(lines: Sequence[str], most: int = 20) -> None:
 
 
 def table(headers: Iterable[str | tuple[str, dict[str, Any]]], rows: Iterable[Sequence[str | Text]]) -> Table:
-    """A table in which each cell is one line, unless its column wraps; with rows of plain text, which is cleaned."""
+    """Return a table in which each cell is one line, unless its column wraps.
+
+    It may have rows of plain text, which is cleaned.
+    """
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in headers:
         name, options = header if isinstance(header, tuple) else (header, {})
@@ -186,7 +192,7 @@ NUMBER: dict[str, Any] = {"justify": "right"}
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and what it counts."""
+    """Return a number and what it counts."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -229,13 +235,13 @@ _noted: list[Path] = []
 
 
 def note_progress(file: Path) -> None:
-    """From now on write into a file how many edits are done."""
+    """Write from now on into a file how many edits are done."""
     _noted[:] = [file]
 
 
 @contextmanager
 def edit_bar(total: int, doing: str = "Editing") -> Iterator[Callable[[int], None]]:
-    """A bar of edits on standard error; gives the function that sets how many are done."""
+    """Show a bar of edits on standard error; give the function that sets how many are done."""
 
     def show_done(done: int) -> None:
         bars.update(task, completed=done)

@@ -12,7 +12,9 @@ from typing import IO
 
 @contextmanager
 def whole_file(place: Path, *, before_replacing: Callable[[], None] = lambda: None) -> Iterator[IO[str]]:
-    """A new UTF-8 text file that takes its place at the end of the block; an error leaves what was there as it was.
+    """Open a new UTF-8 text file that takes its place at the end of the block.
+
+    An error leaves what was there as it was.
 
     Args:
         place: where it goes.
@@ -41,7 +43,7 @@ def write_whole(place: Path, content: bytes) -> None:
 
 @contextmanager
 def _taking(place: Path, before_replacing: Callable[[], None]) -> Iterator[Path]:
-    """A draft that takes a file's place at the end of the block, and is gone after an error."""
+    """Give a draft that takes a file's place at the end of the block, and is gone after an error."""
     draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield draft

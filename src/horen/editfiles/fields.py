@@ -40,7 +40,7 @@ KNOWN = (*_MEANING, _PORTABILITY, *sorted(_UNUSED))
 
 
 def edit_of(raw: object, seen: MutableMapping[str, str] | None = None) -> tuple[str, str, tuple[str, ...]]:
-    """Prompt, target and rephrases of a record.
+    """Return prompt, target and rephrases of a record.
 
     Args:
         raw: the record.
@@ -71,7 +71,10 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def column(name: str) -> str | None:
-    """What a column of a table is taken for: "prompt", "target", "rephrases", something else, or None if not known."""
+    """Return what a column of a table is taken for.
+
+    It is "prompt", "target", "rephrases", something else, or None if not known.
+    """
     return _MEANING.get(name, "" if name in KNOWN else None)
 
 
@@ -87,7 +90,7 @@ def _meaning(name: str, value: object) -> str:
 
 
 def _one(given: Mapping[str, object], what: str) -> str:
-    """The one name of a record's prompt or target."""
+    """Return the one name of a record's prompt or target."""
     found = [name for name in _NAMES[what] if name in given]
     if len(found) > 1:
         raise BadRecordError(f"it has both {found[0]} and {found[1]}, which are taken for the {what}: leave one out")
@@ -142,7 +145,7 @@ def _rephrases(given: Mapping[str, object]) -> list[str]:
 
 
 def _aliased(given: Mapping[str, object], target: str) -> list[str]:
-    """Prompts with another name of the subject that the very target answers, as KnowEdit has them."""
+    """Return prompts with another name of the subject that the very target answers, as KnowEdit has them."""
     if not isinstance(given.get(_PORTABILITY), Mapping):
         return []
     asked = Fields(given).inner(_PORTABILITY).asked("Subject_Aliasing")

@@ -14,9 +14,10 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def items(data: bytes, name: str) -> Iterator[Item]:
-    """The values of a file one after another: those of its list, one for each line that is not blank, or spread ones.
+    """Yield the values of a file one after another.
 
-    A line that holds no JSON gives a BadRecordError in place of its value; no more is parsed than is asked for.
+    They are those of its list, one for each line that is not blank, or spread ones. A line that holds no JSON gives a
+    BadRecordError in place of its value; no more is parsed than is asked for.
 
     Raises:
         DataError: when a list or a spread value is not JSON; ``name`` says where.
@@ -28,13 +29,13 @@ def items(data: bytes, name: str) -> Iterator[Item]:
 
 
 def spread_object(data: bytes) -> bool:
-    """Whether a file is one JSON object over several lines."""
+    """Return whether a file is one JSON object over several lines."""
     body = data.removeprefix(codecs.BOM_UTF8).strip()
     return body.startswith(b"{") and b"\n" in body and isinstance(json_value(body), dict)
 
 
 def is_list(body: bytes) -> bool:
-    """Whether the content of a file, without a byte order mark, is one list of values."""
+    """Return whether the content of a file, without a byte order mark, is one list of values."""
     if not body.lstrip().startswith(b"["):
         return False
     first, _, rest = body.lstrip().partition(b"\n")
@@ -43,7 +44,7 @@ def is_list(body: bytes) -> bool:
 
 
 def is_spread(body: bytes) -> bool:
-    """Whether the content of a file, without a byte order mark, is objects that take several lines each."""
+    """Return whether the content of a file, without a byte order mark, is objects that take several lines each."""
     body = body.lstrip()
     first, _, rest = body.partition(b"\n")
     if not first.startswith(b"{") or not rest.strip() or not isinstance(json_value(first), BadRecordError):

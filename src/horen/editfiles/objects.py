@@ -24,7 +24,7 @@ class Fields:
         return self._value(name) is not None
 
     def text(self, name: str) -> str:
-        """A text that must be there, without outer blanks."""
+        """Return a text that must be there, without outer blanks."""
         value = self._value(name)
         if value is None:
             raise BadRecordError(f"it has no {self._within}{name}")
@@ -34,12 +34,12 @@ class Fields:
         return text
 
     def optional(self, name: str) -> str | None:
-        """A text, or None where it is missing or blank."""
+        """Return a text, or None where it is missing or blank."""
         value = self._value(name)
         return None if value is None else _text(value, self._within + name) or None
 
     def listed(self, name: str) -> list[str]:
-        """The texts of a list, or the one text that stands for it; a blank or missing one is an empty text."""
+        """Return the texts of a list, or the one text that stands for it; a blank or missing one is an empty text."""
         value = self._value(name)
         if value is None:
             return []
@@ -51,26 +51,26 @@ class Fields:
         ]
 
     def texts(self, name: str) -> list[str]:
-        """What ``listed`` gives, without the empty ones."""
+        """Return what ``listed`` gives, without the empty ones."""
         return [text for text in self.listed(name) if text]
 
     def answers(self, name: str) -> tuple[str, ...]:
-        """Every text of a text, a list of texts or a list of lists of texts, each once."""
+        """Return every text of a text, a list of texts or a list of lists of texts, each once."""
         return _answers(self._value(name), self._within + name)
 
     def inner(self, name: str) -> Fields:
-        """The object in a field; one without fields where it is missing."""
+        """Return the object in a field; one without fields where it is missing."""
         value = self._value(name)
         return Fields({} if value is None else value, f"{self._within}{name}.")
 
     def items(self, name: str) -> list[object]:
-        """The items of a list, or the one that stands for it."""
+        """Return the items of a list, or the one that stands for it."""
         value = self._value(name)
         given = value if isinstance(value, list) else [value]
         return [item for item in given if not _missing(item)]
 
     def asked(self, name: str) -> list[tuple[str, tuple[str, ...]]]:
-        """The prompts of objects with ``prompt`` and ``ground_truth``, each with its answers.
+        """Return the prompts of objects with ``prompt`` and ``ground_truth``, each with its answers.
 
         An object may also hold many prompts as a list, and in ``ground_truth`` as many answers.
         """

@@ -98,7 +98,10 @@ def iter_edits(
 
 
 def unit_of(path: Path) -> str:
-    """What the numbers of a file's records count: "record" in a JSON list or where they take lines, else "line"."""
+    """Return what the numbers of a file's records count.
+
+    It is "record" in a JSON list or where they take lines, else "line".
+    """
     ending = path.suffix.lower()
     with suppress(OSError):
         return "record" if ending == ".json" or (_READERS.get(ending) is _read_jsonl and _is_whole(path)) else "line"
@@ -185,7 +188,7 @@ def _read_jsonl(path: Path) -> Iterator[Item]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file has to be read as a whole: as a list, or as records that take several lines each."""
+    """Return whether a file has to be read as a whole: as a list, or as records that take several lines each."""
     with path.open("rb") as handle:
         start = handle.peek(_PEEKED)[:_PEEKED].removeprefix(codecs.BOM_UTF8).lstrip()
         if start.startswith(b"{"):
@@ -238,7 +241,7 @@ def _read_table(path: Path, delimiter: str) -> Iterator[Item]:
 
 
 def _delimiter(lines: _TextLines, usual: str) -> str:
-    """What separates the columns: as a first line "sep=;" says, or in a .csv file as the header row looks."""
+    """Return what separates the columns: as a first line "sep=;" says, or in a .csv file as the header row looks."""
     try:
         first = next(lines)
     except (StopIteration, BadRecordError):

@@ -30,7 +30,10 @@ class BadRecordError(Exception):
 
 
 def numbered_lines(handle: BinaryIO) -> Iterator[tuple[int, bytes | BadRecordError]]:
-    """The lines of a file, counted from 1, without a byte order mark; a BadRecordError for one that is too long."""
+    """Yield the lines of a file, counted from 1, without a byte order mark.
+
+    One that is too long gives a BadRecordError.
+    """
     number = 0
     while raw := handle.readline(_LONGEST_LINE + 1):
         number += 1
@@ -45,7 +48,7 @@ def numbered_lines(handle: BinaryIO) -> Iterator[tuple[int, bytes | BadRecordErr
 
 
 def json_lines(handle: BinaryIO) -> Iterator[Item]:
-    """The value of each line that is not blank, or a BadRecordError; no more is read than is asked for."""
+    """Yield the value of each line that is not blank, or a BadRecordError; no more is read than is asked for."""
     for number, raw in numbered_lines(handle):
         if isinstance(raw, BadRecordError):
             yield number, raw
@@ -54,7 +57,7 @@ def json_lines(handle: BinaryIO) -> Iterator[Item]:
 
 
 def json_value(raw: bytes) -> object:
-    """The JSON value of a line, or a BadRecordError where it holds none."""
+    """Return the JSON value of a line, or a BadRecordError where it holds none."""
     try:
         return json.loads(decode_line(raw))
     except BadRecordError as error:
@@ -66,7 +69,7 @@ def json_value(raw: bytes) -> object:
 
 
 def decode_line(raw: bytes) -> str:
-    """The text of a line.
+    """Return the text of a line.
 
     Raises:
         BadRecordError: when it is not UTF-8.
@@ -81,7 +84,7 @@ def decode_line(raw: bytes) -> str:
 
 
 def checked_text(value: object, name: str, expected: str = "text is") -> str:
-    """A value of a record as text that can be used; it may be blank.
+    """Return a value of a record as text that can be used; it may be blank.
 
     Args:
         value: as it was read.
@@ -108,7 +111,7 @@ def checked_text(value: object, name: str, expected: str = "text is") -> str:
 
 
 def filled_text(value: object, name: str) -> str:
-    """As :func:`checked_text`, but it may not be blank.
+    """Check as :func:`checked_text` does; the text may not be blank either.
 
     Raises:
         BadRecordError: also when it is blank.
@@ -120,7 +123,7 @@ def filled_text(value: object, name: str) -> str:
 
 
 def json_name(value: object) -> str:
-    """What JSON calls values of this type."""
+    """Return what JSON calls values of this type."""
     return _JSON_NAMES.get(type(value), type(value).__name__)
 
 
@@ -134,13 +137,13 @@ def refuse_utf16(path: Path, start: bytes) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
-    """The error to raise when the system does not let a file be read."""
+    """Return the error to raise when the system does not let a file be read."""
     why = getattr(error, "strerror", None) or error
     return DataError(f"{path} cannot be read ({why}); check the path and its permissions.")
 
 
 def not_json(name: str | Path, error: Exception, way_out: str) -> DataError:
-    """The error to raise when a file cannot be decoded or parsed as one JSON value.
+    """Return the error to raise when a file cannot be decoded or parsed as one JSON value.
 
     Args:
         name: of the file.

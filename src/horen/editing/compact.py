@@ -101,7 +101,7 @@ def _passes(stored: int, awake: int, above: float) -> bool:
 def _kept(
     keys: Tensor, values: Packed, value_of: Tensor, entries: Sequence[int], numbers: Sequence[int]
 ) -> tuple[Tensor, Packed, Tensor]:
-    """Copies of some entries and of some values, with the numbers that the values have among these.
+    """Return copies of some entries and of some values, with the numbers that the values have among these.
 
     Args:
         keys: [n, d_k] of all entries.

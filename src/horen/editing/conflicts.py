@@ -38,7 +38,7 @@ class Relation(Enum):
 
 
 def relation(earlier: EditLike, later: EditLike) -> Relation:
-    """What the later of two edits, given or stored, is beside the earlier one."""
+    """Return what the later of two edits, given or stored, is beside the earlier one."""
     known, said = set(wordings(earlier)), set(wordings(later))
     if not known & said:
         return Relation.apart
@@ -52,7 +52,7 @@ def relation(earlier: EditLike, later: EditLike) -> Relation:
 
 
 def wordings(edit: EditLike) -> list[str]:
-    """The prompt and the rephrases of an edit, each once, in the form in which they are compared."""
+    """Return the prompt and the rephrases of an edit, each once, in the form in which they are compared."""
     return list(dict.fromkeys(same_text(text) for text in (edit.prompt, *edit.rephrases)))
 
 
@@ -123,7 +123,10 @@ def settle(edits: Sequence[EditLike], on_conflict: OnConflict, *, repeats: bool 
 
 
 def _shared(edits: Iterable[EditLike]) -> set[int]:
-    """Hashes of wordings that several edits have; hashes, because the texts of a million edits take much memory."""
+    """Return hashes of wordings that several edits have.
+
+    They are hashes, because the texts of a million edits take much memory.
+    """
     seen: set[int] = set()
     shared: set[int] = set()
     for edit in edits:

@@ -54,7 +54,7 @@ class KnownValues:
             self._take(saved, keys=keys and _same_space(saved, session))
 
     def find(self, edit: Edit, left: tuple[int, ...]) -> list[Trained] | None:
-        """The values of the very same edit, or None; ``left`` is :attr:`horen.edits.EditRecord.left`."""
+        """Return the values of the very same edit, or None; ``left`` is :attr:`horen.edits.EditRecord.left`."""
         found = self._values.get(_key(edit.prompt, edit.target, edit.rephrases))
         if found is None or found[1].left != left:
             return None
@@ -63,7 +63,7 @@ class KnownValues:
         return [Trained(value, record.loss, record.steps, record.converged) for value in rows]
 
     def keys(self, edit: Edit, count: int) -> Tensor | None:
-        """The keys [count, d_k] of the very same wordings, or None."""
+        """Return the keys [count, d_k] of the very same wordings, or None."""
         found = self._keys.get((edit.prompt, *edit.rephrases))
         if found is None or len(found[1]) != count:
             return None

@@ -62,15 +62,15 @@ class Parts:
         return parts
 
     def place(self, number: int) -> str:
-        """In words the edit of a number, from 0."""
+        """Name in words the edit of a number, from 0."""
         return f"edit {self.edits[number].id} of {self.folders[number]}"
 
     def origin(self, number: int) -> dict[str, Any]:
-        """Where the edit of a number, from 0, is from: fields of JSON."""
+        """Return where the edit of a number, from 0, is from: fields of JSON."""
         return {"part": str(self.folders[number]), "part_id": self.edits[number].id}
 
     def told(self, clash: Clash) -> str:
-        """In words what two edits disagree about."""
+        """Say in words what two edits disagree about."""
         one, two = self.edits[clash.earlier], self.edits[clash.later]
         places = f"{self.place(clash.earlier)} and {self.place(clash.later)}"
         if relation(one, two) is not Relation.contradicts:
@@ -78,12 +78,12 @@ class Parts:
         return f"{places}: {clash.wording!r} shall be {one.target!r} and {two.target!r}"
 
     def settle(self, on_conflict: OnConflict) -> Settled:
-        """Which edits stay: what an earlier part holds word for word is dropped, contradictions are settled."""
+        """Return which edits stay: what an earlier part holds word for word is dropped, contradictions are settled."""
         return settle(self.edits, on_conflict, repeats=True)
 
 
 def parts_to_write(paths: Sequence[str | os.PathLike[str]], config: HorenConfig, on_conflict: OnConflict) -> list[Edit]:
-    """The edits to write for :meth:`horen.Editor.merge`.
+    """Return the edits to write for :meth:`horen.Editor.merge`.
 
     Raises:
         ConfigError: when no folder is given.
@@ -113,7 +113,7 @@ def begin(saved: Saved, path: Path) -> None:
 
 
 def emptied(saved: Saved) -> Saved:
-    """A saved codebook as it was before its first edit: the same settings, model and key space."""
+    """Return a saved codebook as it was before its first edit: the same settings, model and key space."""
     tables = {"keys", "values", "value_scales", "value_of"}
     tensors = {name: tensor[:0] if name in tables else tensor for name, tensor in saved.folder.tensors.items()}
     folder = dataclasses.replace(saved.folder, records=[], tensors=tensors)

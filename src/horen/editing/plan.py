@@ -72,7 +72,7 @@ class Plan:
 
 
 def listed(edits: Sequence[Edit] | Edit) -> list[Edit]:
-    """The edits as a list, one of them as a list of one.
+    """Return the edits as a list, one of them as a list of one.
 
     Raises:
         EditError: when something is no edit.
@@ -133,7 +133,7 @@ def plan(
 
 
 def plan_replacement(history: History, number: int, target: str, rephrases: Sequence[str] | None = None) -> list[Plan]:
-    """The plan that gives the prompt of an edit another target; see :meth:`horen.Editor.supersede`.
+    """Return the plan that gives the prompt of an edit another target; see :meth:`horen.Editor.supersede`.
 
     Raises:
         EditNotFoundError: when no such edit is active.

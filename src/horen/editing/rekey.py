@@ -36,7 +36,7 @@ def rekeyed(
     token_weights: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Session:
-    """A session, not wrapped yet, whose codebook has keys of its own settings and everything else as it was.
+    """Make a session, not wrapped yet, whose codebook has keys of its own settings and everything else as it was.
 
     Every wording of every edit that has entries is read, of removed and superseded ones too, so undo goes on working.
 
@@ -85,7 +85,7 @@ def rekeyed(
 
 
 def renewed(session: Session, config: HorenConfig, progress: Progress | None) -> Session:
-    """What takes the place of an editor's session, with other settings; see :func:`rekeyed`."""
+    """Return what takes the place of an editor's session, with other settings; see :func:`rekeyed`."""
     with quiet(session.adapter):
         new = rekeyed(
             session.state(), session.model, session.tokenizer, config, weights=session.weights, progress=progress
@@ -174,7 +174,7 @@ def check_empty(out: str | os.PathLike[str] | None) -> None:
 
 
 def changed_settings(old: HorenConfig, preset: str | None, changes: Mapping[str, Any]) -> HorenConfig:
-    """Settings for new keys: the old ones, those of a preset that no value is trained with, and changes on top.
+    """Return settings for new keys: the old ones, those of a preset that no value is trained with, and changes on top.
 
     Raises:
         ConfigError: for a setting or preset that is not valid.
@@ -197,7 +197,10 @@ def check_same_values(old: HorenConfig, new: HorenConfig) -> None:
 
 
 def _reads_alike(before: CodebookState, session: Session) -> bool:
-    """Whether a session makes features as they were made; the folder of a text encoder may hold another by now."""
+    """Return whether a session makes features as they were made.
+
+    The folder of a text encoder may hold another by now.
+    """
     if any(getattr(before.config, name) != getattr(session.config, name) for name in KEY_SETTINGS):
         return False
     if before.encoder is None or session.encoder_print is None:
@@ -206,7 +209,7 @@ def _reads_alike(before: CodebookState, session: Session) -> bool:
 
 
 def _keeps_keys(before: CodebookState, session: Session) -> bool:
-    """Whether settings of search or recall change and no others."""
+    """Return whether settings of search or recall change and no others."""
     return before.config != session.config and before.config.of_edits() == session.config.of_edits()
 
 

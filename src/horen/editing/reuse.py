@@ -51,14 +51,14 @@ def find_sources(plans: Sequence[Plan], codebook: Codebook, history: History, th
 
 
 def _nearest(query: Tensor, keys: Tensor) -> tuple[int, float]:
-    """What :meth:`horen.memory.Codebook.nearest` gives, to the bit: products are summed key by key."""
+    """Return what :meth:`horen.memory.Codebook.nearest` gives, to the bit: products are summed key by key."""
     similarities = (keys * query).sum(-1).clamp(max=1)
     entry = int(similarities.argmax())
     return entry, float(similarities[entry])
 
 
 def _source(item: Plan, near: Sequence[tuple[float, EditRecord | Plan]], threshold: float) -> int | Plan | None:
-    """The value of the nearest, the earlier one's among equals, if it may serve the edit."""
+    """Return the value of the nearest, the earlier one's among equals, if it may serve the edit."""
     similarity, found = max(near, key=lambda pair: pair[0]) if near else (threshold, None)
     if found is None or similarity <= threshold:
         return None

@@ -14,14 +14,14 @@ from horen.session import Session
 
 
 def find_similar(session: Session, edits: Sequence[Edit]) -> list[Similar | None]:
-    """For each edit the stored one that it looks like; see :meth:`horen.Editor.similar`."""
+    """Find for each edit the stored one that it looks like; see :meth:`horen.Editor.similar`."""
     return _found(session, plan(edits, session.history, "keep"))
 
 
 def plan_with_similar(
     session: Session, edits: Sequence[Edit], on_conflict: OnConflict, on_similar: OnSimilar
 ) -> list[Plan]:
-    """Plans in which what ``on_similar`` says is settled; see :meth:`horen.Editor.edit`.
+    """Return plans in which what ``on_similar`` says is settled; see :meth:`horen.Editor.edit`.
 
     Raises:
         EditError: when ``on_similar`` is nothing that it may be.
@@ -54,7 +54,10 @@ def plan_with_similar(
 
 
 def _found(session: Session, plans: Sequence[Plan]) -> list[Similar | None]:
-    """What new prompts look like; prompts that are stored word for word, and what they meet, are settled already."""
+    """Return what new prompts look like.
+
+    Prompts that are stored word for word, and what they meet, are settled already.
+    """
     fresh = [item for item in plans if item.action == "added"]
     threshold = session.config.similar_threshold
     if not fresh or not len(session.history) or threshold == 1:

@@ -173,7 +173,7 @@ class _Trainer:
             self._tell()
 
     def _read(self, parts: list[Part], before: Prefixes | None = None) -> Prefixes | None:
-        """What comes before the last token of the parts' prompts, with the values that stand there.
+        """Return what comes before the last token of the parts' prompts, with the values that stand there.
 
         ``before`` is what was read for the windows just before these.
         """
@@ -226,13 +226,13 @@ class _Trainer:
         return starts.to(tail.outputs) + tail.outputs[[0, *firsts.tolist()]]
 
     def _stored(self, objective: Objective) -> Objective:
-        """The objective of values as they will be read back."""
+        """Return the objective of values as they will be read back."""
         storage = self._config.storage()
         return objective if storage.exact else Stored(objective, storage.rounded)
 
 
 def _together(parts: Sequence[Part]) -> list[list[Part]]:
-    """Further values' parts in groups, which are trained one group after another; an edit's are in one.
+    """Put further values' parts in groups, which are trained one group after another; an edit's are in one.
 
     What stands before a window is known by its tokens, so a group has two windows behind the same ones only if they are
     the same edit's; and it is kept for the next window, so a group is no larger than what may be kept.
@@ -347,5 +347,5 @@ def _source_value(item: Plan, codebook: Codebook) -> Tensor:
 
 
 def _results(item: Plan) -> list[Trained]:
-    """What became of each value of a plan; all are trained."""
+    """Return what became of each value of a plan; all are trained."""
     return [part.trained for part in item.parts if part.trained is not None]

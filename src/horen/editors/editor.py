@@ -11,7 +11,7 @@ from typing import Any, Self, overload
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from horen.asking import generate as asking
+from horen.asking.generate import answers, budget, encode, texts_of
 from horen.config.settings import Settings
 from horen.editing.plan import listed
 from horen.editors.common.base import Untouched
@@ -131,15 +131,15 @@ class MethodEditor:
             ModelError: with ``chat``, when the tokenizer has no chat template, or the method puts facts before plain
                 prompts only.
         """
-        texts, method = asking.texts_of(prompts), self._method
+        texts, method = texts_of(prompts), self._method
         if chat and isinstance(method, Retrieval):
             raise ModelError(f"{self.method!r} puts facts before plain prompts: ask without chat.")
-        room = asking.budget(max_new_tokens, options, 24)
-        rows = [asking.encode(method, text, chat=chat, room=room) for text in texts]
+        room = budget(max_new_tokens, options, 24)
+        rows = [encode(method, text, chat=chat, room=room) for text in texts]
         if not chat:
             rows = method.rows(texts)
-        answers = asking.answers(method, rows, room, options)
-        return answers[0] if isinstance(prompts, str) else answers
+        found = answers(method, rows, room, options)
+        return found[0] if isinstance(prompts, str) else found
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

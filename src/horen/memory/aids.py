@@ -24,14 +24,17 @@ class SmallCopy(Protocol):
     """Keys in eight bits a number, which are read in their place and change no answer."""
 
     def __len__(self) -> int:
-        """How many keys."""
+        """Return how many keys there are."""
 
 
 class Proposals(Protocol):
     """What an index says of one reader's keys, and may miss."""
 
     def propose(self, queries: Tensor, count: int) -> Tensor:
-        """Numbers [B, count] int64 of keys near [B, d] queries, in no order; −1 where there are not so many."""
+        """Return the numbers [B, count] int64 of keys near [B, d] queries, in no order.
+
+        Where there are not so many, the rest are −1.
+        """
 
 
 class Index(Protocol):
@@ -50,21 +53,21 @@ class Copies(Protocol):
         """What proposes candidates; None where all keys are searched."""
 
     def using(self, index: Index) -> Copies:
-        """The same with an index."""
+        """Return the same with an index."""
 
     def fresh(self) -> Copies:
-        """Copies of the same kind that know no key."""
+        """Return copies of the same kind that know no key."""
 
     def beside(self, keys: Tensor) -> tuple[SmallCopy | None, Proposals | None]:
-        """What a search has beside [N, d] keys: a small copy of them or, where there are very many, an index."""
+        """Return what a search has beside [N, d] keys: an int8 copy of them or, where there are very many, an index."""
 
     def sketched(self, keys: Tensor) -> SmallCopy | None:
-        """The small copy of the keys, where one pays."""
+        """Return the int8 copy of the keys, where one pays."""
 
 
 @functools.cache
 def room() -> ModuleType | None:
-    """The room; None where it is missing."""
+    """Return the room; None where it is missing."""
     try:
         return importlib.import_module(_ROOM)
     except ModuleNotFoundError as error:
@@ -74,7 +77,7 @@ def room() -> ModuleType | None:
 
 
 def part(name: str) -> Any:
-    """Something that the room gives to the memory, by its name; None where the room is missing."""
+    """Return something that the room gives to the memory, by its name; None where the room is missing."""
     there = room()
     return None if there is None else getattr(there, name)
 
@@ -82,7 +85,7 @@ def part(name: str) -> Any:
 def readout(
     queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
-    """r = normalize(Kᵀ softmax(β K q)).
+    """Return r = normalize(Kᵀ softmax(β K q)).
 
     Args:
         queries: [B, d] unit rows.
@@ -100,7 +103,7 @@ def readout(
 
 
 def table(queries: Tensor, keys: Tensor) -> Tensor | None:
-    """[B, N] for the products of the last step, where a search gains by them; else None."""
+    """Return [B, N] for the products of the last step, where a search gains by them; else None."""
     make = part("table")
     empty: Tensor | None = None if make is None else make(queries, keys)
     return empty
@@ -116,14 +119,14 @@ def attempts(
     index: Proposals | None = None,
     seen: tuple[Tensor, Tensor] | None = None,
 ) -> Iterator[Attempt]:
-    """Ways to rank keys for some of the queries, each of which knows more of the nearest than the one before it.
+    """Yield ways to rank keys for some of the queries, each of which knows more of the nearest than the one before it.
 
     Args:
         queries: [B, d] float32 unit rows.
         keys: [N, d] float32 unit rows, N ≥ 1.
         wanted: how many of the nearest shall be known.
         awake: [N] bool, the keys that take part; None for all.
-        sketch: a small copy of the keys, read in their place; the answer is the same.
+        sketch: an int8 copy of the keys, read in their place; the answer is the same.
         index: what proposes candidates in the place of both, and may miss some.
         seen: [B, d] queries near to these and [B, N] their products with all keys.
     """
@@ -135,7 +138,7 @@ def attempts(
 
 
 def copies(dimension: int) -> Copies | None:
-    """Copies of the keys of one table, none of which is made yet; None where nobody reads them."""
+    """Return copies of the keys of one table, none of which is made yet; None where nobody reads them."""
     make = part("Copies")
     made: Copies | None = None if make is None else make(dimension)
     return made

@@ -86,7 +86,7 @@ class Codebook:
         self._publish()
 
     def __len__(self) -> int:
-        """Number of awake entries."""
+        """Return the number of awake entries."""
         return self._stand.count
 
     @property
@@ -116,11 +116,11 @@ class Codebook:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys, values and the value's number of each key, asleep ones included, without any small copy."""
+        """Bytes of keys, values and the value's number of each key, asleep ones included, without any int8 copy."""
         return self.keys.nbytes + self.packed.nbytes + self.value_of.nbytes
 
     def read_values(self, numbers: Sequence[int]) -> Tensor:
-        """[n, P] float32 values of some numbers."""
+        """Return [n, P] float32 values of some numbers."""
         return self._values.rows[numbers].floats()
 
     def add_value(self, value: Tensor) -> int:
@@ -174,7 +174,7 @@ class Codebook:
         self._publish()
 
     def use(self, index: Index) -> None:
-        """From now on search the candidates that a new index proposes, where there are enough keys."""
+        """Search from now on the candidates that a new index proposes, where there are enough keys."""
         assert self._copies is not None  # noqa: S101 - an index is of the same room
         self._copies = self._copies.using(index)
         self._publish()
@@ -199,7 +199,7 @@ class Codebook:
             self._asleep = {number for number in self._asleep if number < entries}
             for table in (self._keys, self._value_of, self._awake):
                 table.truncate(entries)
-            # A reader of the former state may still sketch keys that are gone, so those copies are no longer ours.
+            # A reader of the former state may still copy keys that are gone, so those copies are no longer ours.
             self._copies = self._copies and self._copies.fresh()
             self._publish()
             self._values.truncate(values)
@@ -212,7 +212,10 @@ class Codebook:
             self._publish()
 
     def settled(self, look: Callable[[], _Found]) -> _Found:
-        """What several look-ups find in one state: they are made again where what is stored changed meanwhile."""
+        """Return what several look-ups find in one state.
+
+        They are made again where what is stored changed meanwhile.
+        """
         for _ in range(_TRIES):
             before = self.revision
             try:
@@ -236,9 +239,9 @@ class Codebook:
         self.revision += 1
 
     def nearest(self, queries: Tensor) -> list[tuple[int, float]] | None:
-        """Number and cosine of the nearest awake entry to each of [B, d_k] queries, unrefined; None when empty.
+        """Return number and cosine of the nearest awake entry to each of [B, d_k] queries, unrefined.
 
-        An index is not asked.
+        It is None when the codebook is empty. An index is not asked.
         """
         stand = self._stand
         if not stand.count:
@@ -247,19 +250,19 @@ class Codebook:
         return list(zip(found.index[:, 0].tolist(), found.similarity[:, 0].tolist(), strict=True))
 
     def match(self, queries: Tensor, gate: Gate) -> list[Match]:
-        """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list."""
+        """Return the nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list."""
         return match(self._stand, queries, gate)
 
     def waking(
         self, queries: Tensor, gate: Gate, *, above: float | None = None, prompts: Tensor | None = None
     ) -> list[Match | None]:
-        """What :meth:`match` finds for those that may fire; see :func:`horen.memory.matching.waking`."""
+        """Return what :meth:`match` finds for those that may fire; see :func:`horen.memory.matching.waking`."""
         return waking(self._stand, queries, gate, above=above, prompts=prompts)
 
     def candidates(self, queries: Tensor, scoring: Scoring, count: int) -> tuple[Candidates, Tensor] | None:
-        """The entries nearest to [B, d_k] queries and [entries] their values' numbers; None when nothing is awake.
+        """Return the entries nearest to [B, d_k] queries and [entries] their values' numbers.
 
-        See :func:`horen.memory.matching.candidates`.
+        They are None when nothing is awake. See :func:`horen.memory.matching.candidates`.
         """
         stand = self._stand
         if not stand.count or not len(queries):
@@ -267,9 +270,9 @@ class Codebook:
         return candidates(stand, queries, scoring, count), stand.value_of
 
     def recall(self, count: int) -> float | None:
-        """Share of so many queries, about awake keys as rephrases are, whose nearest awake entry the index finds.
+        """Return the share of so many queries whose nearest awake entry the index finds.
 
-        None where no index is asked.
+        The queries lie about awake keys as rephrases do. It is None where no index is asked.
         """
         stand = self._stand
         index = stand.aids()[1]
@@ -281,7 +284,7 @@ class Codebook:
         return float((found >= sure).float().mean())
 
     def surroundings(self, query: Tensor, count: int, scoring: Scoring, *, among: int | None = None) -> Surroundings:
-        """The ``count`` awake entries that a unit query [d_k] ends nearest to, and how it gets there.
+        """Return the ``count`` awake entries that a unit query [d_k] ends nearest to, and how it gets there.
 
         The scores are those of :meth:`match`; fewer entries are given where fewer are awake. Steps weigh all keys, or
         the nearest ``among`` alone, as those of :meth:`candidates` do.

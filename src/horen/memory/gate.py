@@ -49,7 +49,7 @@ class Scoring:
         sketch: SmallCopy | None = None,
         index: Proposals | None = None,
     ) -> tuple[Retrieval, Tensor]:
-        """What [B, d] queries find among [N, d] keys with [N] labels, and the score [B] of each.
+        """Return what [B, d] queries find among [N, d] keys with [N] labels, and the score [B] of each.
 
         Without contrast no crowd is looked for.
         """
@@ -69,7 +69,7 @@ class Scoring:
         return found, self.score(found.similarity, found.crowd)
 
     def way(self, queries: Tensor, keys: Tensor, *, awake: Tensor | None = None) -> Tensor:
-        """[steps + 1, B, d]: where Hopfield steps among [N, d] keys take [B, d] queries."""
+        """Return [steps + 1, B, d]: where Hopfield steps among [N, d] keys take [B, d] queries."""
         return trajectory(
             queries,
             keys,
@@ -81,7 +81,7 @@ class Scoring:
         )
 
     def score(self, similarity: Tensor, crowd: Tensor) -> Tensor:
-        """Scores of similarities and their crowds', all of one shape."""
+        """Return scores of similarities and their crowds', all of one shape."""
         return similarity - self.contrast * crowd
 
 
@@ -98,13 +98,17 @@ class Gate(Scoring):
     margin: float = 0.0
 
     def fires(self, score: Tensor, lead: Tensor) -> Tensor:
-        """Whether winners with these scores [B] fire, similarities ``lead`` [B] above the next value's; [B] bool."""
+        """Return [B] bool, whether winners with these scores [B] fire.
+
+        Their similarities are ``lead`` [B] above the next value's.
+        """
         return (score > self.threshold) & (lead >= self.margin)
 
     def in_reach(self, similarity: Tensor) -> Tensor:
-        """Whether a query might fire, given the cosine [B] of its nearest key before any step; [B] bool.
+        """Return whether a query might fire, given the cosine [B] of its nearest key before any step; [B] bool.
 
-        A step adds α r to (1 − α) q, so it turns q by no more than arcsin(α / (1 − α)); and no crowd raises a score.
+        A step adds α r to (1 − α) q, so it turns q by no more than arcsin(α / (1 − α)); and no hubness correction
+        raises a score.
         """
         if self.alpha >= 0.5:
             return torch.ones_like(similarity, dtype=torch.bool)

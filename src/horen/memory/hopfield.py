@@ -47,7 +47,7 @@ def hopfield_step(
     awake: Tensor | None = None,
     scores: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One damped attractor step: r = normalize(Kᵀ softmax(β K q)), q' = normalize((1 − α) q + α r).
+    """Take one damped attractor step: r = normalize(Kᵀ softmax(β K q)), q' = normalize((1 − α) q + α r).
 
     Args:
         query: [B, d] unit rows.
@@ -65,7 +65,7 @@ def hopfield_step(
 
 
 def energy(query: Tensor, keys: Tensor, *, beta: float) -> Tensor:
-    """E(q) = −β⁻¹ log Σᵢ exp(β kᵢ·q) + ½‖q‖² (Ramsauer et al. 2021), [B] from [B, d] and [N, d]; β > 0."""
+    """Return E(q) = −β⁻¹ log Σᵢ exp(β kᵢ·q) + ½‖q‖² (Ramsauer et al. 2021), [B] from [B, d] and [N, d]; β > 0."""
     return -torch.logsumexp(beta * (query @ keys.T), dim=-1) / beta + 0.5 * query.square().sum(-1)
 
 
@@ -100,7 +100,7 @@ def retrieve(
         epsilon: stop when the read-out is nearer than this.
         neighbours: size k ≥ 1 of the crowd.
         awake: [N] bool, the keys that take part (at least one); None for all.
-        sketch: a small copy of the keys, read in their place by the search; the answer is the same.
+        sketch: an int8 copy of the keys, read in their place by the search; the answer is the same.
         index: what proposes candidates to the search in the place of both, and may miss some; the steps read all keys,
             and for a few queries the search needs no more.
     """
@@ -138,7 +138,7 @@ def trajectory(
     epsilon: float,
     awake: Tensor | None = None,
 ) -> Tensor:
-    """Where the Hopfield steps of :func:`retrieve` take each query, which also says what the arguments are.
+    """Return where the Hopfield steps of :func:`retrieve` take each query, which also says what the arguments are.
 
     Returns:
         [steps + 1, B, d]: the queries as they came and after each step; one that stopped early stays where it is.
@@ -148,7 +148,7 @@ def trajectory(
 
 
 def crowd(nearest: Tensor, neighbours: int) -> Tensor:
-    """Mean [B] of the ``neighbours`` cosines [B, k] nearest; a missing or a negative one counts as 0."""
+    """Return the mean [B] of the ``neighbours`` cosines [B, k] nearest; a missing or a negative one counts as 0."""
     return nearest.clamp(min=0).sum(-1) / neighbours
 
 
@@ -163,7 +163,7 @@ def _states(
     awake: Tensor | None,
     scores: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """The queries [B, d] after each step; ``scores`` [B, N] takes the products that a step began with."""
+    """Yield the queries [B, d] after each step; ``scores`` [B, N] takes the products that a step began with."""
     refined = query
     moving = torch.ones(query.shape[0], 1, dtype=torch.bool, device=query.device)
     for _ in range(steps):

@@ -39,12 +39,12 @@ class KeySpace:
         return normalize(centred if self.map is None else centred @ self.map, dim=-1)
 
     def to(self, device: torch.device) -> KeySpace:
-        """The same space on another device."""
+        """Return the same space on another device."""
         return KeySpace(self.mean.to(device), None if self.map is None else self.map.to(device), self.power)
 
     @staticmethod
     def identity(dimension: int) -> KeySpace:
-        """The published recipe's space: k = f / ‖f‖."""
+        """Return the published recipe's space: k = f / ‖f‖."""
         return KeySpace(torch.zeros(dimension))
 
     @staticmethod
@@ -96,7 +96,7 @@ class KeySpace:
 def _whitening(
     background: Tensor, groups: list[Tensor], dimension: int, shrinkage: float, nuisance: float
 ) -> tuple[Tensor, Tensor]:
-    """Mean [d] and map [d, k] of one block, float64."""
+    """Return mean [d] and map [d, k] of one block, float64."""
     mean = background.double().mean(0)
     between = background.double() - mean
     samples = [between * ((1 - nuisance) / max(len(between) - 1, 1)) ** 0.5]
@@ -116,7 +116,7 @@ def _whitening(
 
 
 def _principal(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared singular values [k], descending, and right singular vectors [k, d] of [n, d] rows, float64."""
+    """Return squared singular values [k], descending, and right singular vectors [k, d] of [n, d] rows, float64."""
     if len(rows) <= rows.shape[1]:
         # They span at most n directions: d² numbers might not fit in memory.
         _, singular, basis = torch.linalg.svd(rows, full_matrices=False)

@@ -81,16 +81,16 @@ class Stand:
     copies: Copies | None
 
     def aids(self) -> tuple[SmallCopy | None, Proposals | None]:
-        """What a search has beside the keys: a small copy of them or, where there are very many, an index."""
+        """Return what a search has beside the keys: an int8 copy of them or, where there are very many, an index."""
         return (None, None) if self.copies is None else self.copies.beside(self.keys)
 
     def sketched(self) -> SmallCopy | None:
-        """The small copy of the keys, where one pays."""
+        """Return the int8 copy of the keys, where one pays."""
         return None if self.copies is None else self.copies.sketched(self.keys)
 
 
 def match(stand: Stand, queries: Tensor, gate: Gate) -> list[Match]:
-    """The nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list."""
+    """Return the nearest awake entry to each of [B, d_k] unit queries; an empty codebook gives an empty list."""
     if not stand.count or not len(queries):
         return []
     sketch, index = stand.aids()
@@ -101,7 +101,7 @@ def match(stand: Stand, queries: Tensor, gate: Gate) -> list[Match]:
 def waking(
     stand: Stand, queries: Tensor, gate: Gate, *, above: float | None = None, prompts: Tensor | None = None
 ) -> list[Match | None]:
-    """What :func:`match` finds for each query; None for some of those that do not fire, or all.
+    """Return what :func:`match` finds for each query; None for some of those that do not fire, or all.
 
     Args:
         stand: the codebook.
@@ -117,7 +117,7 @@ def waking(
 
 
 def candidates(stand: Stand, queries: Tensor, scoring: Scoring, count: int) -> Candidates:
-    """The ``count`` awake entries that each of [B, d_k] unit queries, B ≥ 1, ends nearest to.
+    """Return the ``count`` awake entries that each of [B, d_k] unit queries, B ≥ 1, ends nearest to.
 
     A Hopfield step weighs the nearest keys alone: a softmax over all of them has a background that grows with their
     number, and a query's way should not depend on how much is stored that has nothing to do with it.
@@ -140,7 +140,7 @@ def candidates(stand: Stand, queries: Tensor, scoring: Scoring, count: int) -> C
 
 
 def matches(stand: Stand, found: Retrieval, scores: Tensor, gate: Gate) -> list[Match]:
-    """Retrievals as the numbers of one state of the codebook."""
+    """Return retrievals as the numbers of one state of the codebook."""
     columns = (
         found.index.tolist(),
         stand.value_of[found.index].tolist(),
@@ -167,7 +167,10 @@ def matches(stand: Stand, found: Retrieval, scores: Tensor, gate: Gate) -> list[
 
 
 def surely(stand: Stand, queries: Tensor, count: int, beside: tuple[SmallCopy | None, Proposals | None]) -> Ranking:
-    """The ranking of the ``count`` nearest awake entries, certain for each query where no index proposes them."""
+    """Return the ranking of the ``count`` nearest awake entries.
+
+    It is certain for each query where no index proposes them.
+    """
     sketch, index = beside
     rows = torch.arange(len(queries), device=queries.device)
     for rank in aids.attempts(queries, stand.keys, count, awake=stand.awake, sketch=sketch, index=index):

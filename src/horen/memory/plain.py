@@ -40,7 +40,10 @@ Attempt = Callable[[Tensor], Ranking]
 def readout(
     queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
-    """r = normalize(Kᵀ softmax(β K q)), [B, d] unit rows; :func:`horen.memory.hopfield.hopfield_step` has the rest."""
+    """Return r = normalize(Kᵀ softmax(β K q)), [B, d] unit rows.
+
+    :func:`horen.memory.hopfield.hopfield_step` has the rest.
+    """
     products = queries @ keys.T
     if scores is not None:
         scores.copy_(products)
@@ -62,12 +65,12 @@ def ranking(queries: Tensor, keys: Tensor, *, awake: Tensor | None = None) -> Ra
 
 
 def attempts(queries: Tensor, keys: Tensor, *, awake: Tensor | None = None) -> Iterator[Attempt]:
-    """Ways to rank the keys, of which the first knows all."""
+    """Yield ways to rank the keys, of which the first knows all."""
     yield lambda rows: ranking(queries[rows], keys, awake=awake)
 
 
 def nearest_others(ranked: Ranking, labels: Tensor, own: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ranked keys the nearest with another label than one's own.
+    """Find the nearest of ranked keys with another label than one's own.
 
     Args:
         ranked: B rankings of at least ``size`` keys.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def azimuthal(centre: Tensor, points: Tensor) -> Tensor:
-    """Azimuthal equidistant projection: a point's distance from the origin is its angle to the centre.
+    """Project points so that the distance of each from the origin is its angle to the centre.
 
     That angle is what retrieval compares, and it is kept exactly. In which direction a point lies is not: of its
     direction in the tangent space the two principal components are left (uncentred PCA of all directions). The plane is

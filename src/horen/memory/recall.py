@@ -11,7 +11,10 @@ _NEAR, _FAR = 0.95, 0.6
 
 
 def about(keys: Tensor, count: int, *, seed: int = 0) -> Tensor:
-    """[count, d] unit queries at cosines of 0.6 to 0.95 to [N, d] unit keys drawn by chance, in random directions."""
+    """Return unit queries [count, d] in random directions from unit keys [N, d] drawn by chance.
+
+    Their cosines to these are 0.6 to 0.95.
+    """
     generator = torch.Generator().manual_seed(seed)
     own = keys[torch.randint(len(keys), (count,), generator=generator)].cpu()
     cosine = _FAR + (_NEAR - _FAR) * torch.rand(count, 1, generator=generator)

@@ -77,6 +77,9 @@ class Table:
 
 @contextmanager
 def _plain() -> Iterator[None]:
-    """Neither gradients nor inference mode within the block: what is made in that could not be written outside it."""
+    """Use neither gradients nor inference mode within the block.
+
+    What is made in that could not be written outside it.
+    """
     with torch.inference_mode(False), torch.no_grad():
         yield

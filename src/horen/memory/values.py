@@ -30,14 +30,14 @@ class Packed:
 
     @classmethod
     def of(cls, numbers: Tensor, scales: Tensor | None = None) -> Packed:
-        """Saved tables, [m, P] and [m, s]; without scales the numbers stand for themselves."""
+        """Take saved tables, [m, P] and [m, s]; without scales the numbers stand for themselves."""
         return cls(numbers, numbers.new_empty((len(numbers), 0), dtype=torch.bfloat16) if scales is None else scales)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, places: Sequence[int]) -> Packed:
-        """Some of the values, no others of which are touched."""
+        """Return some of the values, no others of which are touched."""
         index = list(places)
         return Packed(self.numbers[index], self.scales[index])
 
@@ -47,14 +47,14 @@ class Packed:
         return self.numbers.nbytes + self.scales.nbytes
 
     def floats(self) -> Tensor:
-        """[m, P] float32: what the stored values are."""
+        """Return [m, P] float32: what the stored values are."""
         numbers, count = self.numbers.float(), self.scales.shape[-1]
         if not count:
             return numbers
         return (_blocks(numbers, count) * self.scales.float()[..., None]).flatten(-2)
 
     def to(self, device: torch.device) -> Packed:
-        """The same on a device."""
+        """Return the same on a device."""
         return Packed(self.numbers.to(device), self.scales.to(device))
 
 
@@ -90,12 +90,12 @@ class Storage:
         return self.blocks if self.name == "int8" else 0
 
     def fits(self, packed: Packed) -> bool:
-        """Whether tables are of this storage."""
+        """Return whether tables are of this storage."""
         numbers, scales = packed.numbers, packed.scales
         return (numbers.dtype, scales.dtype, *scales.shape) == (self.dtype, torch.bfloat16, len(packed), self.scales)
 
     def pack(self, values: Tensor) -> Packed:
-        """[m, P] float32 values as they are stored."""
+        """Return [m, P] float32 values as they are stored."""
         if self.exact:
             return Packed.of(values)
         if not self.scales:
@@ -107,7 +107,7 @@ class Storage:
         return Packed(numbers.to(torch.int8).flatten(-2), scales)
 
     def rounded(self, values: Tensor) -> Tensor:
-        """[m, P] float32: what becomes of values that are stored."""
+        """Return [m, P] float32: what becomes of values that are stored."""
         return values if self.exact else self.pack(values).floats()
 
 
@@ -170,7 +170,7 @@ class Values:
 
 
 def delta(values: Tensor, hidden: Tensor) -> Tensor:
-    """What values add to hidden states: v itself, or B A h for a low-rank map.
+    """Return what values add to hidden states: v itself, or B A h for a low-rank map.
 
     Args:
         values: [B, d_v] vectors, or [B, 2·r·d_v] low-rank maps laid out as [B, r, 2, d_v] with A first.

@@ -137,7 +137,7 @@ class Adapter:
             self._state.boundary, self._state.call = before, None
 
     def features(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]) -> Tensor:
-        """Features [Σ spans, d_f] float32 of rows; see :meth:`horen.model.sources.FeatureSource.of_rows`."""
+        """Return features [Σ spans, d_f] float32 of rows; see :meth:`horen.model.sources.FeatureSource.of_rows`."""
         with self.disabled(), self.uncompiled():
             return self.reads.of_rows(rows, spans)
 
@@ -168,7 +168,7 @@ class Adapter:
                     self._route(Call(places, (len(rows), width), seen=states))
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
-        """Where prompts go.
+        """Return where prompts go.
 
         Args:
             places: the prompts.
@@ -214,12 +214,12 @@ class Adapter:
         return -1 if self.codebook is None else self.codebook.revision
 
     def values_of(self, fired: Sequence[Routed]) -> Tensor:
-        """What is applied for prompts that fired, [n, P]."""
+        """Return what is applied for prompts that fired, [n, P]."""
         assert self.codebook is not None  # noqa: S101 - nothing fires without one
         return self.codebook.read_values([r.match.value for r in fired])
 
     def _queries(self, features: Tensor) -> tuple[Codebook, Tensor] | None:
-        """The codebook and [B, d_k] queries of features, once there are both."""
+        """Return the codebook and [B, d_k] queries of features, once there are both."""
         if self.codebook is None or self.key_space is None:
             return None
         if self.codebook.keys.device != features.device:  # the model was moved since the last call
@@ -290,7 +290,7 @@ class Adapter:
         self._state.call = call
 
     def _given(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of a call of the model, or of one within that holds its layers, by name."""
+        """Return the arguments of a call of the model, or of one within that holds its layers, by name."""
         given: dict[str, Any] = dict(self._signatures[module].bind_partial(*args, **kwargs).arguments)
         given.update(given.pop("kwargs", {}))
         return given
@@ -383,7 +383,7 @@ class Adapter:
         return rewritten(output, call.shape, rows, columns, lambda hidden: self.write.written(values, hidden))
 
     def _planned(self, call: Call) -> tuple[list[int], list[int], Tensor] | tuple[()]:
-        """Rows, columns and values of what is written in a call; nothing where no edit fires."""
+        """Return rows, columns and values of what is written in a call; nothing where no edit fires."""
         found: list[Routed] = []
         for routed in (r for r in call.routed if r.match.fired):
             sequel = self.sequel(routed.match.entry)
@@ -399,6 +399,6 @@ class Adapter:
 
 @contextmanager
 def quiet(adapter: Adapter) -> Iterator[None]:
-    """The model without edits, without dropout and with frozen weights, as it was again afterwards."""
+    """Keep the model without edits, without dropout and with frozen weights within the block; then it is as it was."""
     with frozen(adapter.model), adapter.disabled(), adapter.uncompiled():
         yield

@@ -75,7 +75,7 @@ def instead(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
 
 
 def here(hook: Forward) -> Forward:
-    """A hook that does nothing in other threads than this one."""
+    """Return a hook that does nothing in other threads than this one."""
     owner = threading.get_ident()
 
     def own(*args: Any, **kwargs: Any) -> Any:

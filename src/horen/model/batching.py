@@ -9,14 +9,17 @@ from torch import Tensor
 
 
 def batches(items: Sequence[Sized], size: int) -> Iterator[list[int]]:
-    """Places of items, the shorter ones first, at most ``size`` at a time; the same items give the same batches."""
+    """Yield places of items, the shorter ones first, at most ``size`` at a time.
+
+    The same items give the same batches.
+    """
     order = sorted(range(len(items)), key=lambda i: len(items[i]))
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
 
 def read_in_batches(items: Sequence[Sized], size: int, read: Callable[[list[int]], Tensor]) -> Tensor:
-    """A row for each of B ≥ 1 items, [B, d] in their order, from a function of the places of a batch."""
+    """Return a row for each of B ≥ 1 items, [B, d] in their order, from a function of the places of a batch."""
     order: list[int] = []
     parts = []
     for batch in batches(items, size):

@@ -56,7 +56,10 @@ class Call:
     written: tuple[list[int], list[int], Tensor] | tuple[()] | None = None
 
     def again(self) -> Call:
-        """What is done where a part of the call is computed once more: nothing is read, and the same is written."""
+        """Return what is done where a part of the call is computed once more.
+
+        Nothing is read, and the same is written.
+        """
         return replace(self, places=[], gathers=False, seen=[], woken=[])
 
 
@@ -89,7 +92,7 @@ class Boundary:
     watch: Watch | None = None
 
     def routes(self, revision: int) -> dict[tuple[int, tuple[int, ...]], Routed | None]:
-        """Where prompts went, as far as that holds with what is stored now."""
+        """Return where prompts went, as far as that holds with what is stored now."""
         if self.revision != revision and not (self.answering and self.memo):
             self.memo.clear()
             self.revision = revision
@@ -128,5 +131,5 @@ class State(threading.local):
 
 
 def key_of(place: Placed) -> tuple[int, tuple[int, ...]]:
-    """What a prompt's route depends on."""
+    """Return what a prompt's route depends on."""
     return place.prompt.at, place.ids[: place.prompt.at + 1]

@@ -53,11 +53,11 @@ class Contexts:
         self.has_chat = rendered_chat(tokenizer, [{"role": "user", "content": "Hello"}]) is not None
 
     def plain(self, text: str) -> list[int]:
-        """Token ids of plain text, with what the tokenizer puts before every text."""
+        """Return token ids of plain text, with what the tokenizer puts before every text."""
         return list(self._tokenizer(text)["input_ids"])
 
     def chat(self, messages: Sequence[dict[str, Any]], template: Mapping[str, Any] | None = None) -> list[int]:
-        """Token ids of a conversation up to where the answer begins.
+        """Return token ids of a conversation up to where the answer begins.
 
         Args:
             messages: with role and content each.
@@ -76,7 +76,7 @@ class Contexts:
         return list(encoded["input_ids"])
 
     def wordings(self, edit: Edit) -> list[list[int]]:
-        """Token ids of the edit's prompt and rephrases as plain text: what its keys are made of.
+        """Return token ids of the edit's prompt and rephrases as plain text: what its keys are made of.
 
         Raises:
             EditError: for a wording that is longer than the context, or of which no token is left.
@@ -91,7 +91,7 @@ class Contexts:
         return rows
 
     def samples(self, edit: Edit, config: HorenConfig) -> list[Sample]:
-        """Training contexts of an edit; which paragraph it gets depends on its prompt alone.
+        """Return training contexts of an edit; which paragraph it gets depends on its prompt alone.
 
         Raises:
             EditError: for a target that encodes to nothing, or a prompt that leaves it no room.
@@ -111,9 +111,10 @@ class Contexts:
         return samples + [sample for sample in further if self._fits(sample)]
 
     def unasked(self, edit: Edit, config: HorenConfig) -> Sample | None:
-        """An edit's target behind the same paragraph, with nothing asked; what holds there holds behind any wording.
+        """Return an edit's target behind the same paragraph, with nothing asked.
 
-        None where it does not fit, or where edits are trained on their prompt alone.
+        What holds there holds behind any wording. None where it does not fit, or where edits are trained on their
+        prompt alone.
         """
         if config.contexts == "prompt":
             return None
@@ -121,13 +122,13 @@ class Contexts:
         return sample if self._fits(sample) else None
 
     def _unrelated(self, edit: Edit) -> str:
-        """A paragraph and the white space behind it."""
+        """Return a paragraph and the white space behind it."""
         draw = int.from_bytes(hashlib.sha256(edit.prompt.encode()).digest()[:4], "big")
         before = self._paragraphs[draw % min(len(self._paragraphs), _PARAGRAPHS)]
         return before + (" ", "\n", "\n\n")[draw // 101 % 3]
 
     def renderings(self, edit: Edit) -> tuple[tuple[int, ...], ...]:
-        """Token ids of an edit's target without an end token, behind its prompt and by itself, as in chat."""
+        """Return token ids of an edit's target without an end token, behind its prompt and by itself, as in chat."""
         plain = self._plain_sample(edit.prompt, edit, HorenConfig(train_end=False), required=False).target
         alone = tuple(self._tokenizer(edit.target, add_special_tokens=False)["input_ids"])
         return tuple(dict.fromkeys((plain, alone)))
@@ -160,7 +161,7 @@ class Contexts:
         return (token,) if config.train_end and token is not None else ()
 
     def says_something(self, ids: Sequence[int]) -> bool:
-        """Whether token ids hold any text."""
+        """Return whether token ids hold any text."""
         # Some tokenizers drop characters they do not know, or write one token for any of them.
         return bool(str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip())
 
@@ -176,7 +177,7 @@ class Contexts:
 
 
 def ends_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ends:
-    """The tokens that end an answer of this model."""
+    """Return the tokens that end an answer of this model."""
     given = model.generation_config.eos_token_id if model.generation_config is not None else None
     known = [given] if isinstance(given, int) else list(given or [])
     if not known and tokenizer.eos_token_id is not None:
@@ -195,7 +196,7 @@ def ends_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ends:
 
 
 def greedy(ends: Ends, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> dict[str, Any]:
-    """What ``model.generate`` is told for the likeliest answer of at most so many tokens, up to its natural end."""
+    """Return what ``model.generate`` is told for the likeliest answer, of so many tokens at most, up to its end."""
     pad = tokenizer.pad_token_id
     if pad is None:
         pad = ends.all[0] if ends.all else 0
@@ -208,12 +209,15 @@ def greedy(ends: Ends, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) 
 
 
 def _unmarked(text: str) -> str:
-    """A prompt without the mark that ends it; one of marks alone stays."""
+    """Return a prompt without the mark that ends it; one of marks alone stays."""
     return text.rstrip().rstrip("".join(SENTENCE_ENDS)).rstrip() or text
 
 
 def blank_after(text: str) -> str:
-    """What stands between a prompt and its target: a blank, or nothing where there is one or the script has none."""
+    """Return what stands between a prompt and its target.
+
+    It is a blank, or nothing where there is one or the script has none.
+    """
     return "" if text[-1].isspace() or _unspaced(text[-1]) else " "
 
 

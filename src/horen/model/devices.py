@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def device_of(model: PreTrainedModel) -> torch.device:
-    """The device that a model's inputs belong on, also of one that accelerate has offloaded or spread over several."""
+    """Return the device that a model's inputs belong on.
+
+    It is known also where accelerate has offloaded the model or spread it over several.
+    """
     untyped: Any = model
     for module in (model, untyped.get_input_embeddings()):
         for hook in _hooks(module):
@@ -45,7 +48,7 @@ def run_token(model: PreTrainedModel) -> None:
 
 
 def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters by name, tied ones under the first of their names alone, wherever their weights lie.
+    """Return parameters by name, tied ones under the first of their names alone, wherever their weights lie.
 
     Raises:
         ModelError: when weights are nowhere to be found.
@@ -66,7 +69,7 @@ def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def weights_of(model: nn.Module, name: str) -> Tensor:
-    """The weights of a parameter, read from where accelerate keeps them if it has offloaded them.
+    """Return the weights of a parameter, read from where accelerate keeps them if it has offloaded them.
 
     Raises:
         ModelError: when they are nowhere to be found.
@@ -95,6 +98,6 @@ def weights_of(model: nn.Module, name: str) -> Tensor:
 
 
 def _hooks(module: nn.Module) -> Iterator[Any]:
-    """Those of accelerate on a module."""
+    """Yield the hooks of accelerate on a module."""
     hook: Any = getattr(module, "_hf_hook", None)
     yield from (hook, *getattr(hook, "hooks", ()))

@@ -43,7 +43,10 @@ class Overlay:
 
 
 def holding(model: nn.Module, layers: nn.Module) -> list[nn.Module]:
-    """The modules that a call may begin with, outermost first: ``model`` and those in it that hold its layers."""
+    """Return the modules that a call may begin with, outermost first.
+
+    They are ``model`` and those in it that hold its layers.
+    """
     return [m for m in model.modules() if m is not layers and any(part is layers for part in m.modules())]
 
 
@@ -69,7 +72,7 @@ class Entering:
 
 
 def around(module: nn.Module, entering: Entering) -> Callable[..., Any]:
-    """A ``forward`` of a module with something done before and after it, whatever calls it.
+    """Return a ``forward`` of a module with something done before and after it, whatever calls it.
 
     It is done once, however many such modules lie within each other.
     """

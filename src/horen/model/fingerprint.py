@@ -19,7 +19,7 @@ _CACHED = 1 << 16
 
 
 def fingerprint(model: nn.Module, lengths: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """Architecture, exact weights and a sample of them, as JSON takes it; the same wherever the weights lie.
+    """Return architecture, exact weights and a sample of them, as JSON takes it; the same wherever the weights lie.
 
     Args:
         model: whose weights they are.
@@ -83,7 +83,7 @@ class Weights:
         self.first = self._last = fingerprint(model)
 
     def change(self) -> str | None:
-        """In words how they differ from what they were; None when they are the same.
+        """Say in words how they differ from what they were; None when they are the same.
 
         A write that goes past torch's counters shows where it reaches one of a few weights of each parameter, and one
         to weights that accelerate has offloaded does not show.
@@ -97,7 +97,7 @@ class Weights:
         return difference(self.first, self._last)
 
     def _has_grown(self) -> bool:
-        """Whether some parameters have further rows, and nothing else is another."""
+        """Return whether some parameters have further rows, and nothing else is another."""
         now, before = _lengths(self._model), self._lengths
         if now.keys() != before.keys() or now == before or any(now[name] < rows for name, rows in before.items()):
             return False
@@ -105,7 +105,7 @@ class Weights:
 
 
 def _lengths(model: nn.Module) -> dict[str, int]:
-    """Rows of every parameter."""
+    """Return how many rows every parameter has."""
     return {name: _length(parameter) for name, parameter in parameters_of(model).items()}
 
 
@@ -114,13 +114,13 @@ def _length(parameter: Tensor) -> int:
 
 
 def _bits(weights: Tensor) -> Tensor:
-    """[n, m] integers that have the bits of n rows of weights."""
+    """Return [n, m] integers that have the bits of n rows of weights."""
     rows = len(weights) if weights.ndim else 1
     return weights.detach().contiguous().view(_INTEGERS[weights.element_size()]).reshape(rows, -1)
 
 
 def _traces(model: nn.Module) -> list[tuple[object, ...]]:
-    """What tells, at little cost, that a parameter may have been written to or replaced."""
+    """Return what tells, at little cost, that a parameter may have been written to or replaced."""
     found: list[tuple[object, ...]] = []
     for name, parameter in model.named_parameters():
         # Offloaded weights are moved to and fro by every call.
@@ -134,7 +134,7 @@ def _trace(name: str, tensor: Tensor) -> tuple[object, ...]:
 
 
 def _sampled(weights: Tensor) -> list[float]:
-    """A few of a parameter's weights, from all over it."""
+    """Return a few of a parameter's weights, from all over it."""
     flat = weights.detach().flatten()
     stride = max(1, flat.numel() // _SAMPLES)
     sample: list[float] = flat[::stride][:_SAMPLES].float().cpu().tolist()
@@ -142,7 +142,7 @@ def _sampled(weights: Tensor) -> list[float]:
 
 
 def _sums(bits: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of [n, m] integers over the rows and over the columns, int64."""
+    """Return sums of [n, m] integers over the rows and over the columns, int64."""
     if bits.device.type != "cpu":
         return bits.sum(0, dtype=torch.int64), bits.sum(1, dtype=torch.int64)
     columns, rows = bits.new_zeros(bits.shape[1], dtype=torch.int64), []
@@ -156,7 +156,7 @@ def _sums(bits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def difference(made_for: dict[str, Any], model: dict[str, Any]) -> str | None:
-    """In words how a model differs from the one a fingerprint was taken of; None when it is the same."""
+    """Say in words how a model differs from the one a fingerprint was taken of; None when it is the same."""
     if made_for["architecture"] != model["architecture"]:
         return "its architecture differs"
     if made_for["dtype"] == model["dtype"]:

@@ -47,11 +47,14 @@ class Site:
     replaces: bool = False
 
     def written(self, values: Tensor, hidden: Tensor) -> Tensor:
-        """What the module gives where values are written: [n, d_v] of values [n, P] and its own outputs [n, d_v]."""
+        """Return what the module gives where values are written, [n, d_v].
+
+        It is made of values [n, P] and the module's own outputs [n, d_v].
+        """
         return values if self.replaces else hidden + delta(values, hidden)
 
     def size(self, outputs: Tensor) -> Tensor:
-        """How large outputs [B, d] of the module are, [B]: the unit of training's steps.
+        """Return how large outputs [B, d] of the module are, [B]: the unit of training's steps.
 
         It is the root mean square of an MLP's. A few coordinates of a layer's may outweigh all others a hundred times
         (massive activations, Sun et al. 2024), so there it is the median of their absolute values.
@@ -89,7 +92,7 @@ class Layout:
         return layout
 
     def mlp(self, number: int) -> tuple[nn.Module, nn.Module]:
-        """First and last module of the MLP of a layer; the same module where the MLP is one.
+        """Return the first and the last module of the MLP of a layer; the same module where the MLP is one.
 
         Raises:
             ModelError: when the layer has no MLP.
@@ -108,7 +111,10 @@ class Layout:
         )
 
     def down_projection(self, number: int) -> nn.Module | None:
-        """The one linear module that takes a layer's MLP back to the hidden size; None in a mixture of experts."""
+        """Return the one linear module that takes a layer's MLP back to the hidden size.
+
+        It is None in a mixture of experts.
+        """
         first, last = self.mlp(number)
         if first is not last:
             return last
@@ -118,7 +124,7 @@ class Layout:
         return None if experts or not downs else downs[-1]
 
     def query_and_value(self, number: int) -> list[nn.Module]:
-        """The linear modules that make a layer's queries and values, or the joint one; none without attention.
+        """Return the linear modules that make a layer's queries and values, or the joint one; none without attention.
 
         Which of several is which only their names tell: q and v are their first letters.
         """
@@ -130,7 +136,10 @@ class Layout:
         return named or [module for _, module in linears[:-1]]
 
     def up_projections(self, number: int) -> list[nn.Module]:
-        """The linear modules that take the hidden size into a layer's MLP, its gate among them; none in a mixture."""
+        """Return the linear modules that take the hidden size into a layer's MLP, its gate among them.
+
+        In a mixture there are none.
+        """
         down = self.down_projection(number)
         if down is None:
             return []
@@ -140,7 +149,7 @@ class Layout:
         return [child for child in last.children() if projection_out(child) is not None and child is not down]
 
     def read_sites(self, config: HorenConfig) -> tuple[Site, ...]:
-        """Where keys and queries are read, in the order in which a forward call comes by.
+        """Return where keys and queries are read, in the order in which a forward call comes by.
 
         Raises:
             ConfigError: when a configured site does not exist in this model.
@@ -167,7 +176,10 @@ class Layout:
         return Site(number, first, "input", name) if name == "mlp_input" else Site(number, last, "output", name)
 
     def write_site(self, config: HorenConfig) -> Site:
-        """Where values are written: they are added to the output of a layer's MLP, or are what the layer gives."""
+        """Return where values are written.
+
+        They are added to the output of a layer's MLP, or are what the layer gives.
+        """
         number = resolve_layer(config.write_layer, len(self.layers), "write_layer")
         mlp = self.mlp(number)[1]  # also where the whole layer is replaced: one without an MLP is none to edit
         if config.value == "state":
@@ -184,7 +196,7 @@ class Layout:
 
 
 def read_feature_sizes(model: PreTrainedModel, sites: Sequence[Site]) -> list[int]:
-    """Length of one activation at each read site, found by running one token through the model."""
+    """Return the length of one activation at each read site, found by running one token through the model."""
     return [_feature_size(model, site) for site in sites]
 
 
@@ -205,7 +217,7 @@ def _feature_size(model: PreTrainedModel, site: Site) -> int:
 
 
 def first_tensor(output: Any) -> Tensor:
-    """The hidden states in what a module returned: itself, or the first of a tuple (a router returns more)."""
+    """Return the hidden states in what a module returned: itself, or the first of a tuple (a router returns more)."""
     tensor = output if isinstance(output, Tensor) else output[0]
     if not isinstance(tensor, Tensor):
         raise ModelError(f"An MLP returned {type(output).__name__} where hidden states were expected.")
@@ -213,20 +225,20 @@ def first_tensor(output: Any) -> Tensor:
 
 
 def joined(activations: Sequence[Tensor]) -> Tensor:
-    """Activations of several sites, each [..., d], one behind the other on the device of the last."""
+    """Return the activations of several sites, each [..., d], one behind the other on the device of the last."""
     last = activations[-1]
     return last if len(activations) == 1 else torch.cat([part.to(last) for part in activations], dim=-1)
 
 
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:
-    """``output`` with its hidden states replaced."""
+    """Return ``output`` with its hidden states replaced."""
     return tensor if isinstance(output, Tensor) else (tensor, *output[1:])
 
 
 def rewritten(
     output: Any, shape: tuple[int, int], rows: Sequence[int], columns: Sequence[int], change: Callable[[Tensor], Tensor]
 ) -> Any:
-    """What a module returned, with its hidden states changed at some places.
+    """Return what a module returned, with its hidden states changed at some places.
 
     Args:
         output: of a batch, whose rows may have been flattened.
@@ -249,10 +261,10 @@ def _is_token_wise(module: nn.Module) -> bool:
 
 
 def _maps(module: nn.Module) -> bool:
-    """Whether a module has matrices, or linear modules that keep theirs elsewhere, as some quantized ones do."""
+    """Return whether a module has matrices, or linear modules that keep theirs elsewhere, as some quantized ones do."""
     return any(p.ndim >= 2 for p in module.parameters()) or any(projection_out(m) is not None for m in module.modules())
 
 
 def _is_stacked(module: nn.Module) -> bool:
-    """Whether a module holds the weights of several experts in one tensor."""
+    """Return whether a module holds the weights of several experts in one tensor."""
     return any(parameter.ndim >= 3 for parameter in module.parameters(recurse=False))

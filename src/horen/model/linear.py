@@ -20,7 +20,7 @@ from horen.model.devices import run_token
 
 
 def projection_out(module: nn.Module) -> int | None:
-    """Output size of a linear module; None for anything else."""
+    """Return the output size of a linear module; None for anything else."""
     for name in ("out_features", "nf"):
         size = getattr(module, name, None)
         if isinstance(size, int):
@@ -29,13 +29,16 @@ def projection_out(module: nn.Module) -> int | None:
 
 
 def is_plain(module: nn.Module | None) -> bool:
-    """Whether a module is torch's or transformers' linear map, with a weight that is a tensor like any other."""
+    """Return whether a module is torch's or transformers' linear map, with a weight that is a tensor like any other."""
     weight: object = getattr(module, "weight", None)
     return type(module) in (nn.Linear, Conv1D) and type(weight) in (nn.Parameter, Tensor)
 
 
 def parts_of(name: str, weights: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The plain tensors that weights are made of, by name: themselves, or the codes and scales of quantized ones."""
+    """Yield the plain tensors that weights are made of, by name.
+
+    They are the weights, or the codes and scales of quantized ones.
+    """
     flatten = getattr(weights, "__tensor_flatten__", None)
     parts = {} if flatten is None else {part: getattr(weights, part) for part in sorted(flatten()[0])}
     # What consists of one tensor of its own type, such as a shard, behaves as a whole.
@@ -47,7 +50,7 @@ def parts_of(name: str, weights: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def kept_beside(model: nn.Module) -> dict[str, Tensor]:
-    """What linear modules keep that are no parameters, by name, such as scales and codes of quantized weights."""
+    """Return what linear modules keep that are no parameters, by name, such as scales of quantized weights."""
     # Parts of a parameter, which some modules save one by one, are known with it.
     parameters = model.named_parameters(remove_duplicate=False)
     known = {part for name, weights in parameters for part in (name, *(part for part, _ in parts_of(name, weights)))}
@@ -101,7 +104,7 @@ def check_gradients(model: PreTrainedModel, parts: Iterable[nn.Module | None]) -
 
 
 def _passes(module: nn.Module, hidden: Tensor) -> bool:
-    """Whether a gradient comes back through a module from what it makes of its input."""
+    """Return whether a gradient comes back through a module from what it makes of its input."""
     with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch says of a kernel without a way back is said in the error
         start = hidden.clone().requires_grad_()
@@ -113,7 +116,7 @@ def _passes(module: nn.Module, hidden: Tensor) -> bool:
 
 
 def _kind(module: nn.Module) -> str:
-    """What a linear module is, and what its weight is where that is no plain tensor."""
+    """Return what a linear module is, and what its weight is where that is no plain tensor."""
     weight = getattr(module, "weight", None)
     kinds: list[type] = [type(module)]
     if isinstance(weight, Tensor) and type(weight) not in (Tensor, nn.Parameter):

@@ -48,14 +48,14 @@ class Wrapping(Protocol):
         """Whether anything is stored that a prompt could wake."""
 
     def bounded(self, boundary: Boundary) -> AbstractContextManager[None]:
-        """A context in which a caller's word about the prompt holds."""
+        """Return a context in which a caller's word about the prompt holds."""
 
     def disabled(self) -> AbstractContextManager[None]:
-        """A context in which the model is the untouched one."""
+        """Return a context in which the model is the untouched one."""
 
 
 def methods(wrapping: Wrapping) -> dict[str, Callable[..., Any]]:
-    """What each method is replaced by; those that this release of transformers lacks are left out."""
+    """Return what each method is replaced by; those that this release of transformers lacks are left out."""
     made = {
         "generate": _generate,
         "prepare_inputs_for_generation": _prepare,

@@ -14,7 +14,7 @@ from horen.model.devices import device_of
 
 
 def left_padded(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, attention mask and position ids, each [B, width], of rows padded on the left."""
+    """Return ids, attention mask and position ids, each [B, width], of rows padded on the left."""
     width = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -26,7 +26,10 @@ def left_padded(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> tuple[
 
 
 def plain_mask(mask: Any, given: Tensor | None, rows: int, width: int) -> Tensor | None:
-    """The [B, S] mask of real tokens: the call's own or, where that was prepared for a cache, the one of generate."""
+    """Return the [B, S] mask of real tokens.
+
+    It is the call's own or, where that was prepared for a cache, the one of generate.
+    """
     if isinstance(mask, Tensor) and mask.ndim == 2:
         return mask
     if given is None:
@@ -36,7 +39,7 @@ def plain_mask(mask: Any, given: Tensor | None, rows: int, width: int) -> Tensor
 
 
 def extents(mask: Tensor | None, shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """[start, stop) of the real tokens of each row in this call."""
+    """Return [start, stop) of the real tokens of each row in this call."""
     rows, width = shape
     if mask is None or mask.ndim != 2:
         return [(0, width)] * rows
@@ -48,6 +51,6 @@ def extents(mask: Tensor | None, shape: tuple[int, int]) -> list[tuple[int, int]
 
 
 def first_label(labels: Tensor) -> int:
-    """Column of the first supervised token; 0 where nothing is supervised, or no prompt comes before."""
+    """Return the column of the first supervised token; 0 where nothing is supervised, or no prompt comes before."""
     supervised = (labels != -100).nonzero()
     return int(supervised[0]) if len(supervised) else 0

@@ -16,12 +16,12 @@ NAMES = ("cache", "past_key_values")
 
 
 def past_argument(module: nn.Module) -> str:
-    """The name that ``module`` takes its earlier keys and values under."""
+    """Return the name that ``module`` takes its earlier keys and values under."""
     taken = inspect.signature(module.forward).parameters
     return next((name for name in NAMES if name in taken), NAMES[-1])
 
 
 def past_of(given: Mapping[str, Any]) -> Any:
-    """The earlier keys and values among a call's arguments by name, or in a model's output; None without any."""
+    """Return the earlier keys and values among a call's arguments by name, or in a model's output; None without any."""
     # A ModelOutput warns when it is asked for the old name, also by `get`.
     return next((value for name, value in given.items() if name in NAMES and value is not None), None)

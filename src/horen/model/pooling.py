@@ -30,7 +30,7 @@ class Pooling:
     weights: Tensor | None = None
 
     def __call__(self, states: Tensor, ids: Sequence[int]) -> Tensor:
-        """The feature [d_f] float32 of a span's activations [n, d_f], n ≥ 1, and its token ids.
+        """Return the feature [d_f] float32 of a span's activations [n, d_f], n ≥ 1, and its token ids.
 
         Ids below 0 stand for embeddings that have none: they are weighed alike.
         """
@@ -46,9 +46,10 @@ class Pooling:
 
 
 def rare_weights(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vocabulary: int) -> Tensor:
-    """Weights w(t) = a / (a + p(t)), [V] float32, p(t) being a token's share of ``texts`` (SIF, Arora et al. 2017).
+    """Return weights w(t) = a / (a + p(t)), [V] float32 (SIF, Arora et al. 2017).
 
-    What every question is made of then counts little, and what names its subject counts most.
+    p(t) is a token's share of ``texts``. What every question is made of then counts little, and what names its subject
+    counts most.
 
     Args:
         tokenizer: of the model whose activations are pooled.
@@ -63,7 +64,10 @@ def rare_weights(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], vocab
 
 
 def for_vocabulary(weights: Tensor, vocabulary: int) -> Tensor:
-    """Weights [V] of a vocabulary that has grown since or shrunk: tokens that were added count as the rarest do."""
+    """Return weights [V] of a vocabulary that has grown since or shrunk.
+
+    Tokens that were added count as the rarest do.
+    """
     if len(weights) == vocabulary:
         return weights
     added = weights.new_ones(max(vocabulary - len(weights), 0))

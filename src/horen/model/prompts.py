@@ -68,7 +68,7 @@ class PromptReader:
         self._scaffold = _learn_scaffold(tokenizer)
 
     def read(self, ids: Sequence[int], end: int | None = None) -> Prompt:
-        """The prompt of one row without padding: of a chat the last user turn.
+        """Return the prompt of one row without padding: of a chat the last user turn.
 
         Earlier turns were answered, and what is asked now is answered by the model as it finds them.
 
@@ -93,18 +93,18 @@ class PromptReader:
         return Prompt(stop - 1, prompt.spans, prompt.at)
 
     def opens_turn(self, ids: Sequence[int]) -> bool:
-        """Whether what comes behind kept tokens is another prompt, not the step of an answer.
+        """Return whether what comes behind kept tokens is another prompt, not the step of an answer.
 
         That is a user's turn or, where the tokenizer has no chat template, any text of several tokens.
         """
         return len(ids) > 1 if self._scaffold is None else self._turn(list(ids)) is not None
 
     def text(self, ids: Sequence[int], span: tuple[int, int]) -> str:
-        """The words of a span."""
+        """Return the words of a span."""
         return str(self._tokenizer.decode(list(ids[span[0] : span[1]]), skip_special_tokens=True)).strip()
 
     def _turn(self, ids: list[int]) -> tuple[int, int, int] | None:
-        """(start, stop, last token) of the last user turn; None when the ids are no rendered chat."""
+        """Return (start, stop, last token) of the last user turn; None when the ids are no rendered chat."""
         if self._scaffold is None:
             return None
         header, footer = self._scaffold.header, self._scaffold.footer
@@ -163,7 +163,7 @@ def _occurrences(ids: list[int], pattern: tuple[int, ...]) -> list[int]:
 
 
 def _learn_scaffold(tokenizer: PreTrainedTokenizerBase) -> _Scaffold | None:
-    """Token ids that stand right before and right after a user's words, in a first turn and in a later one."""
+    """Return token ids that stand right before and right after a user's words, in a first turn and in a later one."""
     befores, afters = [], []
     for probe in _PROBES:
         for earlier in ([], [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]):
@@ -185,7 +185,10 @@ def _learn_scaffold(tokenizer: PreTrainedTokenizerBase) -> _Scaffold | None:
 def rendered_chat(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, answering: bool = False
 ) -> str | None:
-    """A conversation as text, with ``answering`` up to where the answer begins; None where the tokenizer cannot."""
+    """Return a conversation as text, with ``answering`` up to where the answer begins.
+
+    It is None where the tokenizer cannot.
+    """
     if not tokenizer.chat_template:
         return None
     try:

@@ -39,7 +39,7 @@ class Routed:
 def best(
     places: Sequence[Placed], matches: Sequence[Match | None], queries: Tensor, around: Sequence[Around] = ()
 ) -> list[Routed]:
-    """The best match over each prompt's candidate spans; None cannot fire, and so loses to one that does.
+    """Return the best match over each prompt's candidate spans; None cannot fire, and so loses to one that does.
 
     Args:
         places: the prompts.

@@ -23,7 +23,7 @@ def routed(
     reader: PromptReader,
     watch: Watch | None,
 ) -> list[Routed]:
-    """Where prompts go.
+    """Return where prompts go.
 
     Args:
         places: the prompts.

@@ -46,7 +46,10 @@ class ScopedGate:
         self._scope, self._gate, self._wording = scope, gate, wording
 
     def matches(self, codebook: Codebook, queries: Tensor, texts: Sequence[str]) -> list[Match | None]:
-        """The entry that each of [B, d_k] queries, read of B texts, most likely asks for; None where there is none."""
+        """Return the entry that each of [B, d_k] queries, read of B texts, most likely asks for.
+
+        It is None where there is none.
+        """
         found = codebook.candidates(queries, self._gate, CANDIDATES)
         if found is None:
             return [None] * len(texts)
@@ -55,7 +58,7 @@ class ScopedGate:
         return [self._match(number, row, near, value_of) for number, row in enumerate(rows)]
 
     def surveyed(self, codebook: Codebook, queries: Tensor, texts: Sequence[str]) -> list[Survey]:
-        """The same matches, and what is thought of every one of the nearest entries; empty where there are none.
+        """Return the same matches, and what is thought of every one of the nearest entries; empty where there are none.
 
         The candidates of a match are judged as they are there. What lies further off is judged without the pair check,
         so it may be about a text's subject and is never what a text asks for.
@@ -75,15 +78,15 @@ class ScopedGate:
         return surveys
 
     def judged(self, stored: Sequence[str], asked: str, halves: Tensor) -> list[Judged]:
-        """What is thought of a text beside n stored wordings, whose keys' halves [n, 2] are given."""
+        """Return what is thought of a text beside n stored wordings, whose keys' halves [n, 2] are given."""
         return self._scope.judged(stored, [asked] * len(stored), halves)
 
     def asks(self, judged: Judged) -> Asks:
-        """What a prompt asks: "own", "about" or "other"."""
+        """Return what a prompt asks: "own", "about" or "other"."""
         return self._scope.judge.verdict(judged.score, judged.subject, self._gate.threshold)
 
     def _named(self, near: Candidates, first: int, stop: int) -> list[list[tuple[int, int, str]]]:
-        """For each text place, entry and wording of the candidates from ``first`` on that edits have."""
+        """Return for each text place, entry and wording of the candidates from ``first`` on that edits have."""
         return [
             [
                 (p, entry, wording)
@@ -94,7 +97,7 @@ class ScopedGate:
         ]
 
     def _checked(self, near: Candidates, texts: Sequence[str]) -> list[list[tuple[Judged, int, int]]]:
-        """For each text what is thought of its first candidates, with their places and entries, the likeliest first."""
+        """Return for each text what is thought of its first candidates, likeliest first, with places and entries."""
         rows = self._named(near, 0, CANDIDATES)
         of = [number for number, row in enumerate(rows) for _ in row]
         told = self._told(functools.partial(self._scope.judged, of=of), rows, texts, near)
@@ -109,7 +112,7 @@ class ScopedGate:
         texts: Sequence[str],
         near: Candidates,
     ) -> Iterator[Judged]:
-        """What a judge says of the candidates of all texts, in order."""
+        """Yield what a judge says of the candidates of all texts, in order."""
         numbers = [number for number, row in enumerate(rows) for _ in row]
         halves = near.halves[numbers, [place for row in rows for place, _, _ in row]]
         return iter(judge([wording for row in rows for _, _, wording in row], [texts[i] for i in numbers], halves))
@@ -117,7 +120,7 @@ class ScopedGate:
     def _match(
         self, number: int, judged: Sequence[tuple[Judged, int, int]], near: Candidates, value_of: Tensor
     ) -> Match | None:
-        """What the gate takes of a text's candidates, the likeliest first."""
+        """Return what the gate takes of a text's candidates, the likeliest first."""
         if not judged:
             return None
         best, place, entry = judged[0]

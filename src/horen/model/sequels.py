@@ -27,9 +27,10 @@ class Sequel:
     renderings: tuple[tuple[int, ...], ...]
 
     def places(self, routed: Routed) -> list[Routed]:
-        """Where values go for a prompt that woke the edit, whose row may hold some of the answer; the first comes last.
+        """Return where values go for a prompt that woke the edit, the first of them last.
 
-        An answer that was begun belongs to the prompt; but where it is the edit's own, it goes on where it was asked.
+        The prompt's row may hold some of the answer. An answer that was begun belongs to the prompt; but where it is
+        the edit's own, it goes on where it was asked.
         """
         place = routed.place
         asked, at = place.prompt.asked, place.prompt.at

@@ -58,13 +58,15 @@ class FeatureSource(ABC):
 
     @abstractmethod
     def read(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
-        """The activations [B, S, d_i], one for each part, of rows of token ids padded on the left.
+        """Read the activations [B, S, d_i], one for each part, of rows of token ids padded on the left.
 
         Edits must be disabled. The model is run no further than to the last part; for none it is not run.
         """
 
     def of_rows(self, rows: Sequence[Sequence[int]], spans: Sequence[Sequence[Span]]) -> Tensor:
-        """Features [Σ spans, d_f] float32, in order, of rows of token ids without padding; edits must be disabled.
+        """Return features [Σ spans, d_f] float32, in order, of rows of token ids without padding.
+
+        Edits must be disabled.
 
         Args:
             rows: token ids.
@@ -79,7 +81,7 @@ class FeatureSource(ABC):
 
     @abstractmethod
     def of_call(self, places: Sequence[Placed], states: Sequence[Tensor]) -> Tensor:
-        """Features [Σ candidate spans, d_f] float32 of the prompts of a forward call.
+        """Return features [Σ candidate spans, d_f] float32 of the prompts of a forward call.
 
         Args:
             places: the prompts; ids below 0 stand for embeddings.
@@ -112,7 +114,7 @@ class Activations(FeatureSource):
         return read_feature_sizes(self._model, self.sites)
 
     def states(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
-        """What is pooled: the activations [n, d_f] of each row's n tokens, in the model's dtype."""
+        """Return what is pooled: the activations [n, d_f] of each row's n tokens, in the model's dtype."""
         whole = joined(self.read(rows))
         return [whole[i, whole.shape[1] - len(row) :] for i, row in enumerate(rows)]
 
@@ -201,7 +203,7 @@ class EncodedText(FeatureSource):
 
 
 def feature_source(model: PreTrainedModel, layout: Layout, reader: PromptReader, config: HorenConfig) -> FeatureSource:
-    """The source that the settings name.
+    """Return the source that the settings name.
 
     Raises:
         ConfigError: when a configured site does not exist in this model, or is computed after the write site.

@@ -101,13 +101,13 @@ def note(cache: Any, feeding: Feeding, call: Call | None) -> None:
 
 
 def woken(cache: Any) -> list[Routed]:
-    """Prompts in a cache whose edits have further values."""
+    """Return prompts in a cache whose edits have further values."""
     trace: _Trace | None = getattr(cache, _TRACE, None)
     return [] if trace is None else trace.woken
 
 
 def fed(feeding: Feeding) -> Tensor | None:
-    """[B, cached + S] all token ids that a call's cache holds after it; None where they are not known."""
+    """Return all token ids [B, cached + S] that a call's cache holds after it; None where they are not known."""
     trace: _Trace | None = getattr(feeding.cache, _TRACE, None)
     if trace is None or feeding.ids is None or trace.width < feeding.cached:
         return None
@@ -116,7 +116,7 @@ def fed(feeding: Feeding) -> Tensor | None:
 
 
 def is_written(cache: Any) -> bool:
-    """Whether a cache holds what an edit's value left."""
+    """Return whether a cache holds what an edit's value left."""
     trace: _Trace | None = getattr(cache, _TRACE, None)
     return trace is not None and trace.written
 

@@ -56,7 +56,7 @@ def fit_key_space(
 
 
 def pooled(adapter: Adapter, reader: PromptReader, rows: Sequence[Sequence[int]], *, last: bool = False) -> Tensor:
-    """One feature a row, [B, d_f] float32: of the user's words, or of their last sentence."""
+    """Return one feature a row, [B, d_f] float32: of the user's words, or of their last sentence."""
     spans = [_span(reader.read(row), last=last) for row in rows]
     return read_in_batches(
         rows, _BATCH, lambda batch: adapter.features([rows[i] for i in batch], [[spans[i]] for i in batch])

@@ -88,11 +88,11 @@ class Calibration:
     encoder: dict[str, Any] | None = None
 
     def applied(self, config: HorenConfig) -> HorenConfig:
-        """``config`` with the calibrated settings in the place of its own."""
+        """Return ``config`` with the calibrated settings in the place of its own."""
         return config.replace(**self.settings)
 
     def changed(self, settings: Mapping[str, Any]) -> Self:
-        """The same calibration with those of a user's settings that concern the gate; others are left out.
+        """Return the same calibration with those of a user's settings that concern the gate; others are left out.
 
         Raises:
             ConfigError: for a setting that the key space was fitted with.
@@ -101,7 +101,7 @@ class Calibration:
         return self.with_gate(**changes) if changes else self
 
     def with_gate(self, **changes: Any) -> Self:
-        """The same calibration with other settings of the gate; what was guaranteed no longer is.
+        """Return the same calibration with other settings of the gate; what was guaranteed no longer is.
 
         Raises:
             ConfigError: for a setting that the key space was fitted with, or that no calibration decides.
@@ -224,12 +224,12 @@ class Calibration:
 
 
 def shipped() -> list[str]:
-    """Names of the embedded models whose calibrations come with the package."""
+    """Return the names of the embedded models whose calibrations come with the package."""
     return sorted(place.name for place in _SHIPPED.iterdir() if place.is_dir())
 
 
 def _in_lines(value: Any, levels: int) -> str:
-    """JSON with a line for each entry of the outer levels: thousands of numbers within would take one each."""
+    """Return JSON with a line for each entry of the outer levels: thousands of numbers within would take one each."""
     if levels and value and isinstance(value, dict | list):
         entries = (
             [f"{json.dumps(name)}: {_in_lines(item, levels - 1)}" for name, item in value.items()]

@@ -41,7 +41,7 @@ def write_card(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def is_ours(place: Path) -> bool:
-    """Whether a card may be replaced: there is none, or it is as this package wrote it.
+    """Return whether a card may be replaced: there is none, or it is as this package wrote it.
 
     Raises:
         OSError: when it cannot be read.
@@ -55,12 +55,12 @@ def is_ours(place: Path) -> bool:
 
 
 def sealed(text: str) -> str:
-    """A card with the line by which it is known again."""
+    """Return a card with the line by which it is known again."""
     return f"{text}<!-- horen wrote this card; a changed one is kept: {_digest(text)} -->\n"
 
 
 def settings_in_words(config: HorenConfig) -> str:
-    """The preset and the settings that differ from it; free text, which may name places, is left out."""
+    """Return the preset and the settings that differ from it; free text, which may name places, is left out."""
     preset = config.preset if config.preset in HorenConfig.presets else "default"
     usual = HorenConfig.from_preset(preset).to_dict()
     changed = {name: value for name, value in config.to_dict().items() if value != usual[name]}
@@ -71,14 +71,17 @@ def settings_in_words(config: HorenConfig) -> str:
 
 
 def shown_source(source: object) -> str | None:
-    """A model's name that may be told to others: an embedded one or an id of the hub; None for a place on a disk."""
+    """Return a model's name that may be told to others: an embedded one or an id of the hub.
+
+    It is None for a place on a disk.
+    """
     if not isinstance(source, str) or Path(source).is_absolute():
         return None
     return source if _WORD.fullmatch(source) or _HUB_ID.fullmatch(source) else None
 
 
 def _card(config: Mapping[str, Any]) -> str:
-    """The card without its seal.
+    """Return the card without its seal.
 
     Raises:
         KeyError: when the configuration is not a codebook's.
@@ -130,7 +133,7 @@ def _card(config: Mapping[str, Any]) -> str:
 
 
 def _word(given: Any) -> str:
-    """What a folder says in one word: a folder of others may say anything, and a card is shown as Markdown."""
+    """Return what a folder says in one word: a folder of others may say anything, and a card is shown as Markdown."""
     return given if isinstance(given, str) and _WORD.fullmatch(given) else "unknown"
 
 

@@ -48,7 +48,7 @@ def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> list[C
 
 
 def format_of(records: Sequence[Mapping[str, Any]]) -> int:
-    """The number of the oldest format that can hold records, where no file is added to another."""
+    """Return the number of the oldest format that can hold records, where no file is added to another."""
     return _COMPACTED if any("dropped" in record for record in records) else USUAL
 
 

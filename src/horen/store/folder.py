@@ -186,7 +186,7 @@ class _Content:
     grows: Collection[str]
 
     def for_folder(self, path: Path, known: Known | None) -> tuple[str | None, _Write]:
-        """The mark of what a folder holds, None for nothing, and what to write for it to hold this."""
+        """Return the mark of what a folder holds, None for nothing, and what to write for it to hold this."""
         state = _state(path)
         mark = None if state is None else _mark(state.raw)
         begun = known.get(mark) if known and mark is not None else None
@@ -241,7 +241,7 @@ def _check_target(path: Path, kind: str, known: Collection[str] | None) -> _Stat
 
 
 def _is_whole(path: Path, document: Mapping[str, Any]) -> bool:
-    """Whether the files that a write would leave as they are have the length that they should have."""
+    """Return whether the files that a write would leave as they are have the length that they should have."""
     try:
         return all(
             (path / name).stat().st_size == document["files"][name]["bytes"]
@@ -307,7 +307,7 @@ def _roll_forward(path: Path) -> None:
 
 
 def _staged(path: Path) -> list[str]:
-    """Names of what lies staged in a folder."""
+    """Return the names of what lies staged in a folder."""
     names = {*(name + _NEXT for name in FIRST), _DRAFT}
     return [
         entry.name

@@ -51,7 +51,7 @@ class _State:
         self.last = 0
 
     def copied(self) -> _State:
-        """Another one that says the same."""
+        """Return another one that says the same."""
         other = _State()
         other.__dict__.update({name: value if name == "last" else value.copy() for name, value in vars(self).items()})
         return other
@@ -109,7 +109,7 @@ class History:
         return self._state.last + 1
 
     def active(self) -> list[EditRecord]:
-        """Active edits by id."""
+        """Return the active edits by id."""
         active = self._state.active
         return [active[number] for number in sorted(active)]
 
@@ -117,7 +117,7 @@ class History:
         return len(self._state.active)
 
     def get(self, number: int) -> EditRecord:
-        """The active edit of an id.
+        """Return the active edit of an id.
 
         Raises:
             EditNotFoundError: when there is none; the message says whether it existed once.
@@ -137,24 +137,24 @@ class History:
         raise EditNotFoundError(f"There is no edit {number}: list the edits to see their ids.")
 
     def find(self, wording: str) -> EditRecord | None:
-        """The active edit that has this prompt or rephrase, up to white space."""
+        """Return the active edit that has this prompt or rephrase, up to white space."""
         return next(iter(self.find_all(wording)), None)
 
     def find_all(self, wording: str) -> list[EditRecord]:
-        """Every active edit that has this wording; one whose prompt it is outranks one whose rephrase it is."""
+        """Return every active edit that has this wording; one whose prompt it is outranks one whose rephrase it is."""
         text = same_text(wording)
         state = self._state
         found = [state.active[number] for number in state.wordings.get(text, ())]
         return sorted(found, key=lambda record: same_text(record.prompt) != text)
 
     def owner(self, entry: int) -> EditRecord | None:
-        """The active edit that a codebook entry belongs to."""
+        """Return the active edit that a codebook entry belongs to."""
         state = self._state
         number = state.holders.get(entry)
         return None if number is None else state.active.get(number)
 
     def holder(self, entry: int) -> EditRecord | None:
-        """The edit that a codebook entry belongs to, active or not.
+        """Return the edit that a codebook entry belongs to, active or not.
 
         For whoever has found an entry awake: another thread may have removed its edit since.
         """
@@ -189,11 +189,11 @@ class History:
         return target, undone
 
     def stored(self) -> list[EditRecord]:
-        """Every edit that has entries, active or not, by id."""
+        """Return every edit that has entries, active or not, by id."""
         return [record for record in self._state.records.values() if record.entries]
 
     def compacted(self) -> tuple[History, list[int], list[int]]:
-        """This history after a compaction, and the old numbers of entries and values that are left, each rising.
+        """Return this history after a compaction, and the old numbers of entries and values that are left, each rising.
 
         Edits that are not active have no entries then, and those of the active ones are numbered anew in their order.
         It is the very same history where all edits that have entries are active.
@@ -220,12 +220,15 @@ class History:
         return self._of(after), entries, values
 
     def lines(self) -> Lines:
-        """One JSON object for each edit added and each other operation; lines of one operation share ``sequence``."""
+        """Return one JSON object for each edit added and each other operation.
+
+        Lines of one operation share ``sequence``.
+        """
         return Lines(self.operations)
 
     @classmethod
     def from_lines(cls, lines: Iterable[Mapping[str, Any]]) -> History:
-        """The history that :meth:`lines` gave.
+        """Return the history that :meth:`lines` gave.
 
         Raises:
             StoreError: when the lines do not make one.
@@ -254,11 +257,11 @@ class History:
         return cls._of(state)
 
     def entries(self, number: int) -> tuple[int, ...]:
-        """Codebook entries of an edit, active or not."""
+        """Return the codebook entries of an edit, active or not."""
         return self._state.records[number].entries
 
     def is_active(self, number: int) -> bool:
-        """Whether an edit of this id is active."""
+        """Return whether an edit of this id is active."""
         return number in self._state.active
 
     @classmethod
@@ -302,7 +305,7 @@ class Lines(Sequence[dict[str, Any]]):
 
 
 def _count(operation: Operation) -> int:
-    """How many lines an operation takes."""
+    """Return how many lines an operation takes."""
     return len(operation.added) + bool(operation.removed) or 1
 
 
@@ -318,7 +321,7 @@ def _line(operation: Operation, number: int) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The present time, ISO 8601 in UTC."""
+    """Return the present time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 

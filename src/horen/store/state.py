@@ -75,7 +75,7 @@ class CodebookState:
     token_weights: Tensor | None
 
     def codebook(self) -> Codebook:
-        """A codebook of these tables, in which the entries of active edits are awake.
+        """Return a codebook of these tables, in which the entries of active edits are awake.
 
         Raises:
             KeyError: when the keys are lost.
@@ -125,11 +125,14 @@ class Saved:
         return found
 
     def model_options(self, given: ModelOptions | None = None) -> ModelOptions | None:
-        """What the loading of the model is told: what is given, and the revision that the codebook was made for."""
+        """Return what the loading of the model is told.
+
+        It is what is given, and the revision that the codebook was made for.
+        """
         return given if self.revision is None else {"revision": self.revision, **(given or {})}
 
     def with_encoder(self, encoder: str | os.PathLike[str] | None) -> Saved:
-        """The same with the text encoder that the caller names, wherever the one that made the keys is by now.
+        """Return the same with the text encoder that the caller names, wherever the one that made the keys is by now.
 
         Raises:
             ModelError: when the folder names another than the package's own, and the caller none.
@@ -198,7 +201,7 @@ class Saved:
             )
 
     def state(self) -> CodebookState:
-        """What the folder holds; the keys may be lost.
+        """Return what the folder holds; the keys may be lost.
 
         Raises:
             StoreError: when it lacks something else.
@@ -209,7 +212,7 @@ class Saved:
             raise StoreError(f"{self.path} lacks {error}: restore the folder from a copy.") from error
 
     def whole(self, device: torch.device, sizes: Sizes) -> tuple[CodebookState, Codebook]:
-        """What the folder holds, on a device, and the codebook of it.
+        """Return what the folder holds, on a device, and the codebook of it.
 
         Args:
             device: where its tables shall be.
@@ -230,7 +233,7 @@ class Saved:
         return state, codebook
 
     def _state(self, tensors: Mapping[str, Tensor]) -> CodebookState:
-        """The state with the folder's tables, wherever they were moved to.
+        """Return the state with the folder's tables, wherever they were moved to.
 
         Raises:
             KeyError: when something is missing.
@@ -250,7 +253,7 @@ class Saved:
         )
 
     def key_space(self, tensors: Mapping[str, Tensor]) -> KeySpace:
-        """The saved key space.
+        """Return the saved key space.
 
         Raises:
             KeyError: when it is not among these tensors, those of the folder wherever they were moved to.
@@ -259,7 +262,7 @@ class Saved:
         return KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
 
     def values(self, tensors: Mapping[str, Tensor]) -> Packed:
-        """The saved values.
+        """Return the saved values.
 
         Args:
             tensors: those of a folder, wherever they were moved to.
@@ -293,7 +296,7 @@ class Saved:
                 raise RuntimeError(problem)
 
     def bytes_of(self, record: EditRecord) -> dict[str, int]:
-        """Bytes of an edit's "keys", and of its "value" unless that is an earlier edit's.
+        """Return the bytes of an edit's "keys", and of its "value" unless that is an earlier edit's.
 
         Raises:
             StoreError: when the tables are missing or do not fit.
@@ -314,7 +317,7 @@ class Saved:
         write_folder(self.path, config=config, records=self.history.lines(), tensors=tensors, known=known, grows=GROWS)
 
     def known(self) -> Known:
-        """What the folder holds, for whoever goes on with its history and tables and saves them there again."""
+        """Return what the folder holds, for whoever goes on with its history and tables and saves them there again."""
         lines = self.history.lines()
         # An earlier release may have said the same in other lines.
         begun = Begun.of(lines, self.folder.tensors) if len(lines) == len(self.folder.records) else None
@@ -391,7 +394,7 @@ def undo_in_folder(path: str | os.PathLike[str]) -> Undone:
 
 
 def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, storage: Storage) -> Codebook:
-    """A codebook of saved tables, in which the entries of a history's active edits are awake."""
+    """Return a codebook of saved tables, in which the entries of a history's active edits are awake."""
     codebook = Codebook(keys.shape[1], values.numbers.shape[1], device=keys.device, storage=storage)
     codebook.fill(keys, values, value_of)
     asleep = torch.ones(codebook.entries, dtype=torch.bool)
@@ -402,7 +405,7 @@ def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, sto
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """No search for cycles within the block: a history is many objects without one, and the search doubles the time."""
+    """Search for no cycles within the block: a history is many objects without one, and the search doubles the time."""
     was = gc.isenabled()
     gc.disable()
     try:

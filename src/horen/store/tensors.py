@@ -80,10 +80,11 @@ def tensors_to_bytes(path: Path, tensors: Mapping[str, Tensor]) -> list[Chunk]:
 
 
 def map_tensors(path: Path, handle: BufferedReader) -> dict[str, Tensor]:
-    """Tensors of an open, checked file on the CPU, which are read when they are used and whose pages processes share.
+    """Return tensors of an open, checked file on the CPU.
 
-    Writing to one changes this process's copy alone. The file is mapped as it was opened, so a writer may replace it by
-    another meanwhile; whoever shortens it in place breaks its readers.
+    They are read when they are used, and processes share their pages. Writing to one changes this process's copy alone.
+    The file is mapped as it was opened, so a writer may replace it by another meanwhile; whoever shortens it in place
+    breaks its readers.
     """
     try:
         # Windows would not let a writer replace a mapped file.

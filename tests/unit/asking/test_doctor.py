@@ -122,7 +122,7 @@ def test_a_prompt_that_another_edit_is_too_near_to_is_crowded():
 def test_a_crowd_that_says_the_same_is_named():
     editor = quick_editor(edits=[Edit(EDITED, "Rome"), Edit(OTHER, "Rome")], threshold=0.9, contrast=1.0, neighbours=1)
     assert editor.get(1).value != editor.get(2).value
-    assert "Edit 2 says the same" in editor.doctor(chat=False).findings[0].advice
+    assert "Edit 2 says the same and raises the hubness correction:" in editor.doctor(chat=False).findings[0].advice
 
 
 def test_a_wording_that_does_not_come_to_its_edit_is_unreached():

@@ -142,7 +142,7 @@ def test_an_interruption_leaves_the_folder_as_it_was(step: str, tmp_path: Path, 
     def fail(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(*((folder_module, "_write_file", fail) if step == "writing" else (Path, "replace", fail)))
+    monkeypatch.setattr(*((folder_module, "write_file", fail) if step == "writing" else (Path, "replace", fail)))
     with pytest.raises(KeyboardInterrupt):
         compact_folder(tmp_path / "facts")
     assert {path.name: path.read_bytes() for path in (tmp_path / "facts").iterdir()} == files

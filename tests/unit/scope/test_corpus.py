@@ -9,10 +9,10 @@ import pytest
 
 from horen import DataError
 from horen.data import demo_facts
-from horen.scope.learning.corpus import CERTIFY, CHOOSE, FIT, Corpus, always, bank_corpus, packaged, parse, public
-from horen.scope.learning.draws import ABOUT, OTHER, OWN, Draws
-from horen.scope.learning.joining import trial
-from horen.scope.learning.speech import lightly, mistyped, renamed, spoken
+from horen.scope.training.corpus import CERTIFY, CHOOSE, FIT, Corpus, always, bank_corpus, packaged, parse, public
+from horen.scope.training.draws import ABOUT, OTHER, OWN, Draws
+from horen.scope.training.joining import trial
+from horen.scope.training.speech import lightly, mistyped, renamed, spoken
 
 KIND = {"type": "town", "names": ["Ulm", "Bern", "Oslo"], "alike": [["Ulm", "Ulmen"]], "aliases": [["Bern", "Berne"]]}
 MAYOR = {

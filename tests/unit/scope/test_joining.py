@@ -8,8 +8,8 @@ import torch
 
 from horen.model.zoo.encoder import load_scope
 from horen.scope.judging import FIRST, WHOLE
-from horen.scope.learning.joining import Probe, gathered, join, near, parting, rates
 from horen.scope.reader import Scope
+from horen.scope.training.joining import Probe, gathered, join, near, parting, rates
 from support.scopes import save_scope
 
 STORED = ["The capital of France is", "Who wrote Hamlet?", "Seven green boats belong to"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from horen.model.zoo.encoder import encoder_parts
-from horen.scope.learning import training
-from horen.scope.learning.corpus import Corpus, parse
-from horen.scope.learning.draws import Item
-from horen.scope.learning.training import Settings, contrast, train_heads, train_pair_check
 from horen.scope.networks import Heads, PairCheck
+from horen.scope.training import optimise
+from horen.scope.training.corpus import Corpus, parse
+from horen.scope.training.draws import Item
+from horen.scope.training.optimise import Settings, contrast, train_heads, train_pair_check
 from support.encoders import save_encoder
 from support.tiny_models import seeded
 
@@ -78,7 +78,7 @@ def test_training_lowers_the_loss_and_leaves_what_is_frozen(
 def test_an_interrupted_training_ends_as_one_that_was_not(
     kind: Any, train: Any, batch: int, corpus: Corpus, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(training, "_MARK", 3)
+    monkeypatch.setattr(optimise, "_MARK", 3)
     settings = Settings(8, batch, rough=False, frozen=1)
     tokenizer, whole = network(kind, folder)
     train(whole, tokenizer, corpus, settings, tmp_path / "one", nothing)
@@ -120,7 +120,7 @@ def test_of_a_trap_only_what_it_does_not_ask_is_known():
         Item("Who led Bern?", "Bern", "mayor#0", "u", "mayor"),
         Item("Who leads Rome?", "Rome", "mayor", "v"),
     ]
-    subjects, relations, known = training._likeness(items)
+    subjects, relations, known = optimise._likeness(items)
     assert subjects[0].tolist() == [True, True, True, True, False, False]
     assert relations[1].tolist() == [False, True, False, False, True, False]
     # Beside the trap: its own relation and the same trap, not the sister; of another universe nothing.

@@ -94,7 +94,7 @@ def ask(
 def _answered(
     editor: Editor, questions: list[str], max_new_tokens: int, *, chat: bool, recall: str | None, explain: bool
 ) -> tuple[list[str], list[Explanation] | None]:
-    """Answers to questions and, to ``explain`` them, the routes that gave them."""
+    """Return answers to questions and, to ``explain`` them, the routes that gave them."""
     if not explain:
         return editor.generate(questions, max_new_tokens, chat=chat, recall=recall), None
     found = editor.generate(questions, max_new_tokens, chat=chat, recall=recall, return_routes=True)
@@ -199,7 +199,7 @@ class _Conversation:
 
 
 def _lines() -> Iterator[str]:
-    """The user's lines, without outer white space."""
+    """Yield the user's lines, without outer white space."""
     if not sys.stdin.isatty():
         for line in sys.stdin:
             yield line.strip()

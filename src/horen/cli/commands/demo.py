@@ -63,7 +63,10 @@ def _show(report: DemoReport) -> None:
 
 
 def _side_by_side(report: DemoReport) -> Table:
-    """A row for each fact: the edit prompt (in chat, where there is one), a rephrase and a near miss."""
+    """Make a table with a row for each fact.
+
+    It has the edit prompt (in chat, where there is one), a rephrase and a near miss.
+    """
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     cut: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}
     made.add_column("edit", justify="right", no_wrap=True)

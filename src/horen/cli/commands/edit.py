@@ -185,7 +185,7 @@ def supersede(
 
 
 def parse_settings(given: list[str]) -> dict[str, Any]:
-    """Settings from the form name=value.
+    """Read settings from the form name=value.
 
     Raises:
         ConfigError: when one has another form.

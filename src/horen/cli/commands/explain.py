@@ -38,8 +38,8 @@ def explain(
     """Show why a prompt wakes an edit, or why it wakes none.
 
     For each of the nearest edits: the similarity of the prompt before and after every Hopfield step, that of the crowd
-    (the nearest edits with other values), and the score, which is the similarity less a share of the crowd's (setting
-    contrast). The nearest edit fires if its score exceeds the threshold. --plot needs the extra "bench".
+    (the nearest edits with other values), and the score, which is the similarity less the hubness correction
+    (setting contrast). The nearest edit fires if its score exceeds the threshold. --plot needs the extra "bench".
 
     \b
     Examples:
@@ -103,7 +103,7 @@ def show_decision(found: Explanation, config: HorenConfig) -> None:
 
 
 def _show_nearest(found: Explanation) -> None:
-    """A line for each of the nearest edits; the one that fired is bold."""
+    """Show a line for each of the nearest edits; the one that fired is bold."""
     last = len(found.nearest[0].similarities) - 1
     # Of many steps the first and the last ones tell enough.
     steps = [i for i in range(last + 1) if last <= _MOST_STEPS or i < 2 or i > last - 2]

@@ -79,7 +79,7 @@ def merge(
 
 
 def _settled(parts: Parts, on_conflict: OnConflict) -> tuple[list[FileRecord], list[Skipped]]:
-    """The edits to write and those left out, numbered through all parts.
+    """Return the edits to write and those left out, numbered through all parts.
 
     Raises:
         ConflictError: when parts contradict each other and no way out was chosen; all are said before.

@@ -85,7 +85,7 @@ def _as_dict(model: EmbeddedModel) -> dict[str, Any]:
 
 
 def _file_as_dict(file: Converted) -> dict[str, Any]:
-    """The same for a converted file, whose terms are not known here."""
+    """Return the same for a converted file, whose terms are not known here."""
     return {
         "name": file.name,
         "description": _described(file),

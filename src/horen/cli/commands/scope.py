@@ -33,8 +33,8 @@ def train_scope(
       horen scope --out scope
     """
     from horen.model.zoo.encoder import encoder_parts, fetch_encoder  # noqa: PLC0415
-    from horen.scope.learning.run import Plan, report_of  # noqa: PLC0415
-    from horen.scope.learning.run import train_scope as run  # noqa: PLC0415
+    from horen.scope.training.run import Plan, report_of  # noqa: PLC0415
+    from horen.scope.training.run import train_scope as run  # noqa: PLC0415
 
     def base() -> tuple[Any, Any]:
         return encoder_parts(fetch_encoder())

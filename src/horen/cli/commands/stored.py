@@ -17,7 +17,7 @@ from horen.errors import DataError
 
 
 def as_dict(record: EditRecord) -> dict[str, Any]:
-    """A stored edit for JSON, without the numbers of its codebook rows."""
+    """Return a stored edit for JSON, without the numbers of its codebook rows."""
     fields = dataclasses.asdict(record)
     return {name: value for name, value in fields.items() if name not in {"entries", "value"}}
 
@@ -198,7 +198,7 @@ def _edits(numbers: Sequence[int]) -> str:
 
 
 def ids_of(numbers: Sequence[int]) -> str:
-    """Numbers with runs as ranges: 1-3, 7."""
+    """Write numbers with runs as ranges: 1-3, 7."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][1] + 1:

@@ -94,7 +94,7 @@ def tune(
 def chosen(
     method: str | None, preset: Preset | None, changes: dict[str, Any], file: Path | None
 ) -> tuple[str, str, dict[str, Any], Tuned | None]:
-    """Name, preset and settings of the method that a run is told to use, and what tuned it.
+    """Return name, preset and settings of the method that a run is told to use, and what tuned it.
 
     Raises:
         ConfigError: when the file was tuned for another method or preset; DataError when it holds no settings.

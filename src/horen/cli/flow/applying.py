@@ -94,7 +94,7 @@ def apply(batches: Batches, pending: Sequence[FileRecord], editor: Editor, outco
 
 
 def _still_there(numbers: Sequence[int | None], editor: Editor) -> list[int | None]:
-    """Ids of stored edits without those that an earlier batch of the file replaced already."""
+    """Return ids of stored edits without those that an earlier batch of the file replaced already."""
     active = {record.id for record in editor.edits()} if any(numbers) else set()
     return [number if number in active else None for number in numbers]
 
@@ -163,7 +163,7 @@ def claimed(folder: Path) -> Iterator[Saved | None]:
 
 
 def _is_fresh(folder: Path) -> bool:
-    """Whether a folder is missing, empty, or holds nothing but what an interrupted first write leaves."""
+    """Return whether a folder is missing, empty, or holds nothing but what an interrupted first write leaves."""
     try:
         return not folder.exists() or {place.name for place in folder.iterdir()} <= set(_leftovers())
     except OSError:

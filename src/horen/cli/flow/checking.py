@@ -54,7 +54,7 @@ LINES = Words("line", "the file", "line {}".format)
 
 
 def as_edit(record: FileRecord) -> Edit:
-    """The edit that a line describes."""
+    """Return the edit that a line describes."""
     return Edit(record.prompt, record.target, record.rephrases)
 
 
@@ -174,7 +174,7 @@ def refuse_bad(file: Path, bad: Sequence[BadLine], *, skip_bad: bool) -> None:
 
 
 def told(fields: Mapping[str, str]) -> str:
-    """In words what the fields of a file are taken for."""
+    """Say in words what the fields of a file are taken for."""
     used = [f"{clean(name)} is read as {what}" for name, what in fields.items() if what]
     unused = [clean(name) for name, what in fields.items() if not what]
     return "; ".join([", ".join(used), *([f"of no use are {', '.join(unused)}"] if unused else [])])

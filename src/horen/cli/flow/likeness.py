@@ -45,7 +45,7 @@ class Resemblance:
 def resemblances(
     file: Path, records: Sequence[FileRecord], own: Collection[int], editor: Editor
 ) -> dict[int, Resemblance]:
-    """What the lines of a file look like among the edits that were stored before, by line.
+    """Return what the lines of a file look like among the edits that were stored before, by line.
 
     Args:
         file: of the lines.

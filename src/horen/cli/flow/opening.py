@@ -115,7 +115,7 @@ def open_model(
 
 
 def ready_model(saved: Saved, model: str | None, config: HorenConfig, dtype: str) -> str:
-    """The name of a saved codebook's model, which is fetched or converted where that is still to be done.
+    """Return the name of a saved codebook's model, which is fetched or converted where that is still to be done.
 
     Raises:
         ModelError: when ``model`` is the name of another one, or none is there.
@@ -127,7 +127,9 @@ def ready_model(saved: Saved, model: str | None, config: HorenConfig, dtype: str
 
 
 def model_of(saved: Saved, given: str | None) -> str:
-    """The model to load for a saved codebook: its own, or the folder or file to which the user says it has moved.
+    """Return the model to load for a saved codebook.
+
+    It is its own, or the folder or file to which the user says it has moved.
 
     Raises:
         ModelError: when the user names another one, or none is known.

@@ -52,7 +52,7 @@ class Outcome:
 def document(
     outcome: Outcome, head: Mapping[str, Any], place: Callable[[int], Mapping[str, Any]] = lambda line: {"line": line}
 ) -> dict[str, Any]:
-    """An outcome for JSON.
+    """Return an outcome for JSON.
 
     Args:
         outcome: what came of it.

@@ -48,11 +48,11 @@ class Crew:
     options: Sequence[str]
 
     def parts(self) -> list[Path]:
-        """Codebooks that they have begun."""
+        """Return codebooks that they have begun."""
         return sorted(path for path in self.place.glob(f"{_PART}*") if path.is_dir())
 
     def trained(self, edits: Sequence[FileRecord]) -> list[bool]:
-        """For each edit whether it is in one of those.
+        """Return for each edit whether it is in one of those.
 
         Raises:
             StoreError: when one cannot be read.
@@ -132,7 +132,7 @@ class Crew:
                 _stop(running)
 
     def _look(self, running: Sequence[subprocess.Popen[bytes]]) -> bool:
-        """Whether a process is still at work.
+        """Return whether a process is still at work.
 
         Raises:
             EditError: when one has failed.
@@ -178,13 +178,13 @@ class Crew:
 
 
 def work_place(folder: Path, file: Path) -> Path:
-    """Where the work of a file for a codebook is kept until it is done: beside the codebook, hidden."""
+    """Return where the work of a file for a codebook is kept until it is done: beside the codebook, hidden."""
     folder = folder.resolve()
     return folder.with_name(f".{folder.name}.{file.name}.workers")
 
 
 def _shared_out(edits: Sequence[FileRecord], count: int) -> list[Sequence[FileRecord]]:
-    """At most so many runs of edits of as nearly the same length as can be."""
+    """Return at most so many runs of edits of as nearly the same length as can be."""
     count = min(count, len(edits))
     ends = [len(edits) * number // count for number in range(count + 1)]
     return [edits[start:end] for start, end in pairwise(ends)]

@@ -99,7 +99,7 @@ class Order:
         return None if given is None else str(given)
 
     def named_for(self, config: HorenConfig) -> str | None:
-        """The same for a codebook of some settings, which need not read one just because a setting names it."""
+        """Return the same for a codebook of some settings, which need not read one just because a setting names it."""
         return self.named if self.encoder is not None or config.reads_text else None
 
     @cached_property

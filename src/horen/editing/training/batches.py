@@ -15,7 +15,7 @@ _ALIKE = 1.25
 
 
 def packed(lengths: Sequence[Sequence[int]], tokens: int, vocabulary: int) -> Iterator[list[int]]:
-    """Numbers of edits of like target length together, each batch as large as memory and likeness allow.
+    """Yield numbers of edits of like target length together, each batch as large as memory and likeness allow.
 
     Args:
         lengths: for each edit the number of target tokens in each of its training contexts.
@@ -39,6 +39,6 @@ def packed(lengths: Sequence[Sequence[int]], tokens: int, vocabulary: int) -> It
 
 
 def seeded(text: str) -> torch.Generator:
-    """A generator seeded by a text, so that where a value starts does not depend on its neighbours in a list."""
+    """Make a generator seeded by a text, so that where a value starts does not depend on its neighbours in a list."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 2**63
     return torch.Generator().manual_seed(seed)

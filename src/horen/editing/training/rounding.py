@@ -34,11 +34,11 @@ class Stored:
         return self._objective.scale
 
     def keep(self, rows: Tensor) -> Stored:
-        """The objective of some rows only."""
+        """Return the objective of some rows only."""
         return Stored(self._objective.keep(rows), self._rounded)
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T] log-probabilities and the [B, T] mask of tokens, from [B, P] values."""
+        """Return [B, T] log-probabilities and the [B, T] mask of tokens, from [B, P] values."""
         function: Any = _Rounding
         return self._objective.log_probabilities(function.apply(values, self._rounded))
 

@@ -23,17 +23,17 @@ class Objective(Protocol):
     """What is optimised: log-probabilities of target tokens in B rows, as a function of the values written there."""
 
     def __len__(self) -> int:
-        """Number of rows B."""
+        """Return the number of rows B."""
 
     @property
     def scale(self) -> Tensor:
         """[B] size of the activation that a value is added to."""
 
     def keep(self, rows: Tensor) -> Objective:
-        """The objective of some rows only."""
+        """Return the objective of some rows only."""
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T] log-probabilities and the [B, T] mask of tokens, from [B, P] values."""
+        """Return [B, T] log-probabilities and the [B, T] mask of tokens, from [B, P] values."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,10 @@ class _Run:
         self._taken = 0
 
     def losses(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and lowest target-token probability of each edit, both [E]; 0 and 1 for edits that have left."""
+        """Return the loss and the lowest target-token probability of each edit, both [E].
+
+        They are 0 and 1 for edits that have left.
+        """
         log_probabilities, real = self._objective.log_probabilities(values[self._owner])
         row = -log_probabilities.sum(-1) / real.sum(-1)
         count = torch.bincount(self._owner, minlength=len(values)).clamp_min(1)
@@ -195,13 +198,13 @@ class _Run:
         return active > 0
 
     def descend(self, gradient: Tensor) -> None:
-        """One step on active edits."""
+        """Take one step on active edits."""
         self._taken += 1
         step = self._adam(gradient) if self._config.optimizer == "adam" else self._normalized(gradient)
         self.values -= self._rate * step
 
     def _adam(self, gradient: Tensor) -> Tensor:
-        """Kingma and Ba 2015, with the default moments."""
+        """Return Adam's step, with its default moments (Kingma and Ba 2015)."""
         self._first.lerp_(gradient, 0.1)
         self._second.lerp_(gradient.square(), 0.001)
         mean = self._first / (1 - 0.9**self._taken)
@@ -209,13 +212,13 @@ class _Run:
         return mean / (spread + 1e-8)
 
     def _normalized(self, gradient: Tensor) -> Tensor:
-        """Momentum over each edit's gradient at unit root mean square (Cutkosky and Mehta 2020)."""
+        """Return the momentum over each edit's gradient at unit root mean square (Cutkosky and Mehta 2020)."""
         size = gradient.square().mean(-1, keepdim=True).sqrt()
         self._first.lerp_(gradient / size.clamp_min(_TINY), 1 - _MOMENTUM)
         return self._first / (1 - _MOMENTUM**self._taken)
 
     def results(self) -> list[Trained]:
-        """What became of every edit."""
+        """Return what became of every edit."""
         columns = (self._loss.tolist(), self._steps.tolist(), self._converged.tolist())
         return [
             Trained(value.clone(), loss, steps, converged)

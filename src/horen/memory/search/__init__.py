@@ -1,4 +1,4 @@
-"""The same answers faster: products a block at a time, candidates from small copies of the keys, kernels.
+"""The same answers faster: products a block at a time, candidates from int8 copies of the keys, kernels.
 
 The memory is complete without this room and asks it by :mod:`horen.memory.aids` alone. Only an index, which may miss
 what is near, is nowhere else.

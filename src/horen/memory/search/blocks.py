@@ -48,26 +48,26 @@ class Readout(Protocol):
 
 
 def blocks(keys: Tensor, queries: int) -> Iterator[slice]:
-    """Rows of [N, d] keys in order, in parts for a table of ``queries`` rows."""
+    """Yield rows of [N, d] keys in order, in parts for a table of ``queries`` rows."""
     size = (_CACHED_BYTES if keys.device.type == "cpu" else _LARGE_BYTES) // (keys.shape[1] * keys.element_size())
     yield from parts(len(keys), max(1, min(size, _TABLE // queries)))
 
 
 def parts(length: int, size: int) -> Iterator[slice]:
-    """0 … length in order, ``size`` at a time."""
+    """Yield 0 … length in order, in parts of ``size``."""
     for start in range(0, length, size):
         yield slice(start, min(start + size, length))
 
 
 def table(queries: Tensor, keys: Tensor) -> Tensor | None:
-    """[B, N] for the products of a few queries with all keys, which a search near to them can use; else None."""
+    """Return [B, N] for the products of a few queries with all keys, which a search near to them can use; else None."""
     return queries.new_empty(len(queries), len(keys)) if len(queries) <= FEW else None
 
 
 def readout(
     queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
-    """r = normalize(Kᵀ softmax(β K q)) in one pass over the keys.
+    """Return r = normalize(Kᵀ softmax(β K q)) in one pass over the keys.
 
     The softmax is summed up block by block against the greatest exponent so far (Milakov and Gimelshein 2018), or
     against β, which no cosine's exponent exceeds, where float32 holds what lies 2 β below it. Its denominator cancels
@@ -96,7 +96,7 @@ def readout(
 
 @functools.cache
 def _kernel(kind: str, device: torch.device) -> Readout:
-    """The kernel of this kind if it can be had and is right on this device, else what every device can do."""
+    """Return the kernel of this kind if it can be had and is right on this device, else what every device can do."""
     try:
         module = importlib.import_module(f"horen.memory.search.{kind}_kernel")
     except ImportError:

@@ -1,4 +1,4 @@
-"""What a codebook has beside its keys: a small copy, which changes no answer, and an index, which may."""
+"""What a codebook has beside its keys: an int8 copy, which changes no answer, and an index, which may."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Copies:
 
     Args:
         dimension: d of the keys.
-        sketch: the small copy so far; None begins one.
+        sketch: the int8 copy so far; None begins one.
         index: what proposes candidates; None where all keys are searched.
     """
 
@@ -25,20 +25,20 @@ class Copies:
         self.index = index
 
     def using(self, index: Index) -> Copies:
-        """The same with an index."""
+        """Return the same with an index."""
         return Copies(self._dimension, self._sketch, index)
 
     def fresh(self) -> Copies:
-        """Copies of the same kind that know no key."""
+        """Return copies of the same kind that know no key."""
         return Copies(self._dimension, index=self.index and self.index.fresh())
 
     def beside(self, keys: Tensor) -> tuple[SketchedKeys | None, IndexedKeys | None]:
-        """What a search has beside [N, d] keys: a small copy of them or, where there are very many, an index."""
+        """Return what a search has beside [N, d] keys: an int8 copy of them or, where there are very many, an index."""
         # On an accelerator all keys are read at once.
         if self.index is None or len(keys) < codes.FROM or keys.device.type != "cpu":
             return self.sketched(keys), None
         return None, IndexedKeys(self.index, self.index.take(keys), lambda: self.sketched(keys))
 
     def sketched(self, keys: Tensor) -> SketchedKeys | None:
-        """The small copy of the keys, where one pays."""
+        """Return the int8 copy of the keys, where one pays."""
         return self._sketch.take(keys) if len(keys) >= small.FROM and fits(keys) else None

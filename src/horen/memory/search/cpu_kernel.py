@@ -31,7 +31,7 @@ _MOST_CHUNKS = 64
 def readout(
     queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
-    """r = normalize(Kᵀ softmax(β K q)), what :func:`horen.memory.search.blocks.readout` gives up to rounding.
+    """Return r = normalize(Kᵀ softmax(β K q)), what :func:`horen.memory.search.blocks.readout` gives up to rounding.
 
     Args:
         queries: [B, d] float32 unit rows on the CPU.
@@ -56,7 +56,7 @@ def readout(
 
 
 def sums(rows: Tensor, table: Tensor) -> Tensor:
-    """Products of [B, d] and [n, d] int8 on the CPU as [B, n] int32, exactly; d < 2¹⁷."""
+    """Return products of [B, d] and [n, d] int8 on the CPU as [B, n] int32, exactly; d < 2¹⁷."""
     # Processors without instructions for bytes multiply pairs of sixteen bits and add them up at once.
     left, right = rows.to(torch.int16).contiguous().numpy(), table.contiguous().numpy()
     found = np.empty((len(rows), len(table)), dtype=np.int32)
@@ -89,7 +89,7 @@ def _share(length: int, chunks: int, work: Callable[[int, int, int], None]) -> N
 
 @functools.lru_cache(maxsize=1)
 def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads that wait: one that is woken takes a core at once, a new one queues behind what runs there.
+    """Return threads that wait: one that is woken takes a core at once, a new one queues behind what runs there.
 
     A process that was forked needs its own.
     """
@@ -102,7 +102,7 @@ _compiled = njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}
 
 @_compiled
 def _multiply(rows: Any, table: Any, found: Any, start: Any, stop: Any) -> None:
-    """found[b, i] = rows[b]·table[i] for i from ``start`` to ``stop``."""
+    """Set found[b, i] = rows[b]·table[i] for i from ``start`` to ``stop``."""
     for i in range(start, stop):
         for row in range(len(rows)):
             total = np.int32(0)
@@ -113,7 +113,7 @@ def _multiply(rows: Any, table: Any, found: Any, start: Any, stop: Any) -> None:
 
 @_compiled
 def _products(query: Any, keys: Any, first: Any, scores: Any) -> None:
-    """scores[i] = kᵢ·q for as many keys from ``first`` on as there is room for."""
+    """Set scores[i] = kᵢ·q for as many keys from ``first`` on as there is room for."""
     for i in range(len(scores)):
         score = np.float32(0)
         for j in range(len(query)):
@@ -140,7 +140,7 @@ def _mix(weights: Any, keys: Any, first: Any, part: Any) -> None:
 def _add_up(
     queries: Any, keys: Any, awake: Any, beta: Any, table: Any, start: Any, stop: Any, mixed: Any, peaks: Any
 ) -> None:
-    """mixed[b] = Σ_i exp(β kᵢ·q_b − peaks[b]) kᵢ over the keys from ``start`` to ``stop``, in float64."""
+    """Set mixed[b] = Σ_i exp(β kᵢ·q_b − peaks[b]) kᵢ over the keys from ``start`` to ``stop``, in float64."""
     size = keys.shape[1]
     part = np.empty(size, np.float32)
     for first in range(start, stop, _BLOCK):

@@ -25,7 +25,7 @@ _PROGRAMS = 2
 def readout(
     queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
-    """r = normalize(Kᵀ softmax(β K q)), what :func:`horen.memory.search.blocks.readout` gives up to rounding.
+    """Return r = normalize(Kᵀ softmax(β K q)), what :func:`horen.memory.search.blocks.readout` gives up to rounding.
 
     Args:
         queries: [B, d] float32 unit rows on a CUDA device.
@@ -62,7 +62,10 @@ def readout(
 
 
 def tile(rows: int, size: int, width: int) -> tuple[int, int]:
-    """How many queries and keys a program takes at once: of B queries, and keys of so many numbers of so many bytes."""
+    """Return how many queries and keys a program takes at once.
+
+    The queries are B, and the keys have so many numbers of so many bytes.
+    """
     tall = min(_MOST_KEYS, triton.next_power_of_2(max(1, _BLOCK_BYTES // (size * width) // 2 + 1)))
     if rows == 1:
         return 1, tall
@@ -93,7 +96,7 @@ def _add_up(
     MASKED: tl.constexpr,  # noqa: N803
     KEPT: tl.constexpr,  # noqa: N803
 ) -> None:
-    """mixed[p, b] = Σ_i exp(β kᵢ·q_b − peaks[p, b]) kᵢ over the keys of program p's blocks p, p + P, p + 2 P, …"""
+    """Set mixed[p, b] = Σ_i exp(β kᵢ·q_b − peaks[p, b]) kᵢ over the keys of program p's blocks p, p + P, p + 2 P, …"""
     program = tl.program_id(0)
     row = tl.program_id(1) * QUERIES + tl.arange(0, QUERIES)
     column = tl.arange(0, CHUNK)

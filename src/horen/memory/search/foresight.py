@@ -1,4 +1,4 @@
-"""What a Hopfield step will decide, told from a small copy of the keys where that is certain.
+"""What a Hopfield step will decide, told from an int8 copy of the keys where that is certain.
 
 Let C be a query's nearest keys, by the copy, and S and R the sums of the keys in and outside C by their softmax weights
 exp(β kᵢ·q), so that r = normalize(S + R). S is known exactly. ‖R‖ is at most the sum ρ of the weights outside C, which
@@ -28,7 +28,7 @@ _ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Look:
-    """What a small copy of the keys says of B queries.
+    """What an int8 copy of the keys says of B queries.
 
     Attributes:
         queries: [B, d] float32 unit rows.
@@ -57,7 +57,7 @@ class Look:
         return self.rough.amax(-1, keepdim=True) + self.error
 
     def of(self, rows: Tensor) -> Look:
-        """What is known of some of the queries, [b] int64 in rising order."""
+        """Return what is known of some of the queries, [b] int64 in rising order."""
         return (
             self
             if len(rows) == len(self.queries)
@@ -84,7 +84,7 @@ class Foresight:
     fires: Tensor
 
     def settled(self, labels: Tensor, prompts: Tensor) -> Tensor:
-        """[B] bool, rows that need no step: what fires is certain, and which reading of a prompt scores highest.
+        """Return [B] bool, rows that need no step: what fires is certain, and which reading of a prompt scores highest.
 
         Args:
             labels: [N] int64, of the keys.
@@ -168,7 +168,7 @@ def _wanted(gate: Gate) -> int:
 
 
 def _moved(seen: Look, gate: Gate) -> tuple[Tensor, Tensor]:
-    """[B, d] where a step takes the queries as far as the candidates say, and [B, 1] how far off that may be."""
+    """Return [B, d] where a step takes the queries as far as the candidates say, and [B, 1] how far off that may be."""
     peak = seen.cosines.amax(-1, keepdim=True)
     attractor = torch.einsum("bm,bmd->bd", torch.exp(gate.beta * (seen.cosines - peak)), seen.keys)
     rest = (seen.rough + (seen.error - peak)).mul_(gate.beta).exp_().sum(-1, keepdim=True)
@@ -180,6 +180,6 @@ def _moved(seen: Look, gate: Gate) -> tuple[Tensor, Tensor]:
 
 
 def _chord(sine: Tensor) -> Tensor:
-    """The chord of an angle of at most 90° by its sine; 2 where there is no such angle."""
+    """Return the chord of an angle of at most 90° by its sine; 2 where there is no such angle."""
     square = sine.square()
     return torch.where(square < 1, sine * (2 / (1 + (1 - square).clamp_min(0).sqrt())).sqrt(), 2.0)

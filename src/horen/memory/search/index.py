@@ -59,7 +59,7 @@ class Index:
         return 0 if self._codes is None else int(self._codes.code_size) * self._length
 
     def fresh(self) -> Index:
-        """One of the same kind that knows no key."""
+        """Return an index of the same kind that knows no key."""
         return Index(self._dimension, self.candidates)
 
     def take(self, keys: Tensor) -> int:
@@ -75,7 +75,10 @@ class Index:
             return min(self._length, len(keys))
 
     def propose(self, queries: Tensor, count: int) -> Tensor:
-        """Numbers [B, count] int64 of keys near [B, d] queries, in no order; −1 where there are not so many."""
+        """Return the numbers [B, count] int64 of keys near [B, d] queries, in no order.
+
+        Where there are not so many, the rest are −1.
+        """
         rows = self._rows(queries)
         with self._lock:
             return torch.from_numpy(self._codes.search(rows, count)[1])
@@ -93,7 +96,7 @@ class Index:
         return codes
 
     def _rows(self, keys: Tensor) -> Any:
-        """As NumPy has them, with zeros up to a multiple of the parts."""
+        """Return keys as NumPy has them, with zeros up to a multiple of the parts."""
         return pad(keys, (0, -self._dimension % _PARTS)).contiguous().numpy()
 
 
@@ -104,7 +107,7 @@ class IndexedKeys:
     Attributes:
         index: the codes.
         length: how many of the reader's keys, from the front, have one; the others are read one by one.
-        sketch: gives the small copy of the keys, for what the codes cannot settle; None where there is none.
+        sketch: gives the int8 copy of the keys, for what the codes cannot settle; None where there is none.
     """
 
     index: Index
@@ -112,7 +115,7 @@ class IndexedKeys:
     sketch: Callable[[], SketchedKeys | None]
 
     def propose(self, queries: Tensor, count: int) -> Tensor:
-        """As :meth:`Index.propose`, of the reader's own keys."""
+        """Propose as :meth:`Index.propose` does, of the reader's own keys."""
         found = self.index.propose(queries, count)
         # There may be more by now.
         return found.masked_fill_(found >= self.length, -1)

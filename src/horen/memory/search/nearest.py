@@ -22,7 +22,7 @@ from horen.memory.search.sketch import Rough, SeenKeys, SketchedKeys
 _GROUP = 8
 # Most numbers of keys that are gathered at once to rescore candidates, and in a table of approximate scores.
 _GATHERED = _TABLE = 1 << 22
-# Fewest groups of keys in a part of a sketch.
+# Fewest groups of keys in a part of an int8 copy.
 _LEAST = 64
 # Candidates that are taken first for each one that is wanted: many where a copy may err, for a second pass costs more.
 _SPARE, _SPARE_OF_COPY, _SPARE_OF_INDEX = 2, 16, 4
@@ -42,7 +42,7 @@ def attempts(
     index: IndexedKeys | None,
     seen: tuple[Tensor, Tensor] | None,
 ) -> Iterator[Attempt]:
-    """Rankings of ever more keys, see :func:`horen.memory.aids.attempts`."""
+    """Yield rankings of ever more keys, see :func:`horen.memory.aids.attempts`."""
     if seen is not None:
         products = SeenKeys(*seen)
         count = _first(wanted, products)
@@ -74,7 +74,7 @@ def _among(
 
 
 def _first(wanted: int, sketch: SketchedKeys | SeenKeys | None, index: IndexedKeys | None = None) -> int:
-    """How many candidates to take first for so many that are wanted."""
+    """Return how many candidates to take first for so many that are wanted."""
     if index is not None:
         return max(index.index.candidates, _SPARE_OF_INDEX * (wanted + 1))
     return (_SPARE if sketch is None else _SPARE_OF_COPY) * (wanted + 1)
@@ -97,7 +97,7 @@ def ranking(
         count: how many, ≥ 1.
         awake: [N] bool, the keys that take part; None for all.
         sketch: what is known of products with the same keys, to read in their place; None reads the keys.
-        index: of the same keys, to propose candidates unless too many are wanted; it brings a sketch of its own.
+        index: of the same keys, to propose candidates unless too many are wanted; it brings an int8 copy of its own.
 
     Returns:
         The ranking; all of it is certain where every key is in it.
@@ -144,7 +144,7 @@ def _rough_candidates(
 def _better(
     best: tuple[Tensor, Tensor] | None, scores: Tensor, part: slice, count: int, awake: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The ``count`` best of what was found so far and of the [B, n] scores of a part, or all if they are fewer."""
+    """Return the ``count`` best of what was found so far and of a part's scores [B, n], or all if they are fewer."""
     if awake is not None:
         scores = scores.masked_fill_(~awake[part], -torch.inf)
     found, columns = top(scores, count)
@@ -158,7 +158,7 @@ def _better(
 
 
 def top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` greatest of [B, n] scores and their columns, in no order; all where n is no more."""
+    """Return the ``count`` greatest of [B, n] scores and their columns, in no order; all where n is no more."""
     rows, length = scores.shape
     wide = length // _GROUP
     if wide <= 2 * count:
@@ -174,7 +174,7 @@ def top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _proposed(queries: Tensor, keys: Tensor, count: int, awake: Tensor | None, index: IndexedKeys) -> Ranking:
-    """The ranking of what an index proposes and of the keys that it lacks."""
+    """Return the ranking of what an index proposes and of the keys that it lacks."""
     rows = index.propose(queries, count)
     rough = torch.zeros(rows.shape).masked_fill_(rows < 0, -torch.inf)
     rows.clamp_(min=0)
@@ -189,7 +189,7 @@ def _proposed(queries: Tensor, keys: Tensor, count: int, awake: Tensor | None, i
 
 
 def _rescored(queries: Tensor, keys: Tensor, rough: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Candidates [B, M] by their true scores, and these; those that sleep, at −inf, come last."""
+    """Return candidates [B, M] by their true scores, and these; those that sleep, at −inf, come last."""
     index, order = index.sort(dim=-1)
     # Row by row, not as a matrix product: equal keys must score alike wherever they are.
     similarity = torch.cat(

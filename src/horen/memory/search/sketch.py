@@ -1,4 +1,4 @@
-"""A small copy of keys, eight bits a number: it finds candidates at a quarter of the bytes and says how far it errs."""
+"""An int8 copy of keys: it finds candidates at a quarter of the bytes and says how far it errs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _MOST = 32
 class Sketch:
     """Unit keys as integers in −127 … 127 times a scale for each key: k ≈ k̂ = c n, c = max|k| / 127.
 
-    A sketch belongs to one growing table of keys and takes in what is new when it is asked, so each key is converted
-    once. Safe while other threads ask.
+    This int8 copy belongs to one growing table of keys. It takes in what is new when it is asked, so each key is
+    converted once. Safe while other threads ask.
 
     Args:
         dimension: d of the keys.
@@ -46,7 +46,7 @@ class Sketch:
         return self._integers.rows.nbytes + self._scales.rows.nbytes
 
     def take(self, keys: Tensor) -> SketchedKeys:
-        """The sketch of [N, d] float32 keys on the CPU, of which it may know the first so many already."""
+        """Return the int8 copy of [N, d] float32 keys on the CPU, of which it may know the first so many already."""
         with self._lock:
             for start in range(len(self._scales), len(keys), _ROWS):
                 integers, scales, error = to_integers(keys[start : start + _ROWS])
@@ -70,7 +70,7 @@ class Rough:
 
 
 class SketchedKeys:
-    """What a sketch says of the first N keys.
+    """What an int8 copy says of the first N keys.
 
     Attributes:
         integers: [N, d] int8.
@@ -85,12 +85,12 @@ class SketchedKeys:
         return len(self.scales)
 
     def pays(self, queries: int) -> bool:
-        """Whether products of so many queries are made faster from it than from the keys."""
+        """Return whether products of so many queries are made faster from it than from the keys."""
         multiplier = _multiplier()
         return multiplier is not None and queries <= multiplier.most
 
     def asked(self, queries: Tensor) -> Rough:
-        """Products with [B, d] queries.
+        """Return products with [B, d] queries.
 
         |k·q − k̂·q̂| ≤ ‖k − k̂‖ ‖q‖ + ‖k̂‖ ‖q − q̂‖ by Cauchy and Schwarz, for every key.
         """
@@ -124,22 +124,25 @@ class SeenKeys:
         return self._scores.shape[1]
 
     def pays(self, _queries: int) -> bool:
-        """They are there already."""
+        """Return true: the products are there already."""
         return True
 
     def of(self, rows: Tensor) -> SeenKeys:
-        """What is known of some of the queries, [b] int64."""
+        """Return what is known of some of the queries, [b] int64."""
         return self if len(rows) == len(self._queries) else SeenKeys(self._queries[rows], self._scores[rows])
 
     def asked(self, queries: Tensor) -> Rough:
-        """Products with the [B, d] queries that those of before have become: |k·q' − c k·q| ≤ ‖q' − c q‖, c = q·q'."""
+        """Return products with the [B, d] queries that those of before have become.
+
+        |k·q' − c k·q| ≤ ‖q' − c q‖, where c = q·q'.
+        """
         shares = (self._queries * queries).sum(-1, keepdim=True)
         error = (queries - shares * self._queries).norm(dim=-1, keepdim=True)
         return Rough(lambda part: self._scores[:, part] * shares, error)
 
 
 def to_integers(rows: Tensor) -> tuple[Tensor, Tensor, float]:
-    """[n, d] int8, [n] scales and the greatest error of a row."""
+    """Return [n, d] int8, [n] scales and the greatest error of a row."""
     scales = (rows.abs().amax(-1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
     integers = (rows / scales[:, None]).round_()
     error = torch.addcmul(rows, integers, scales[:, None], value=-1).norm(dim=-1).amax()
@@ -147,12 +150,15 @@ def to_integers(rows: Tensor) -> tuple[Tensor, Tensor, float]:
 
 
 def fits(keys: Tensor) -> bool:
-    """Whether a sketch of these keys can be made and read fast; torch multiplies columns of one number wrongly."""
+    """Return whether an int8 copy of these keys can be made and read fast.
+
+    Torch multiplies columns of one number wrongly.
+    """
     return keys.device.type == "cpu" and keys.dtype == torch.float32 and keys.shape[1] > 1 and supported()
 
 
 def supported() -> bool:
-    """Whether bytes are multiplied fast here, and exactly."""
+    """Return whether bytes are multiplied fast here, and exactly."""
     return _multiplier() is not None
 
 
@@ -171,7 +177,7 @@ class _Multiplier:
 
 @functools.cache
 def _multiplier() -> _Multiplier | None:
-    """The first of the ways that is there and exact."""
+    """Return the first of the ways that is there and exact."""
     # Sums of products of extreme bytes overflow where they are made in sixteen bits.
     rows = torch.full((3, 64), 127, dtype=torch.int8)
     rows[1] = -128

@@ -18,7 +18,7 @@ from horen.memory.search.sketch import SketchedKeys
 def waking(
     stand: Stand, queries: Tensor, gate: Gate, *, above: float | None, prompts: Tensor | None
 ) -> list[Match | None] | None:
-    """What :func:`horen.memory.matching.waking` gives; None where a match of all queries is as fast.
+    """Return what :func:`horen.memory.matching.waking` gives; None where a match of all queries is as fast.
 
     Most prompts come near to no entry, which a look at the copy of the keys shows: the Hopfield steps are taken for the
     others alone. With ``prompts`` most queries that wake an entry need no step either

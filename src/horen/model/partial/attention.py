@@ -36,7 +36,7 @@ class PrefixCache(DynamicCache):
         super().update(length, length, 0)
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
-        """The new keys and values as they are; :func:`attend` reads those of the prefix."""
+        """Return the new keys and values as they are; :func:`attend` reads those of the prefix."""
         self.layer = layer_idx
         return key_states, value_states
 
@@ -47,7 +47,7 @@ _current: ContextVar[PrefixCache | None] = ContextVar("prefix cache", default=No
 
 
 def configurations(model: PreTrainedModel) -> list[Any]:
-    """Where :func:`apart` says how ``model`` attends; empty where its layers attend in a way of their own."""
+    """Return where :func:`apart` says how ``model`` attends; empty where its layers attend in a way of their own."""
     if not getattr(model, "_supports_attention_backend", False):
         return []
     found = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
@@ -57,7 +57,7 @@ def configurations(model: PreTrainedModel) -> list[Any]:
 
 @contextmanager
 def apart(configs: Sequence[Any], prefix: dict[int, tuple[Tensor, Tensor]]) -> Iterator[PrefixCache]:
-    """Within the block a model, given the cache, attends to ``prefix`` without joining it to new tokens.
+    """Let a model that is given the cache attend to ``prefix`` within the block, without joining it to new tokens.
 
     Args:
         configs: what :func:`configurations` gave for the model; at least one.
@@ -86,7 +86,7 @@ def attend(
     dropout: float = 0.0,
     **given: Any,
 ) -> tuple[Tensor, None]:
-    """Softmax attention as transformers' attention functions have it.
+    """Compute softmax attention as transformers' attention functions have it.
 
     Args:
         module: the attention layer.

@@ -36,7 +36,7 @@ _still: dict[nn.Module, _Still] = {}
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """The model without dropout and with weights that take no gradient, as it was again afterwards.
+    """Keep the model without dropout and with weights that take no gradient within the block; then it is as it was.
 
     The flags are the model's own: of several threads the first sets them and the last one puts them back.
     """

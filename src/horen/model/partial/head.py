@@ -41,7 +41,7 @@ class Head:
 
     @staticmethod
     def of(model: PreTrainedModel) -> Head | None:
-        """The head of ``model``; None where it is more than a linear map in memory."""
+        """Return the head of ``model``; None where it is more than a linear map in memory."""
         untyped: Any = model
         module = untyped.get_output_embeddings()
         if type(module) is not nn.Linear or not is_plain(module) or module.weight.is_meta:
@@ -52,12 +52,12 @@ class Head:
         return Head(module, module.weight.detach(), bias)
 
     def to(self, dtype: torch.dtype) -> Self:
-        """The same with products in ``dtype``."""
+        """Return the same with products in ``dtype``."""
         bias = None if self.bias is None else self.bias.to(dtype)
         return replace(self, weight=self.weight.to(dtype), bias=bias)
 
     def log_probabilities(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        """log p(label) of each token, differentiable with respect to ``hidden`` alone.
+        """Return log p(label) of each token, differentiable with respect to ``hidden`` alone.
 
         Args:
             hidden: [M, d], what the head is given.
@@ -72,7 +72,7 @@ class Head:
         return found
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[M, V] in the dtype of the products, from [M, d]; differentiable."""
+        """Return [M, V] in the dtype of the products, from [M, d]; differentiable."""
         return linear(hidden.to(self.weight), self.weight, self.bias)
 
 
@@ -115,9 +115,10 @@ class _TargetLogProbabilities(torch.autograd.Function):
 
 
 def _logits(given: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Part by part: the number of its first word, its logits [M, w] in the weight's dtype, and the same in float32.
+    """Yield part by part the number of its first word and its logits.
 
-    All parts are laid into the same memory, because fresh memory of this size costs as much as what is computed in it.
+    These are [M, w] in the weight's dtype, and the same in float32. All parts are laid into the same memory, because
+    fresh memory of this size costs as much as what is computed in it.
     """
     count, words = len(given), len(weight)
     together = max(_LOGITS.get(given.device.type, _LOGITS_ELSEWHERE) // max(count, 1), _LEAST_WORDS)

@@ -18,7 +18,7 @@ from horen.model.linear import is_plain
 
 
 def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str, Tensor]:
-    """What linear maps in some parts of a model multiply with, by its name in ``model``; not those that are trained.
+    """Return what linear maps in some parts that are not trained multiply with, by its name in ``model``.
 
     Autocasting would make them anew at each step, because it remembers only weights that take a gradient.
     """
@@ -27,7 +27,10 @@ def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str,
 
 
 def bfloat16_maps(parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:
-    """What the same linear maps compute with such weights; the modules stay as they are, for other threads too."""
+    """Return what the same linear maps compute with such weights.
+
+    The modules stay as they are, for other threads too.
+    """
     maps: dict[nn.Module, Forward] = {}
     for module in _matrices(parts):
         other = copy.copy(module)
@@ -38,7 +41,7 @@ def bfloat16_maps(parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:
 
 
 def _matrices(parts: Iterable[nn.Module]) -> dict[Any, None]:
-    """Linear modules in memory that are not trained."""
+    """Return the linear modules in memory that are not trained."""
     return {
         module: None
         for part in parts
@@ -48,12 +51,15 @@ def _matrices(parts: Iterable[nn.Module]) -> dict[Any, None]:
 
 
 def trains_roughly(model: PreTrainedModel, settings: TrainingSettings) -> bool:
-    """Whether values are optimised in bfloat16: where the settings leave it open and this machine is faster at it."""
+    """Return whether values are optimised in bfloat16.
+
+    They are where the settings leave it open and this machine is faster at it.
+    """
     return settings.precision == "auto" and bfloat16_is_fast(model)
 
 
 def bfloat16_is_fast(model: PreTrainedModel) -> bool:
-    """Whether this machine multiplies bfloat16 faster than the model's own float32."""
+    """Return whether this machine multiplies bfloat16 faster than the model's own float32."""
     if model.dtype != torch.float32:
         return False
     if device_of(model).type == "cuda":

@@ -50,7 +50,7 @@ class Stem:
 
 
 def stems(rows: Sequence[Sequence[int]]) -> list[Stem]:
-    """Rows grouped by what they begin with, so that running each shared beginning once saves the most.
+    """Group rows by what they begin with, so that running each shared beginning once saves the most.
 
     Every row that has a token is in one group; those that share too little are in one of length 0.
     """
@@ -63,7 +63,7 @@ def stems(rows: Sequence[Sequence[int]]) -> list[Stem]:
 
 
 def _grouped(common: Sequence[int], first: int, last: int) -> tuple[int, list[tuple[int, int]]]:
-    """What grouping the rows ``first`` to ``last`` saves at most, in tokens, and the first and last row of each group.
+    """Return how many tokens grouping rows ``first`` to ``last`` saves at most, and first and last row of each group.
 
     Rows are in the order of their tokens, and ``common`` is what each shares with the next. A group that is to be taken
     apart is so where its neighbours share least; of several such places the middle one keeps this from going deep.
@@ -120,7 +120,7 @@ class Prefixes:
             self._stems.update((plain[i], beginning) for i in stem.rows)
 
     def states(self, rows: Sequence[Sequence[int]]) -> dict[int, States]:
-        """Keys and values of every layer for rows of token ids, without gradients.
+        """Return keys and values of every layer for rows of token ids, without gradients.
 
         Args:
             rows: B of those that were announced, of at most S tokens; not all empty.
@@ -184,7 +184,7 @@ class _Run:
             self._go_through(together, [stem.length] * len(together), past or {})
 
     def go_on(self, stems: Mapping[int, Row], begun: Kept) -> None:
-        """The same for rows of which each has a beginning of its own."""
+        """Do the same for rows of which each has a beginning of its own."""
         for together in _split(sorted(stems, key=lambda i: len(self._rows[i])), lambda i: len(self._rows[i])):
             lengths = [len(stems[i]) for i in together]
             pasts = [begun[stems[i]] for i in together]
@@ -216,7 +216,7 @@ class _Run:
         lengths: Sequence[int] = (),
         written: Sequence[Sequence[tuple[int, Tensor]]] = (),
     ) -> dict[int, States]:
-        """Keys and values of ``past`` and of ``rows`` after it, padded on the right.
+        """Return keys and values of ``past`` and of ``rows`` after it, padded on the right.
 
         Args:
             rows: B rows of tokens.
@@ -285,18 +285,18 @@ class _Run:
 
 
 def _padded(states: Sequence[Tensor], length: int) -> Tensor:
-    """[B, heads, length, d] of B states [heads, n, d], with zeros on the left."""
+    """Return [B, heads, length, d] of B states [heads, n, d], with zeros on the left."""
     return torch.stack([functional.pad(one, (0, 0, length - one.shape[1], 0)) for one in states])
 
 
 def shared_start(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many first tokens two rows share."""
+    """Return how many first tokens two rows share."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _split(items: Sequence[_Item], length: Callable[[_Item], int]) -> Iterator[Sequence[_Item]]:
-    """Items in order of their length, as many together as may be read at once."""
+    """Yield items in order of their length, as many together as may be read at once."""
     first = 0
     for last, item in enumerate(items):
         if last > first and (last + 1 - first) * length(item) > _TOKENS_TOGETHER:

@@ -60,7 +60,7 @@ class _Known:
     labels: Tensor
 
     def rows(self, index: Tensor) -> _Known:
-        """Some rows, without the columns that only others had tokens in."""
+        """Return some rows, without the columns that only others had tokens in."""
         batch, width = self.ids.shape
         before = self.mask.shape[1] - width
         after = int((self.labels[index] >= 0).any(0).nonzero().max()) + 1
@@ -132,11 +132,11 @@ class Tail:
         return int(self._site_output().shape[-1])
 
     def keep(self, rows: Tensor) -> Tail:
-        """The same for some of the samples only; [b] int64 indices."""
+        """Return the same for some of the samples only; [b] int64 indices."""
         return self._variant(self._known.rows(rows.to(self._known.ids.device)), rough=self._rough)
 
     def rough(self) -> Tail:
-        """The same in bfloat16 arithmetic."""
+        """Return the same in bfloat16 arithmetic."""
         known = dataclasses.replace(
             self._known,
             prefix={number: (k.bfloat16(), v.bfloat16()) for number, (k, v) in self._known.prefix.items()},
@@ -152,7 +152,7 @@ class Tail:
         return other
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of every target token when values are written at the prompts' last tokens.
+        """Return the log-probability of every target token when values are written at the prompts' last tokens.
 
         Args:
             values: [B, P], differentiable; see :meth:`horen.model.layout.Site.written`. Or [B, S, d_v], one for each of
@@ -165,7 +165,7 @@ class Tail:
         return found, real
 
     def scored(self, values: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same, and for some rows what every token of the vocabulary would have had.
+        """Return the same, and for some rows what every token of the vocabulary would have had.
 
         Args:
             values: as for :meth:`log_probabilities`.
@@ -250,7 +250,7 @@ class Tail:
         return dataclasses.replace(known, prefix=prefix, below=below, children=outputs)
 
     def _ask(self, stack: ExitStack, model: nn.Module, known: _Known) -> Any:
-        """What ``model`` gives for the suffix after the prefix."""
+        """Return what ``model`` gives for the suffix after the prefix."""
         cache: DynamicCache | None = None
         if known.prefix and self._configs:
             cache = stack.enter_context(apart(self._configs, known.prefix))
@@ -284,7 +284,7 @@ class Tail:
 
 
 def _written(hidden: Tensor, values: Tensor, site: Site) -> Tensor:
-    """Hidden states [B, S, d] (or flattened) with values written at each row's first position, or added at all."""
+    """Return hidden states [B, S, d] (or flattened) with values at each row's first position, or added at all."""
     states = hidden.reshape(len(values), -1, hidden.shape[-1])
     if values.ndim == states.ndim:
         return (states.float() + values).to(states.dtype).reshape(hidden.shape)
@@ -313,7 +313,7 @@ def _noted(handed: list[Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def _select(value: Any, index: Tensor, batch: int, after: int) -> Any:
-    """Rows of a module's output and their first positions, whether it kept the batch apart or flattened it."""
+    """Return rows of a module's output and their first positions, whether it kept the batch apart or flattened it."""
     if isinstance(value, Tensor):
         if len(value) == batch:
             return _rows(value, index)[:, :after]
@@ -328,7 +328,7 @@ def _rows(value: Tensor, index: Tensor) -> Tensor:
 
 
 def _copied(value: Any) -> Any:
-    """A copy, because some layers add to what their children return in place."""
+    """Return a copy, because some layers add to what their children return in place."""
     if isinstance(value, Tensor):
         return value.clone()
     return tuple(_copied(item) for item in value) if isinstance(value, tuple) else value

@@ -11,7 +11,7 @@ from horen.model.partial.tail import Sample
 def cut(
     samples: Sequence[Sample], unasked: Callable[[], Sample | None], most: int, ends: Collection[int]
 ) -> tuple[list[list[Sample]], tuple[int, ...]]:
-    """Samples of each value of an edit, and :attr:`horen.edits.EditRecord.left` of the further ones.
+    """Return the samples of each value of an edit, and :attr:`horen.edits.EditRecord.left` of the further ones.
 
     Windows are of like length, and end at the same place of the text in every context: there the tokens that are left
     are the same. All contexts train the first value. What is behind a window's worth of the answer depends less on what
@@ -49,7 +49,7 @@ def _body(sample: Sample, ends: Collection[int]) -> tuple[int, ...]:
 
 
 def _windows(sample: Sample, body: tuple[int, ...], left: tuple[int, ...]) -> list[Sample]:
-    """One context's windows; the last one ends as the sample does."""
+    """Return one context's windows; the last one ends as the sample does."""
     starts = [0, *(len(body) - length for length in left)]
     stops = [*starts[1:], len(sample.target)]
     places = [len(sample.prompt) + start - 1 for start in starts]

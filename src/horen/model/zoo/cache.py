@@ -281,7 +281,7 @@ def _sweep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _workspace(folder: Path) -> Iterator[Path]:
-    """A temporary sibling of the folder: on the same file system, so a rename out of it is atomic."""
+    """Make a temporary sibling of the folder: on the same file system, so a rename out of it is atomic."""
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
         yield work

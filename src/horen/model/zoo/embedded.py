@@ -156,7 +156,10 @@ EMBEDDED: Mapping[str, EmbeddedModel] = MappingProxyType({m.name: m for m in (_S
 
 
 def full_name(model: str) -> str:
-    """A model's name that holds wherever it is used: a folder's or GGUF file's full path, other names as they are."""
+    """Return a model's name that holds wherever it is used.
+
+    For a folder or GGUF file it is the full path. Other names stay as they are.
+    """
     if model in EMBEDDED:
         return model
     if is_gguf(model):
@@ -166,7 +169,7 @@ def full_name(model: str) -> str:
 
 
 def full_encoder_name(encoder: str) -> str:
-    """The same for a text encoder."""
+    """Return the same for a text encoder."""
     return encoder if encoder == ENCODER else full_name(encoder)
 
 
@@ -246,7 +249,7 @@ def _build(model: EmbeddedModel, work: Path, made: Path, report: Report) -> None
 
 
 def named_encoder(place: str | os.PathLike[str], encoder: str, given: str | os.PathLike[str] | None) -> str:
-    """The text encoder to load for a folder, whose own word counts for the package's own encoder alone.
+    """Return the text encoder to load for a folder, whose own word counts for the package's own encoder alone.
 
     Args:
         place: the folder, for the message.

@@ -100,10 +100,10 @@ class TextEncoder(ABC):
 
     @abstractmethod
     def __call__(self, texts: list[str]) -> Tensor:
-        """Embeddings of n texts, [n, d] float32, on the encoder's device."""
+        """Return embeddings of n texts, [n, d] float32, on the encoder's device."""
 
     def encode(self, sentences: list[str]) -> Any:
-        """The embeddings as an array [n, d] of numpy, as sentence-transformers' models give them."""
+        """Return the embeddings as an array [n, d] of numpy, as sentence-transformers' models give them."""
         return self(sentences).cpu().numpy()
 
 
@@ -134,7 +134,7 @@ class SentenceEncoder(TextEncoder):
         return module
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """Embeddings of n texts, [n, d] float32 unit rows, on the encoder's device."""
+        """Return embeddings of n texts, [n, d] float32 unit rows, on the encoder's device."""
         if not texts:
             return torch.zeros(0, self.size, device=self._model.device)
         return read_in_batches(texts, _BATCH, lambda batch: self._pooled([texts[i] for i in batch]))
@@ -190,7 +190,7 @@ class LibraryEncoder(TextEncoder):
         return module
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """Embeddings of n texts, [n, d] float32, on the encoder's device."""
+        """Return embeddings of n texts, [n, d] float32, on the encoder's device."""
         found: Tensor = self._model.encode(
             texts, batch_size=_BATCH, convert_to_tensor=True, show_progress_bar=False
         ).float()
@@ -218,12 +218,12 @@ class ScopeEncoder(TextEncoder):
         return self.scope.module
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """Joined keys of n texts, [n, d] float32 unit rows, on the encoder's device."""
+        """Return joined keys of n texts, [n, d] float32 unit rows, on the encoder's device."""
         return self.scope.keys(texts)
 
 
 def load_scope(name: str = ENCODER, *, device: torch.device | None = None, progress: bool = False) -> ScopeEncoder:
-    """The encoder that tells who and what a prompt asks.
+    """Load the encoder that tells who and what a prompt asks.
 
     Args:
         name: the embedded encoder's, for the scope that comes with the package; or a folder that training wrote.
@@ -243,7 +243,7 @@ def load_scope(name: str = ENCODER, *, device: torch.device | None = None, progr
 
 
 def encoder_parts(folder: Path) -> tuple[Any, Any]:
-    """Tokenizer and float32 model of an encoder in transformers' format.
+    """Load tokenizer and float32 model of an encoder in transformers' format.
 
     Raises:
         ModelError: when the folder holds no such model.
@@ -257,7 +257,7 @@ def encoder_parts(folder: Path) -> tuple[Any, Any]:
 
 
 def load_encoder(name: str = ENCODER, *, device: torch.device | None = None, progress: bool = False) -> TextEncoder:
-    """A text encoder by name.
+    """Load a text encoder by name.
 
     Args:
         name: the embedded one, which is fetched on first use; a folder in transformers' format, whose last layer is

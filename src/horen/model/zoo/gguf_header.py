@@ -88,7 +88,7 @@ class _Reader:
         )
 
     def _tensor(self) -> tuple[int, int]:
-        """How many elements the next tensor has, and where it stops in the section of weights."""
+        """Return how many elements the next tensor has, and where it stops in the section of weights."""
         self._string()
         (dimensions,) = self._numbers("I")
         if dimensions > _DIMENSIONS:
@@ -98,7 +98,7 @@ class _Reader:
         return elements, offset + _bytes_of(kind, elements)
 
     def _value(self) -> Any:
-        """The next fact; of a list only its length, since nothing that matters here is one."""
+        """Read the next fact; of a list only its length, since nothing that matters here is one."""
         (kind,) = self._numbers("I")
         if kind in _NUMBERS:
             return self._numbers(_NUMBERS[kind])[0]
@@ -139,7 +139,7 @@ def _positive(value: object, default: int) -> int:
 
 
 def _bytes_of(kind: int, elements: int) -> int:
-    """How much room a tensor takes; none for a kind that the installed gguf does not know."""
+    """Return how much room a tensor takes; none for a kind that the installed gguf does not know."""
     known = need("models", "gguf.constants", "GGUF files need")
 
     try:

@@ -82,7 +82,7 @@ def load_model(
 
 
 def revision_of(name: str, options: ModelOptions | None) -> str | None:
-    """The commit of a model that was loaded from the hub; None for any other."""
+    """Return the commit of a model that was loaded from the hub; None for any other."""
     if name in EMBEDDED or local_gguf.is_gguf(name) or Path(name).exists():
         return None
     found = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=(options or {}).get("revision"))
@@ -90,7 +90,7 @@ def revision_of(name: str, options: ModelOptions | None) -> str | None:
 
 
 def _checked(name: str, options: ModelOptions | None, device: str | torch.device | None) -> dict[str, Any]:
-    """Options as they are passed on.
+    """Return options as they are passed on.
 
     Raises:
         ConfigError: for one that is not passed on, or does not go with the name or the device.
@@ -116,7 +116,7 @@ def _checked(name: str, options: ModelOptions | None, device: str | torch.device
 
 
 def _weights(dtype: torch.dtype | str) -> str:
-    """The type that a GGUF file's weights are converted to, for a model that is to have them in ``dtype``.
+    """Return the type that a GGUF file's weights are converted to, for a model that is to have them in ``dtype``.
 
     Raises:
         ModelError: when that is no type of weights; said before a long conversion, not after it.

@@ -68,7 +68,7 @@ def is_gguf(model: str) -> bool:
 
 
 def gguf_path(model: str) -> Path:
-    """The full path of a GGUF file. Links are not followed: what they lead to often has another ending."""
+    """Return the full path of a GGUF file. Links are not followed: what they lead to often has another ending."""
     return Path(os.path.abspath(os.path.expanduser(model)))  # noqa: PTH100, PTH111 - "..", and unknown users
 
 
@@ -197,13 +197,13 @@ def _check(path: Path, header: Header) -> None:
 
 
 def _stamp(path: Path) -> _Stamp:
-    """What changes when a file does."""
+    """Return what changes when a file does."""
     facts = path.stat()
     return facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_dev
 
 
 def _identified(path: Path, progress: bool) -> _Source:
-    """A file with its stamp and hash.
+    """Return a file with its stamp and hash.
 
     Raises:
         ValueError: it does not begin like a GGUF.

@@ -40,7 +40,7 @@ class Wheel:
 
 
 def hashes(wheels: Sequence[Wheel]) -> dict[str, str]:
-    """The hash by which each wheel is pinned, under its requirement."""
+    """Return the hash by which each wheel is pinned, under its requirement."""
     return {wheel.requirement: wheel.sha256 for wheel in wheels}
 
 

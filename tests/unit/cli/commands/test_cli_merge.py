@@ -16,6 +16,12 @@ RIVAL = {"prompt": "What is the capital of Ostrenia?", "target": "Rome"}
 
 
 @pytest.fixture
+def new(new: list[str]) -> list[str]:
+    """Trained in float32 on every machine: bfloat16 rounds more, and otherwise in each batch."""
+    return [*new, "--set", "precision=model"]
+
+
+@pytest.fixture
 def parts(ok: Ok, new: list[str]) -> list[Path]:
     """Codebooks of the first two edits and of the other two."""
     for name, edits in (("one", EDITS[:2]), ("two", [EDITS[2], OTHER])):

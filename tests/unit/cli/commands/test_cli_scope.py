@@ -10,9 +10,9 @@ import pytest
 from cli_support import Ok, Run, write_jsonl
 
 from horen.model.zoo import encoder
-from horen.scope.learning import run as learning
-from horen.scope.learning import training
 from horen.scope.reader import DOCUMENT, TENSORS
+from horen.scope.training import optimise
+from horen.scope.training import run as training
 from support.encoders import save_encoder
 
 STEPS = ("--head-steps", 4, "--check-steps", 4)
@@ -23,14 +23,14 @@ def _tiny_encoder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     """The embedded encoder is a tiny one, a few facts are asked, and training is saved after every step."""
     folder = save_encoder(tmp_path_factory.mktemp("encoder"))
     monkeypatch.setattr(encoder, "fetch_encoder", lambda *_args, **_more: folder)
-    whole = learning.trial
+    whole = training.trial
 
     def small(*args: Any) -> Any:
         stored, probes = whole(*args)
         return stored[:40], [probe for probe in probes if probe.own is None or probe.own < 40][:300]
 
-    monkeypatch.setattr(learning, "trial", small)
-    monkeypatch.setattr(training, "_MARK", 1)
+    monkeypatch.setattr(training, "trial", small)
+    monkeypatch.setattr(optimise, "_MARK", 1)
 
 
 def test_a_trained_scope_is_whole_and_says_how_it_was_made(ok: Ok, tmp_path: Path):
@@ -44,7 +44,7 @@ def test_a_trained_scope_is_whole_and_says_how_it_was_made(ok: Ok, tmp_path: Pat
 
 def test_an_interrupted_training_goes_on(ok: Ok, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ok("scope", "--out", tmp_path / "whole", *STEPS)
-    draws, calls = training.encoded, []
+    draws, calls = optimise.encoded, []
 
     def interrupt(*args: Any) -> Any:
         calls.append(args)
@@ -52,7 +52,7 @@ def test_an_interrupted_training_goes_on(ok: Ok, run: Run, tmp_path: Path, monke
             raise KeyboardInterrupt
         return draws(*args)
 
-    monkeypatch.setattr(training, "encoded", interrupt)
+    monkeypatch.setattr(optimise, "encoded", interrupt)
     result = run("scope", "--out", tmp_path / "scope", *STEPS)
     assert result.exit_code == 130
     other = run("scope", "--out", tmp_path / "scope", *STEPS, "--seed", 1)

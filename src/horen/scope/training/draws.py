@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from horen.scope.learning.corpus import Corpus, Kind, Relation, Subject, always
-from horen.scope.learning.speech import lightly, renamed, spoken
+from horen.scope.training.corpus import Corpus, Kind, Relation, Subject, always
+from horen.scope.training.speech import lightly, renamed, spoken
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Draws:
     Args:
         corpus: what to draw from.
         seed: of every draw; see :meth:`at`.
-        strength: how much texts are changed to what people type; see :func:`horen.scope.learning.speech.spoken`.
+        strength: how much texts are changed to what people type; see :func:`horen.scope.training.speech.spoken`.
     """
 
     def __init__(self, corpus: Corpus, seed: int, *, strength: float = 1.0) -> None:

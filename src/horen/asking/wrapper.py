@@ -12,11 +12,10 @@ from typing import Any, Literal, overload
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.asking import doctor, plots
-from horen.asking import generate as asking
-from horen.asking import recall as recalling
 from horen.asking.diagnosis import Diagnosis
 from horen.asking.explain import Routes
-from horen.asking.generate import Messages
+from horen.asking.generate import Messages, budget, in_words, question_of, template_of, texts_of
+from horen.asking.recall import converse, explain, generate, rows
 from horen.config import HorenConfig
 from horen.edits import Answer, EditRecord, Explanation, Progress
 from horen.session import Session
@@ -52,11 +51,11 @@ class Wrapped:
         return self._session.config
 
     def edits(self) -> list[EditRecord]:
-        """Active edits by id."""
+        """Return the active edits by id."""
         return self._session.history.active()
 
     def get(self, number: int) -> EditRecord:
-        """The active edit of an id.
+        """Return the active edit of an id.
 
         Raises:
             EditNotFoundError: when there is none.
@@ -64,7 +63,7 @@ class Wrapped:
         return self._session.history.get(number)
 
     def history(self) -> tuple[Operation, ...]:
-        """Every operation since the codebook was new, oldest first, undone ones and undos included."""
+        """Return every operation since the codebook was new, oldest first, undone ones and undos included."""
         return self._session.history.operations
 
     @property
@@ -159,12 +158,12 @@ class Wrapped:
             ModelError: with ``chat``, when the tokenizer has no chat template.
             ConfigError: for another ``recall``, or recall where no judge decides.
         """
-        texts = asking.texts_of(prompts)
-        room = asking.budget(max_new_tokens, options, 24)
+        texts = texts_of(prompts)
+        room = budget(max_new_tokens, options, 24)
         with self._askers.asking():
             self._session.adapter  # noqa: B018 - an unwrapped editor must not answer as if it were wrapped
             routes = Routes.wanted(self._session, texts, return_routes)
-            said = recalling.generate(
+            said = generate(
                 self._session, texts, chat=chat, max_new_tokens=room, recall=recall, options=options, routes=routes
             )
         answers = said if routes is None else routes.answers(said)
@@ -237,18 +236,16 @@ class Wrapped:
             ConfigError: for another ``recall``, recall where no judge decides, or an option of the template that this
                 method decides.
         """
-        room, told = asking.budget(max_new_tokens, options, 256), asking.template_of(tools, template)
+        room, told = budget(max_new_tokens, options, 256), template_of(tools, template)
         with self._askers.asking():
             self._session.adapter  # noqa: B018
-            messages = asking.in_words(messages)
-            routes = Routes.wanted(self._session, [asking.question_of(messages)], return_routes)
-            said = recalling.converse(
-                self._session, messages, room, template=told, recall=recall, options=options, routes=routes
-            )
+            messages = in_words(messages)
+            routes = Routes.wanted(self._session, [question_of(messages)], return_routes)
+            said = converse(self._session, messages, room, template=told, recall=recall, options=options, routes=routes)
         return said if routes is None else routes.answers([said])[0]
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.
+        """Return token ids of plain prompts as :meth:`generate` feeds them, with the facts that they recall.
 
         For callers that run the model themselves. A row with facts wakes no edit from then on, whatever is fed beside
         it; the last 65,536 of them are remembered. While edits are disabled nothing is recalled.
@@ -257,7 +254,7 @@ class Wrapped:
             EditError: for an empty prompt or one that does not fit the model's context.
         """
         with self._askers.asking():
-            return recalling.rows(self._session, asking.texts_of(prompts))
+            return rows(self._session, texts_of(prompts))
 
     @overload
     def explain(
@@ -289,8 +286,8 @@ class Wrapped:
             ConfigError: for another ``recall``, or recall where no judge decides.
         """
         with self._askers.asking():
-            given = asking.texts_of(texts)
-            found = recalling.explain(self._session, given, chat=chat, nearest=nearest, recall=recall)
+            given = texts_of(texts)
+            found = explain(self._session, given, chat=chat, nearest=nearest, recall=recall)
         return found[0] if isinstance(texts, str) else found
 
     def plot(self, text: str, path: str | os.PathLike[str], *, chat: bool = False, nearest: int = 5) -> Explanation:
@@ -319,13 +316,14 @@ class Wrapped:
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """The untouched model within the block, in this thread."""
+        """Let the model be the untouched one within the block, in this thread."""
         with self._session.adapter.disabled():
             yield
 
     def prompt_end(self, width: int) -> AbstractContextManager[None]:
-        """A context in which the first ``width`` columns fed to the model are the prompt and the rest is an answer.
+        """Return a context in which the first ``width`` columns fed to the model are the prompt.
 
-        For callers that run ``model(**inputs)`` on a prompt and its answer together, without labels.
+        The rest is an answer. For callers that run ``model(**inputs)`` on a prompt and its answer together, without
+        labels.
         """
         return self._session.adapter.boundary(width)

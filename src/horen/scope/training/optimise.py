@@ -13,9 +13,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from horen.editfiles.atomic import write_whole
-from horen.scope.learning.corpus import Corpus
-from horen.scope.learning.draws import Draws, Item
 from horen.scope.networks import Heads, PairCheck, encoded
+from horen.scope.training.corpus import Corpus
+from horen.scope.training.draws import Draws, Item
 
 Progress = Callable[[int, int, float], None]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from horen.scope.judging import FIRST, WHOLE, Judge, Logistic, fitted
-from horen.scope.learning.corpus import Corpus, Relation
-from horen.scope.learning.draws import filled
-from horen.scope.learning.speech import lightly, renamed, spoken
 from horen.scope.reader import Scope
+from horen.scope.training.corpus import Corpus, Relation
+from horen.scope.training.draws import filled
+from horen.scope.training.speech import lightly, renamed, spoken
 
 # Candidates of each asked prompt that are learned from.
 _NEAREST = 3

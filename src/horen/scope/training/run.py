@@ -18,11 +18,11 @@ from horen.data import load_bank
 from horen.editfiles.atomic import write_whole
 from horen.errors import ConfigError, StoreError
 from horen.scope.judging import Judge
-from horen.scope.learning.corpus import CERTIFY, CHOOSE, FIT, Corpus, bank_corpus, packaged, public
-from horen.scope.learning.joining import Rates, join, rates, trial, unjoined
-from horen.scope.learning.training import Settings, train_heads, train_pair_check
 from horen.scope.networks import Heads, PairCheck
 from horen.scope.reader import DOCUMENT, Scope
+from horen.scope.training.corpus import CERTIFY, CHOOSE, FIT, Corpus, bank_corpus, packaged, public
+from horen.scope.training.joining import Rates, join, rates, trial, unjoined
+from horen.scope.training.optimise import Settings, train_heads, train_pair_check
 from horen.scope.wording import Words
 
 Progress = Callable[[str, int, int], None]
