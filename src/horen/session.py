@@ -192,6 +192,7 @@ class Session:
             codebook: with the state's tables.
             weights: the model's when the codebook began; None for as they are.
         """
+        self._forget_folders()
         self.history, self.weights = state.history, weights
         self.source, self.revision = state.source, state.revision
         self.install(state.space, codebook, state.token_weights)
@@ -214,22 +215,26 @@ class Session:
         saved.check_encoder(self.config.encoder, self.encoder_print)
         tokens = self.vocabulary_size if self.config.weighs_tokens else None
         state, codebook = saved.whole(device_of(self.model), Sizes(self.value_size, self.feature_size, tokens))
-        self.folders[saved.path.resolve()] = saved.known()
         self.take(state, codebook, weights)
+        self.folders[saved.path.resolve()] = saved.known()
 
     def renumber(self, history: History, codebook: Codebook) -> None:
         """Go on with a history and a codebook that fit each other, both or neither; nobody may ask meanwhile."""
         give_index(codebook, self.config)
         # What was looked up before must not pass for what this one finds.
         codebook.revision += self.codebook().revision
-        for known in self.folders.values():  # of entries with other numbers
-            known.update(dict.fromkeys(known))
+        self._forget_folders()
         before = self.history, self._adapter.codebook, self._sequels
         try:
             self.history, self._adapter.codebook, self._sequels = history, codebook, {}
         except BaseException:
             self.history, self._adapter.codebook, self._sequels = before
             raise
+
+    def _forget_folders(self) -> None:
+        """Take nothing that folders hold for a part of what is stored from now on; their marks are still known."""
+        for known in self.folders.values():
+            known.update(dict.fromkeys(known))
 
     def wording(self, entry: int) -> str | None:
         """Return the prompt or rephrase that an entry was made of; None where no edit has it."""

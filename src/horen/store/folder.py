@@ -132,6 +132,9 @@ def write_folder(
                 known[_mark(write.document)] = Begun.of(records, tensors)
         try:
             sync_directory(path)
+            if known is not None:
+                for other in known.keys() - {_mark(write.document)}:
+                    del known[other]  # the folder holds this now, for good
         except OSError as error:
             raise StoreError(
                 f"{path} holds the new state, but the disk did not confirm it ({why(error)}); check the disk and "

@@ -133,3 +133,22 @@ def test_two_editors_that_take_turns(tmp_path: Path):
         one.save(folder)
         assert len(loaded(folder).edits()) == number + 2
     assert identity(folder) == before
+
+
+def test_what_another_folder_holds_is_not_added_to_the_first(tmp_path: Path):
+    editor, folder, other = quick_editor(), tmp_path / "facts", tmp_path / "other"
+    editor.save(folder)
+    longer = quick_editor()
+    longer.edit([Edit(OTHER, "Paris"), Edit("Who wrote Hamlet?", "Paris")])
+    longer.save(other)
+    editor.restore(other)
+    editor.save(folder)  # it has not changed since it was saved, but holds none of this
+    check(editor, folder)
+
+
+def test_marks_of_one_save_are_enough(tmp_path: Path):
+    editor, folder = quick_editor(), tmp_path / "facts"
+    for number in range(5):
+        editor.edit(Edit(f"Who wrote the play {number}?", "Paris"))
+        editor.save(folder)
+    assert len(editor._session.folders[folder.resolve()]) == 1
