@@ -318,7 +318,7 @@ class Editor(Wrapped):
         """
         with self._turn:
             new = renewed(self._session, config, progress)
-            new.askers = self._askers
+            new.follow(self._session)
 
             def change() -> None:
                 swap(self._session, new)

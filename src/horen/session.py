@@ -84,9 +84,9 @@ class Session:
         """Those who ask the model."""
         return self._adapter.askers
 
-    @askers.setter
-    def askers(self, askers: Askers) -> None:
-        self._adapter.askers = askers
+    def follow(self, other: Session) -> None:
+        """Take over, before this is on the model, who asks another session and where its edits are disabled."""
+        self._adapter.follow(other._adapter)
 
     def wrap(self) -> None:
         """Put the hooks on the model.

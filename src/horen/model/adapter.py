@@ -98,6 +98,10 @@ class Adapter:
             self._overlay.lay(model, name, method)
         self._overlay.lay(model, _MARK, self)
 
+    def follow(self, other: Adapter) -> None:
+        """Take over, before this is on the model, who asks another adapter and where its edits are disabled."""
+        self.askers, self._state = other.askers, other._state
+
     @property
     def installed(self) -> bool:
         """Whether the hooks are on the model."""

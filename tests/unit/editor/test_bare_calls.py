@@ -148,3 +148,34 @@ def test_what_lies_over_the_wrapped_model_goes_on_after_it(tmp_path: Path):
     editor.unwrap()
     assert torch.equal(logits(model, ids_of(OTHER)), plain)
     assert said(editor)
+
+
+@pytest.mark.parametrize("where", ["in another thread", "in this thread"])
+def test_edits_that_are_disabled_stay_so_across_a_rekey(where: str, tmp_path: Path):
+    editor = changing(tmp_path)
+    with editor.disabled():
+        plain = logits(editor.model, ids_of(OTHER))
+    inside, changed, found = threading.Event(), threading.Event(), []
+
+    def ask() -> None:
+        with editor.disabled():
+            inside.set()
+            assert changed.wait(WAIT)
+            found.append(logits(editor.model, ids_of(OTHER)))
+        found.append(logits(editor.model, ids_of(OTHER)))
+
+    def change() -> None:
+        assert inside.wait(WAIT)
+        editor.rekey(editor.config.replace(read_sites="layer_output@0+auto@0"))
+        changed.set()
+
+    if where == "in this thread":
+        changed.wait = lambda _: not change()  # type: ignore[method-assign]
+        ask()
+    else:
+        other = threading.Thread(target=ask)
+        other.start()
+        change()
+        other.join(WAIT)
+    assert torch.equal(found[0], plain)
+    assert not torch.equal(found[1], plain)
