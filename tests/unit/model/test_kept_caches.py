@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from generation_support import counted, generated, routed_by_hand
+from packaging.version import Version
 from transformers import AutoModelForCausalLM, BloomConfig, FalconConfig, GPTNeoConfig, StaticCache
 
 from horen import Edit, Editor, HorenConfig
@@ -56,7 +58,20 @@ def going_on(editor: Editor, ids: list[int], length: int, cache: Any = None, **o
 
 
 @every_family
-@pytest.mark.parametrize("chunk", [None, 5], ids=["at once", "in chunks"])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        None,
+        pytest.param(
+            5,
+            marks=pytest.mark.skipif(
+                Version(transformers.__version__) < Version("5.18"),
+                reason="transformers before 5.18 gives other tokens there, with any model",
+            ),
+        ),
+    ],
+    ids=["at once", "in chunks"],
+)
 def test_what_is_new_alone(family: str, chunk: int | None, monkeypatch: pytest.MonkeyPatch):
     """The cache of the answered turn, and the ids that come after it: as with all ids of the conversation."""
     edits = [Edit("Who wrote Hamlet?", "Rome"), Edit("It is blue", "Paris")]
