@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# transformers 5.24.0 with torch 2.7.0.
+# transformers 5.20.0 with torch 2.7.0.
 # Expected: transformers states the least torch in its extra "torch", so its model classes can be imported with torch 2.7,
 #           which is no less.
 # Seen:     "from transformers import PreTrainedModel" raises ModuleNotFoundError, which asks whether requirements are
@@ -12,7 +12,7 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
 "$place/venv/bin/pip" install --quiet torch==2.7.0
-"$place/venv/bin/pip" install --quiet transformers==5.24.0
+"$place/venv/bin/pip" install --quiet transformers==5.20.0
 "$place/venv/bin/python" - <<'PY'
 import importlib.metadata
 import sys
