@@ -29,7 +29,7 @@ from horen.cli.commands.edit import parse_settings
 from horen.config import GATE_SETTINGS
 from horen.edits import same_text
 from horen.memory import Codebook, Match
-from horen.model.adapter import quiet
+from horen.model.quiet import quiet
 from horen.store.calibration import Calibration
 
 _BATCH = 32

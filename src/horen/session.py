@@ -16,7 +16,7 @@ from horen.data import load_bank
 from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, MismatchError, ModelError
 from horen.memory import Codebook, KeySpace
-from horen.model.adapter import Adapter, quiet
+from horen.model.adapter import Adapter
 from horen.model.askers import Askers
 from horen.model.contexts import Contexts
 from horen.model.devices import device_of
@@ -24,6 +24,7 @@ from horen.model.fingerprint import Weights, fingerprint
 from horen.model.linear import check_gradients
 from horen.model.pooling import for_vocabulary, rare_weights
 from horen.model.prompts import PromptReader
+from horen.model.quiet import quiet
 from horen.model.sequels import Sequel
 from horen.model.whitening import fit_key_space, pooled
 from horen.model.zoo.embedded import full_encoder_name, full_name

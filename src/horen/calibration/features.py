@@ -15,10 +15,10 @@ from torch import Tensor
 from horen.config import TEXT
 from horen.editfiles.atomic import write_whole
 from horen.errors import StoreError
-from horen.model.adapter import quiet
 from horen.model.batching import read_in_batches
 from horen.model.fingerprint import fingerprint
 from horen.model.pooling import Pooling
+from horen.model.quiet import quiet
 from horen.model.sources import Activations, Span
 from horen.session import Session
 

@@ -16,8 +16,8 @@ from horen.config import KEY_SETTINGS, HorenConfig
 from horen.edits import Edit, EditRecord, Progress
 from horen.errors import ConfigError, StoreError
 from horen.memory import KeySpace
-from horen.model.adapter import quiet
 from horen.model.fingerprint import Weights, difference
+from horen.model.quiet import quiet
 from horen.session import Session
 from horen.store import lock_folder
 from horen.store.state import CodebookState, Saved

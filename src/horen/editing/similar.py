@@ -9,7 +9,7 @@ from horen.asking.explain import explain
 from horen.editing.plan import Plan, plan
 from horen.edits import Edit, Explanation, OnConflict, OnSimilar, Similar, same_text
 from horen.errors import EditError
-from horen.model.adapter import quiet
+from horen.model.quiet import quiet
 from horen.session import Session
 
 

@@ -23,11 +23,11 @@ from horen.editing.training import Objective, Stored, Trained, packed, seeded, t
 from horen.edits import Edit, EditRecord, Progress, Receipt
 from horen.errors import EditError
 from horen.memory import Codebook
-from horen.model.adapter import quiet
 from horen.model.partial.precision import trains_roughly
 from horen.model.partial.prefix import Prefixes
 from horen.model.partial.tail import Tail
 from horen.model.partial.windows import cut
+from horen.model.quiet import quiet
 from horen.session import Session
 from horen.store.history import now
 

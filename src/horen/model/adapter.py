@@ -25,7 +25,7 @@ from horen.model.entrances import Entering, Overlay, Uncompiled, around, holding
 from horen.model.layout import Layout, Site, first_tensor, rewritten
 from horen.model.methods import check_unpacked, methods, refuse_copy
 from horen.model.padding import extents, first_label, plain_mask
-from horen.model.partial.frozen import await_thaw, frozen
+from horen.model.partial.frozen import await_thaw
 from horen.model.past import past_of
 from horen.model.prompts import Placed, Prompt, PromptReader
 from horen.model.routed import Routed
@@ -393,16 +393,7 @@ class Adapter:
             sequel = self.sequel(routed.match.entry)
             found += [routed] if sequel is None else sequel.places(routed)
             call.woken += found[-1:] if sequel is not None and sequel.left else []
-        written = range(call.before, call.before + call.shape[1])
-        fired = [r for r in found if r.place.offset + r.place.prompt.at in written]
-        if not fired:
-            return ()
+        end = call.before + call.shape[1]
+        fired = [r for r in found if call.before <= r.place.offset + r.place.prompt.at < end]
         columns = [r.place.offset + r.place.prompt.at - call.before for r in fired]
-        return [r.place.row for r in fired], columns, self.values_of(fired)
-
-
-@contextmanager
-def quiet(adapter: Adapter) -> Iterator[None]:
-    """Keep the model without edits, without dropout and with frozen weights within the block; then it is as it was."""
-    with frozen(adapter.model), adapter.disabled(), adapter.uncompiled():
-        yield
+        return ([r.place.row for r in fired], columns, self.values_of(fired)) if fired else ()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from horen.edits import EditRecord, Undone
 from horen.errors import ConfigError, MismatchError, StoreError
 from horen.memory import Codebook, KeySpace, Packed, Storage
 from horen.store import Begun, Folder, Known, lock_folder, read_folder, write_folder
+from horen.store.content import uncollected
 from horen.store.history import History, now
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ class Saved:
             StoreError: when it is missing, truncated, altered or no codebook.
             MismatchError: when a newer version made it.
         """
-        with _uncollected():
+        with uncollected():
             return cls._read(Path(path))
 
     @classmethod
@@ -312,9 +311,7 @@ class Saved:
         """Change the history without loading the model, and write the folder again."""
         known = self.known()
         action(self.history)
-        config = {**self.folder.config, "saved": now(), "edits": len(self.history)}
-        tensors = self.folder.tensors
-        write_folder(self.path, config=config, records=self.history.lines(), tensors=tensors, known=known, grows=GROWS)
+        self.write(self.history, self.folder.tensors, known)
 
     def known(self) -> Known:
         """Return what the folder holds, for whoever goes on with its history and tables and saves them there again."""
@@ -323,14 +320,14 @@ class Saved:
         begun = Begun.of(lines, self.folder.tensors) if len(lines) == len(self.folder.records) else None
         return {self.folder.mark: begun}
 
-    def write(self, history: History, tensors: Mapping[str, Tensor]) -> None:
+    def write(self, history: History, tensors: Mapping[str, Tensor], known: Known | None = None) -> None:
         """Write the folder again, with another history and other tables.
 
         Raises:
             StoreError: when it cannot be written.
         """
         config = {**self.folder.config, "saved": now(), "edits": len(history)}
-        write_folder(self.path, config=config, records=history.lines(), tensors=tensors)
+        write_folder(self.path, config=config, records=history.lines(), tensors=tensors, known=known, grows=GROWS)
 
 
 def save(state: CodebookState, path: str | os.PathLike[str], known: Known | None = None) -> None:
@@ -401,15 +398,3 @@ def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, sto
     asleep[[entry for record in history.active() for entry in record.entries]] = False
     codebook.set_awake(asleep.nonzero()[:, 0].tolist(), False)
     return codebook
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Search for no cycles within the block: a history is many objects without one, and the search doubles the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

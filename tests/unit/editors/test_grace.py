@@ -11,9 +11,9 @@ from torch import Tensor
 
 from horen import ConfigError, Edit, EditError
 from horen.editors.grace import Grace, GraceConfig, training
-from horen.model.adapter import quiet
 from horen.model.layout import Layout, first_tensor, with_first_tensor
 from horen.model.partial.tail import Sample, Tail
+from horen.model.quiet import quiet
 from support.editors import EDITED, FACTS, OTHER, PROMPTS, chat_ids, ids_of, logits, padded
 from support.tiny_models import HIDDEN, taught_model, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer

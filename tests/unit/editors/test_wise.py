@@ -20,9 +20,9 @@ from horen.editors.wise import method as wise_method
 from horen.editors.wise.memory import subspace
 from horen.editors.wise.training import passages
 from horen.edits import same_text
-from horen.model.adapter import quiet
 from horen.model.layout import Layout
 from horen.model.past import past_argument, past_of
+from horen.model.quiet import quiet
 from support.editors import EDITED, GREEDY, OTHER, PROMPTS, ids_of, logits
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer

@@ -13,9 +13,10 @@ from generation_support import generated
 from torch import Tensor
 
 from horen import Edit, Editor, HorenConfig, ModelError
-from horen.model.adapter import Adapter, quiet
+from horen.model.adapter import Adapter
 from horen.model.padding import left_padded
 from horen.model.prompts import PromptReader
+from horen.model.quiet import quiet
 from support.editors import (
     EDITED,
     OTHER,

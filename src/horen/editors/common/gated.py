@@ -24,10 +24,11 @@ from horen.editors.interface import Route
 from horen.edits import Edit, same_text
 from horen.errors import StoreError
 from horen.memory import Match
-from horen.model.adapter import Adapter, quiet
+from horen.model.adapter import Adapter
 from horen.model.batching import read_in_batches
 from horen.model.devices import device_of
 from horen.model.prompts import Placed, PromptReader
+from horen.model.quiet import quiet
 from horen.model.routed import Routed
 
 _BATCH = 32

@@ -22,11 +22,11 @@ from horen.editors.grace.training import Lesson, train
 from horen.editors.interface import Route
 from horen.edits import Edit, same_text
 from horen.errors import StoreError
-from horen.model.adapter import quiet
 from horen.model.batching import read_in_batches
 from horen.model.devices import device_of
 from horen.model.layout import Layout
 from horen.model.prompts import PromptReader
+from horen.model.quiet import quiet
 from horen.store import Folder
 
 _BATCH = 32

@@ -33,7 +33,7 @@ def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig,
     """Return a value [d_v] float32 for each lesson, in order.
 
     Args:
-        adapter: of a model that is quiet, see :func:`horen.model.adapter.quiet`.
+        adapter: of a model that is quiet, see :func:`horen.model.quiet.quiet`.
         lessons: what to train.
         config: the settings.
         seed: of the random start, together with each lesson's prompt.

@@ -73,17 +73,7 @@ def readout(
     against β, which no cosine's exponent exceeds, where float32 holds what lies 2 β below it. Its denominator cancels
     in the normalization. Kernels do it faster where what they are compiled by is there: Triton on CUDA
     (:mod:`horen.memory.search.cuda_kernel`), and Numba for a few queries on a processor
-    (:mod:`horen.memory.search.cpu_kernel`).
-
-    Args:
-        queries: [B, d] unit rows.
-        keys: [N, d] unit rows of the same dtype.
-        beta: inverse temperature, ≥ 0.
-        awake: [N] bool, the keys that take part (at least one); None for all.
-        scores: [B, N] of the queries' dtype, contiguous, where K q is written, of keys that sleep too; or None.
-
-    Returns:
-        [B, d] unit rows.
+    (:mod:`horen.memory.search.cpu_kernel`). Arguments and result are those of :func:`horen.memory.aids.readout`.
     """
     make: Readout = _by_blocks
     device, kinds = keys.device, (queries.dtype, keys.dtype)
