@@ -34,6 +34,16 @@ def is_plain(module: nn.Module | None) -> bool:
     return type(module) in (nn.Linear, Conv1D) and type(weight) in (nn.Parameter, Tensor)
 
 
+def frozen_maps(parts: Iterable[nn.Module]) -> dict[Any, None]:
+    """Return the plain linear modules in some parts whose weights are in memory and not trained, in order."""
+    return {
+        module: None
+        for part in parts
+        for module in part.modules()
+        if is_plain(module) and not module.weight.is_meta and not module.weight.requires_grad
+    }
+
+
 def parts_of(name: str, weights: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield the plain tensors that weights are made of, by name.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from horen import ConfigError, Edit, EditError
 from horen.editors.grace import Grace, GraceConfig, training
 from horen.model.layout import Layout, first_tensor, with_first_tensor
+from horen.model.partial.precision import Arithmetic
 from horen.model.partial.tail import Sample, Tail
 from horen.model.quiet import quiet
 from support.editors import EDITED, FACTS, OTHER, PROMPTS, chat_ids, ids_of, logits, padded
@@ -199,7 +200,7 @@ def test_the_objective_is_that_of_the_model_with_the_layer_replaced(family: str,
     values = torch.randn(len(SAMPLES), HIDDEN, generator=torch.Generator().manual_seed(0))
     with quiet(method._adapter), torch.no_grad():
         objective = Tail(method.model, method._adapter.layout, method._adapter.write, SAMPLES)
-        objective = objective.rough() if rough else objective
+        objective = objective.rough(Arithmetic.BFLOAT16) if rough else objective
         found, real = objective.log_probabilities(values)
         kept, _ = objective.keep(torch.tensor([2, 0])).log_probabilities(values[[2, 0]])
     assert len(objective) == len(SAMPLES)

@@ -23,6 +23,7 @@ from horen.editors.common.locate.values import Located, bounded
 from horen.editors.rome import RomeConfig
 from horen.model.contexts import Contexts
 from horen.model.layout import Layout, Site
+from horen.model.partial.precision import Arithmetic
 from horen.model.partial.tail import Sample, Tail
 from support.editors import EDITED, logits, written_by_hand
 from support.tiny_models import HIDDEN, tiny_model
@@ -249,7 +250,7 @@ def test_the_objective_by_hand(family: str, unit: str):
         assert part.sum(-1).tolist() == pytest.approx(wanted[2:], abs=1e-3)
         (bare,) = objective.keep(kept).keep(torch.tensor([0, 1])).log_probabilities(values[[1, 1]])[0].sum(-1)[:1]
         assert float(bare) == pytest.approx(wanted[2], abs=1e-3)
-        rough, _ = objective.rough().log_probabilities(values[owner])
+        rough, _ = objective.rough(Arithmetic.BFLOAT16).log_probabilities(values[owner])
         torch.testing.assert_close(rough, found, atol=1.0, rtol=0.1)
         assert torch.equal(objective.log_probabilities(values[owner])[0], found)
 

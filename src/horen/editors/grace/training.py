@@ -11,7 +11,7 @@ from torch import Tensor
 from horen.editing.training import packed, seeded, train_checked, train_values
 from horen.editors.grace.adapter import GraceAdapter
 from horen.editors.grace.config import GraceConfig
-from horen.model.partial.precision import trains_roughly
+from horen.model.partial.precision import fastest, reads_roughly
 from horen.model.partial.prefix import Prefixes
 from horen.model.partial.tail import Sample, Tail
 
@@ -39,7 +39,7 @@ def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig,
         seed: of the random start, together with each lesson's prompt.
     """
     settings = adapter.config
-    rough = trains_roughly(adapter.model, settings)
+    fast, rough = fastest(adapter.model, settings), reads_roughly(adapter.model, settings)
     prefixes = Prefixes(adapter.model, [lesson.sample.prompt[:-1] for lesson in lessons], rough=rough)
     vocabulary = int(adapter.model.config.get_text_config(decoder=True).vocab_size)
     values: dict[int, Tensor] = {}
@@ -51,8 +51,8 @@ def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig,
             draws = [seeded(f"{seed}:{lessons[i].prompt}") for i in batch]
             starts = torch.stack([torch.rand(tail.value_size, generator=draw) for draw in draws])
         owner = list(range(len(batch)))
-        if rough:
-            trained = train_checked(tail.rough(), tail, owner, starts, settings)
+        if fast is not None:
+            trained = train_checked(tail.rough(fast), tail, owner, starts, settings)
         else:
             trained = train_values(tail, owner, starts, settings)
         values.update(zip(batch, (item.value for item in trained), strict=True))

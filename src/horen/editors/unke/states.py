@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from horen.editing.training import Trained, packed, train_checked, train_values
 from horen.editors.unke.config import UnkeConfig
 from horen.model.layout import Layout, Site
-from horen.model.partial.precision import bfloat16_is_fast
+from horen.model.partial.precision import fastest
 from horen.model.partial.tail import Sample, Tail
 
 
@@ -28,11 +28,12 @@ def find_shifts(
     """
     vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
     found: dict[int, Trained] = {}
+    fast = fastest(model, config)
     for batch in packed([[len(sample.target)] for sample in samples], config.batch_tokens, vocabulary):
         tail = Tail(model, layout, site, [samples[i] for i in batch])
         owner, start = list(range(len(batch))), torch.zeros(len(batch), tail.value_size)
-        if config.precision == "auto" and bfloat16_is_fast(model):
-            trained = train_checked(tail.rough(), tail, owner, start, config)
+        if fast is not None:
+            trained = train_checked(tail.rough(fast), tail, owner, start, config)
         else:
             trained = train_values(tail, owner, start, config)
         found.update(zip(batch, trained, strict=True))

@@ -23,6 +23,8 @@ from horen.model.linear import is_plain
 _LOGITS = {"cpu": 2**21}
 _LOGITS_ELSEWHERE = 2**26
 _LEAST_WORDS = 256
+# Words that follow each other of which the likeliest is found at once: a whole sort would cost more than the logits.
+_RUN = 64
 
 
 @dataclass(frozen=True)
@@ -68,50 +70,99 @@ class Head:
         """
         function: Any = _TargetLogProbabilities
         device = self.weight.device
-        found: Tensor = function.apply(hidden.to(device), self.weight, self.bias, labels.to(device))
+        found: Tensor = function.apply(hidden.to(device), self, labels.to(device))
         return found
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return [M, V] in the dtype of the products, from [M, d]; differentiable."""
         return linear(hidden.to(self.weight), self.weight, self.bias)
 
+    def logits_of(self, words: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [M, K] float32 logits of some words [M, K] for each of [M, d] states, and [M, K, d] their weights."""
+        rows = self.weight[words].float()
+        found = torch.bmm(rows, hidden.float()[:, :, None])[:, :, 0]
+        return (found if self.bias is None else found + self.bias[words].float()), rows
+
 
 class _TargetLogProbabilities(torch.autograd.Function):
-    """One pass over the vocabulary, a part at a time.
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
+        found = survey(head, hidden, labels, means=ctx.needs_input_grad[0])
+        if found.means is not None:
+            # ∂ log p(t) / ∂ logits = onehot(t) − p
+            ctx.save_for_backward((head.weight[labels].float() - found.means).to(hidden.dtype))
+        return found.wanted - found.total
 
-    The softmax's sum, and the gradient's over the same words, are put right whenever larger logits turn up (online
-    softmax, Milakov and Gimelshein 2018).
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * slopes[0][:, None]).to(gradient.dtype), None, None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a pass over the vocabulary tells of M states; all float32 but for the words.
+
+    Attributes:
+        wanted: [M] logits of the labels.
+        total: [M] log of the sum of all words' exponentials.
+        means: [M, d] means of the weights under the softmax, or None.
+        likely: [M, K] int64, the likeliest word of each of the K likeliest runs of words.
     """
 
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):
-            given = hidden.to(weight.dtype)
-            top = torch.full((len(hidden), 1), -torch.inf, device=hidden.device)
-            total, wanted = torch.zeros_like(top), torch.zeros_like(top)
-            pull = torch.zeros_like(hidden, dtype=torch.float32) if ctx.needs_input_grad[0] else None
-            for first, products, logits in _logits(given, weight, bias):
-                width = logits.shape[1]
-                at = labels[:, None] - first
-                here = (at >= 0) & (at < width)
-                wanted += logits.gather(1, at.clamp(0, width - 1)).masked_fill_(~here, 0)
-                higher = torch.maximum(top, logits.amax(-1, keepdim=True))
-                odds = logits.sub_(higher).exp_()
-                shrunk = (top - higher).exp_()
-                total.mul_(shrunk).add_(odds.sum(-1, keepdim=True))
-                if pull is not None:
-                    pull.mul_(shrunk).add_(products.copy_(odds) @ weight[first : first + width])
-                top = higher
-            result = (wanted - top - total.log())[:, 0]
-            if pull is not None:
-                # ∂ log p(t) / ∂ logits = onehot(t) − p
-                ctx.save_for_backward((weight[labels].float() - pull / total).to(hidden.dtype))
-        return result
+    wanted: Tensor
+    total: Tensor
+    means: Tensor | None
+    likely: Tensor
 
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * slopes[0][:, None]).to(gradient.dtype), None, None, None
+
+def survey(head: Head, hidden: Tensor, labels: Tensor, *, means: bool = True, likely: int = 0) -> Survey:
+    """Return what one pass over the vocabulary tells, made a part at a time.
+
+    The softmax's sum, and the means over the same words, are put right whenever larger logits turn up (online softmax,
+    Milakov and Gimelshein 2018).
+
+    Args:
+        head: whose logits are made.
+        hidden: [M, d] what the head is given.
+        labels: [M] int64.
+        means: whether the means of weights are asked for.
+        likely: how many likely words are, one at most of each 64 that follow each other.
+    """
+    weight = head.weight
+    with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
+        given = hidden.to(weight.dtype)
+        top = torch.full((len(hidden), 1), -torch.inf, device=hidden.device)
+        total, wanted = torch.zeros_like(top), torch.zeros_like(top)
+        pull = torch.zeros_like(hidden, dtype=torch.float32) if means else None
+        best: list[Tensor] = []
+        for first, products, logits in _logits(given, weight, head.bias):
+            width = logits.shape[1]
+            at = labels[:, None] - first
+            here = (at >= 0) & (at < width)
+            wanted += logits.gather(1, at.clamp(0, width - 1)).masked_fill_(~here, 0)
+            if likely:
+                best.append(_best(logits, first))
+            higher = torch.maximum(top, logits.amax(-1, keepdim=True))
+            odds = logits.sub_(higher).exp_()
+            shrunk = (top - higher).exp_()
+            total.mul_(shrunk).add_(odds.sum(-1, keepdim=True))
+            if pull is not None:
+                pull.mul_(shrunk).add_(products.copy_(odds) @ weight[first : first + width])
+            top = higher
+        found = labels[:, None][:, :0]
+        if likely:
+            scores, words = torch.cat(best, -1).unbind(0)
+            found = words.gather(1, scores.topk(min(likely, scores.shape[1]), -1).indices).long()
+        return Survey(wanted[:, 0], (top + total.log())[:, 0], None if pull is None else pull / total, found)
+
+
+def _best(logits: Tensor, first: int) -> Tensor:
+    """Return [2, M, n]: the largest logit of each run of words in a part, and which word it is."""
+    count = logits.shape[1] // _RUN
+    runs = logits[:, : count * _RUN].reshape(len(logits), count, _RUN)
+    most, place = runs.max(-1)
+    return torch.stack([most, place + torch.arange(count, device=place.device) * _RUN + first])
 
 
 def _logits(given: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -122,7 +173,7 @@ def _logits(given: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tupl
     """
     count, words = len(given), len(weight)
     together = max(_LOGITS.get(given.device.type, _LOGITS_ELSEWHERE) // max(count, 1), _LEAST_WORDS)
-    width = math.ceil(words / math.ceil(words / together))
+    width = -(-math.ceil(words / math.ceil(words / together)) // _RUN) * _RUN
     room = torch.empty(count * width, dtype=weight.dtype, device=given.device)
     exact = torch.empty_like(room, dtype=torch.float32)
     for first in range(0, words, width):

@@ -1,11 +1,11 @@
-"""Where bfloat16 is the faster arithmetic, and the weights that it multiplies with."""
+"""In which arithmetic values are trained: the model's own, or a faster one with the model's own as the judge."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from enum import StrEnum
 from types import MethodType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,71 @@ from transformers import PreTrainedModel
 from horen.config import TrainingSettings
 from horen.model.alone import Forward
 from horen.model.devices import device_of
-from horen.model.linear import is_plain
+from horen.model.linear import frozen_maps
+from horen.model.partial import rates
+from horen.model.partial.head import Head
+from horen.model.partial.int8 import int8_maps
+from horen.model.partial.shortlist import Shortlist
+
+# What lies between the products costs the same in every arithmetic, and a rough one is checked: it has to be this much
+# faster, in seconds of the products.
+_FASTER_BFLOAT16 = 0.8
+_FASTER_INT8 = 0.6
+
+
+class Arithmetic(StrEnum):
+    """What linear maps multiply in while values are optimised."""
+
+    MODEL = "model"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+    def maps(self, parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:
+        """Return what linear maps in some parts that are not trained compute so; the modules stay as they are."""
+        if self is Arithmetic.MODEL:
+            return {}
+        return int8_maps(parts) if self is Arithmetic.INT8 else bfloat16_maps(parts)
+
+
+def fastest(model: PreTrainedModel, settings: TrainingSettings) -> Arithmetic | None:
+    """Return in what values are optimised before they are checked; None where nothing is faster than what checks them.
+
+    It is another one than the model's own where the settings leave it open and this machine is faster at it. With many
+    words the model's own is made faster by a list of the likely ones.
+    """
+    if settings.precision != "auto":
+        return None
+    if device_of(model).type == "cpu":
+        taken = rates.seconds()
+        own = taken.get(str(model.dtype).removeprefix("torch."))
+        best = taken["bfloat16"] if bfloat16_is_fast(model) else own
+        if best is not None and taken.get("int8", best) < _FASTER_INT8 * best:
+            return Arithmetic.INT8
+    if bfloat16_is_fast(model):
+        return Arithmetic.BFLOAT16
+    return Arithmetic.MODEL if Shortlist.pays(Head.of(model)) else None
+
+
+def reads_roughly(model: PreTrainedModel, settings: TrainingSettings) -> bool:
+    """Return whether prompts before their last token are read in bfloat16.
+
+    They are where the settings leave it open and this machine is faster at it. What is read so is not checked, so no
+    coarser arithmetic does it.
+    """
+    return settings.precision == "auto" and bfloat16_is_fast(model)
+
+
+def bfloat16_is_fast(model: PreTrainedModel) -> bool:
+    """Return whether this machine multiplies bfloat16 faster than the model's own float32."""
+    if model.dtype != torch.float32:
+        return False
+    kind = device_of(model).type
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if kind != "cpu":
+        return False
+    taken = rates.seconds()
+    return taken["bfloat16"] < _FASTER_BFLOAT16 * taken["float32"]
 
 
 def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str, Tensor]:
@@ -22,7 +86,7 @@ def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str,
 
     Autocasting would make them anew at each step, because it remembers only weights that take a gradient.
     """
-    linear = set(_matrices(parts))
+    linear = set(frozen_maps(parts))
     return {f"{name}.weight": module.weight.bfloat16() for name, module in model.named_modules() if module in linear}
 
 
@@ -32,38 +96,9 @@ def bfloat16_maps(parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:
     The modules stay as they are, for other threads too.
     """
     maps: dict[nn.Module, Forward] = {}
-    for module in _matrices(parts):
+    for module in frozen_maps(parts):
         other = copy.copy(module)
         other._parameters = {**module._parameters, "weight": nn.Parameter(module.weight.bfloat16(), False)}
         # Of its kind, not what accelerate may have put on the module: that belongs to the shared one.
         maps[module] = MethodType(type(module).forward, other)
     return maps
-
-
-def _matrices(parts: Iterable[nn.Module]) -> dict[Any, None]:
-    """Return the linear modules in memory that are not trained."""
-    return {
-        module: None
-        for part in parts
-        for module in part.modules()
-        if is_plain(module) and not module.weight.is_meta and not module.weight.requires_grad
-    }
-
-
-def trains_roughly(model: PreTrainedModel, settings: TrainingSettings) -> bool:
-    """Return whether values are optimised in bfloat16.
-
-    They are where the settings leave it open and this machine is faster at it.
-    """
-    return settings.precision == "auto" and bfloat16_is_fast(model)
-
-
-def bfloat16_is_fast(model: PreTrainedModel) -> bool:
-    """Return whether this machine multiplies bfloat16 faster than the model's own float32."""
-    if model.dtype != torch.float32:
-        return False
-    if device_of(model).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    known: Any = getattr(torch.cpu, "get_capabilities", dict)
-    capabilities = known() if device_of(model).type == "cpu" else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -25,8 +25,9 @@ from horen.model.devices import device_of
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.partial.attention import apart, configurations
 from horen.model.partial.head import Head
-from horen.model.partial.precision import bfloat16_maps
+from horen.model.partial.precision import Arithmetic
 from horen.model.partial.prefix import Prefixes
+from horen.model.partial.shortlist import Shortlist
 from horen.model.past import past_argument
 from horen.model.sources import ReadOnly
 
@@ -106,11 +107,12 @@ class Tail:
         self._layers = list(layout.layers)
         self._site = site
         self._rough = False
-        self._cast: dict[nn.Module, Forward] = {}
+        self._cast: Mapping[nn.Module, Forward] = {}
         self._configs = configurations(model)
         with torch.no_grad():
             self._known = self._prepare(samples, prefixes)
         self._head = Head.of(model)
+        self._short: Shortlist | None = None
 
     def __len__(self) -> int:
         return len(self._known.ids)
@@ -133,17 +135,26 @@ class Tail:
 
     def keep(self, rows: Tensor) -> Tail:
         """Return the same for some of the samples only; [b] int64 indices."""
-        return self._variant(self._known.rows(rows.to(self._known.ids.device)), rough=self._rough)
+        other = self._variant(self._known.rows(rows.to(self._known.ids.device)), rough=self._rough)
+        other._short = self._short and self._short.keep(rows, other._known.labels.shape[1])
+        return other
 
-    def rough(self) -> Tail:
-        """Return the same in bfloat16 arithmetic."""
-        known = dataclasses.replace(
-            self._known,
-            prefix={number: (k.bfloat16(), v.bfloat16()) for number, (k, v) in self._known.prefix.items()},
-        )
-        other = self._variant(known, rough=True)
-        other._cast = bfloat16_maps(self._layers[self._site.layer :])
-        other._head = self._head and self._head.to(torch.bfloat16)
+    def rough(self, arithmetic: Arithmetic, maps: Mapping[nn.Module, Forward] | None = None) -> Tail:
+        """Return the same made faster: in another arithmetic, and with the words that decide told from all others.
+
+        Args:
+            arithmetic: of the linear maps and, for bfloat16, of all that autocasting knows.
+            maps: what :meth:`Arithmetic.maps` made of the layers from the write site on; made here by default.
+        """
+        known, rough = self._known, arithmetic is Arithmetic.BFLOAT16
+        if rough:
+            prefix = {number: (k.bfloat16(), v.bfloat16()) for number, (k, v) in known.prefix.items()}
+            known = dataclasses.replace(known, prefix=prefix)
+        other = self._variant(known, rough=rough)
+        other._cast = arithmetic.maps(self._layers[self._site.layer :]) if maps is None else maps
+        other._head = self._head and self._head.to(torch.bfloat16) if rough else self._head
+        if other._head is not None and Shortlist.pays(other._head):
+            other._short = Shortlist(other._head, *known.labels.shape)
         return other
 
     def _variant(self, known: _Known, *, rough: bool) -> Tail:
@@ -192,7 +203,11 @@ class Tail:
         if self._head is None:
             logs = -cross_entropy(asked.float(), labels.to(asked.device), reduction="none")
         else:
-            logs, some = self._head.log_probabilities(asked, labels), self._head.logits(some)
+            if self._short is None:
+                logs = self._head.log_probabilities(asked, labels)
+            else:
+                logs = self._short.log_probabilities(asked, labels, real)
+            some = self._head.logits(some)
         real = real.to(values.device)
         found = torch.zeros(real.shape, device=real.device).masked_scatter(real, logs.to(real.device))
         return found, real, torch.log_softmax(some.float(), dim=-1)

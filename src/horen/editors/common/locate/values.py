@@ -13,7 +13,7 @@ from horen.editing.training import packed, train_checked, train_values
 from horen.editors.common.locate.config import LocateConfig
 from horen.editors.common.locate.requests import Request
 from horen.model.layout import Layout, Site
-from horen.model.partial.precision import bfloat16_is_fast
+from horen.model.partial.precision import Arithmetic, fastest
 from horen.model.partial.tail import Tail
 
 
@@ -62,10 +62,10 @@ class Located:
         other._unedited = None if self._unedited is None else self._unedited[among.to(self._unedited.device)]
         return other
 
-    def rough(self) -> Located:
-        """Return the same in bfloat16 arithmetic."""
+    def rough(self, arithmetic: Arithmetic) -> Located:
+        """Return the same in a faster arithmetic."""
         other = copy.copy(self)
-        other._tail = self._tail.rough()
+        other._tail = self._tail.rough(arithmetic)
         return other
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,6 +119,7 @@ def train(
         [E, d_v] float32.
     """
     vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
+    fast = fastest(model, config)
     sizes = [[len(sample.target) for sample in request.samples] for request in requests]
     values = torch.zeros(len(requests), layout.hidden_size, device=lengths.device)
     for batch in packed(sizes, config.batch_tokens, vocabulary):
@@ -135,8 +136,8 @@ def train(
             config,
         )
         start = torch.zeros(len(chosen), layout.hidden_size)
-        if config.precision == "auto" and bfloat16_is_fast(model):
-            trained = train_checked(objective.rough(), objective, owner, start, config)
+        if fast is not None:
+            trained = train_checked(objective.rough(fast), objective, owner, start, config)
         else:
             trained = train_values(objective, owner, start, config)
         values[chosen] = torch.stack([item.value for item in trained]).to(values)

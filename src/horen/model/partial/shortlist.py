@@ -1,0 +1,143 @@
+"""Log-probabilities of target tokens from the few words that decide them.
+
+A training step changes a token's state a little, and what its log-probability depends on are the target and the
+strongest rivals. So a pass over the vocabulary notes, for each token, which words these are and what all others come
+to: the log of their sum and its slope. As long as the state stays near, steps are taken against that; a state that has
+moved away is surveyed anew. The sum of the others is convex in the state, so its tangent never makes it too large.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from horen.model.partial.head import Head, survey
+
+# Words of a list. Half or twice as many need as many passes.
+_WORDS = 32
+# A state is surveyed anew once it has moved by this share of its length.
+_NEAR = 0.35
+# Weights of so many words are fetched at once: what a processor's cache holds.
+_TOGETHER = {"cpu": 2**20}
+_TOGETHER_ELSEWHERE = 2**26
+# The slope of what is all but nothing is all rounding.
+_LEAST_REST = 1e-2
+_LEAST = 1e-9
+# With fewer words a pass costs little.
+_LEAST_VOCABULARY = 2**12
+
+
+class Shortlist:
+    """What is known about the words of B rows of T tokens.
+
+    Args:
+        head: of the model.
+        rows: B.
+        tokens: T.
+    """
+
+    def __init__(self, head: Head, rows: int, tokens: int) -> None:
+        device, size = head.weight.device, head.weight.shape[1]
+        self._head = head
+        self._words = torch.zeros(rows, tokens, _WORDS, dtype=torch.int64, device=device)
+        self._rest = torch.zeros(rows, tokens, device=device)
+        self._slope = torch.zeros(rows, tokens, size, device=device)
+        # No state has this one, so every token is surveyed first.
+        self._state = torch.full_like(self._slope, torch.inf)
+
+    @staticmethod
+    def pays(head: Head | None) -> bool:
+        """Return whether a head has so many words that a list of some saves time."""
+        return head is not None and len(head.weight) >= _LEAST_VOCABULARY
+
+    def keep(self, rows: Tensor, tokens: int) -> Self:
+        """Return what is known of some rows, [b] int64, and their first tokens."""
+        other = copy.copy(self)
+        index = rows.to(self._rest.device)
+        other._words, other._rest = self._words[index, :tokens], self._rest[index, :tokens]
+        other._slope, other._state = self._slope[index, :tokens], self._state[index, :tokens]
+        return other
+
+    def log_probabilities(self, hidden: Tensor, labels: Tensor, real: Tensor) -> Tensor:
+        """Return log p(label) of each token, differentiable with respect to ``hidden`` alone.
+
+        Args:
+            hidden: [M, d] what the head is given, for the M tokens that are asked for, row by row.
+            labels: [M] int64.
+            real: [B, T] bool, which tokens they are.
+
+        Returns:
+            [M] float32.
+        """
+        device = self._rest.device
+        states = hidden.detach().to(device, torch.float32)
+        found = torch.empty(len(states), device=device)
+        slopes = torch.empty_like(states)
+        labels, places = labels.to(device), real.to(device).nonzero()
+        moved = (states - self._state[places[:, 0], places[:, 1]]).norm(dim=-1) > _NEAR * states.norm(dim=-1)
+        for which, read in ((moved, self._survey), (~moved, self._listed)):
+            index = which.nonzero()[:, 0]
+            if len(index):
+                found[index], slopes[index] = read(states[index], labels[index], places[index])
+        function: Any = _Known
+        result: Tensor = function.apply(hidden.to(device), found, slopes)
+        return result
+
+    def _survey(self, states: Tensor, labels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and their gradients, exactly, and note what decides them."""
+        seen = survey(self._head, states, labels, likely=_WORDS)
+        assert seen.means is not None  # noqa: S101 - they were asked for
+        row, token = places.unbind(-1)
+        for part in self._parts(len(states)):
+            words = torch.cat([labels[part, None], seen.likely[part]], -1)
+            logits, weights = self._head.logits_of(words, states[part])
+            shares = (logits - seen.total[part, None]).exp()
+            shares[:, 1:] *= words[:, 1:] != labels[part, None]
+            left = (1 - shares.sum(-1)).clamp_min(_LEAST)
+            others = seen.means[part] - torch.bmm(shares[:, None], weights)[:, 0]
+            at = row[part], token[part]
+            self._words[at] = words[:, 1:]
+            self._rest[at] = seen.total[part] + left.log()
+            self._slope[at] = others / left.clamp_min(_LEAST_REST)[:, None]
+            self._state[at] = states[part]
+        return seen.wanted - seen.total, self._head.weight[labels].float() - seen.means
+
+    def _listed(self, states: Tensor, labels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same against the words that were noted."""
+        found, slopes = torch.empty_like(states[:, 0]), torch.empty_like(states)
+        row, token = places.unbind(-1)
+        for part in self._parts(len(states)):
+            at = row[part], token[part]
+            words = torch.cat([labels[part, None], self._words[at]], -1)
+            logits, weights = self._head.logits_of(words, states[part])
+            logits[:, 1:].masked_fill_(words[:, 1:] == labels[part, None], -torch.inf)
+            slope = self._slope[at]
+            rest = self._rest[at] + (slope * (states[part] - self._state[at])).sum(-1)
+            total = torch.logaddexp(logits.logsumexp(-1), rest)
+            shares = (logits - total[:, None]).exp()
+            mean = torch.bmm(shares[:, None], weights)[:, 0] + (rest - total).exp()[:, None] * slope
+            found[part], slopes[part] = logits[:, 0] - total, weights[:, 0] - mean
+        return found, slopes
+
+    def _parts(self, count: int) -> list[slice]:
+        """Cut so many tokens into parts of which the words' weights are fetched at once."""
+        room = _TOGETHER.get(self._rest.device.type, _TOGETHER_ELSEWHERE)
+        step = max(1, room // ((_WORDS + 1) * self._slope.shape[-1]))
+        return [slice(first, first + step) for first in range(0, count, step)]
+
+
+class _Known(torch.autograd.Function):
+    """Numbers whose gradients are known."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, found: Tensor, slopes: Tensor) -> Tensor:
+        ctx.save_for_backward(slopes.to(hidden.dtype))
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return (slopes * given[0][:, None]).to(slopes.dtype), None, None
