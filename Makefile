@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The release that the tests ran with; set TORCH= to another one, or to nothing to keep what is installed.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check docs bench setup clean
+.PHONY: demo test check docs bench gpu-check gpu-wheels setup clean
 
 setup: $(VENV)/.done
 
@@ -46,6 +46,23 @@ bench: setup
 	$(BIN)/python benchmarks/retrieval.py million --out $(SPEED)/million.json
 	$(BIN)/python benchmarks/retrieval.py start --out $(SPEED)/start.json
 	$(BIN)/python benchmarks/inference.py --out $(SPEED)/inference.json
+
+# `make gpu-check` runs in the Python that has torch for an accelerator, with nothing installed: packages that it lacks
+# come from $(WHEELS), which `make gpu-wheels` fills where there is an index and which may be carried to where there is
+# none. All of them run in any Python 3.11 or newer.
+GPU_PYTHON ?= python3
+GPU_WHEELS ?= rouge-score nltk absl-py gguf platformdirs
+GPU_OUT ?= $(SPEED)/gpu/gpu.json
+WHEELS := build/gpu-wheels
+SITE := build/gpu-site
+
+gpu-wheels:
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(WHEELS) $(GPU_WHEELS)
+
+gpu-check:
+	rm -rf $(SITE)
+	$(if $(wildcard $(WHEELS)/*.whl),$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl)
+	PYTHONPATH=src:$(SITE) $(GPU_PYTHON) benchmarks/gpu_check.py --out $(GPU_OUT) $(GPU_ARGUMENTS)
 
 clean:
 	rm -rf $(VENV)
