@@ -1,5 +1,6 @@
 # Two commands for a newcomer: `make demo` and `make test`. Both set everything up in .venv first.
-# `make bench DATA=zsre.json` measures how fast edits, look-ups and answers are; nothing else should run meanwhile.
+# `make bench DATA=zsre.json MACHINE=name` measures how fast edits, look-ups and answers are, and makes docs/speed.md of
+# it; nothing else should run meanwhile.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,23 +37,29 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 SPEED := benchmarks/results/speed
+# The folder of a machine's results; docs/speed.md has a table of each.
+MACHINE ?= here
+FOUND := $(SPEED)/$(MACHINE)
 
 bench: setup
 	@test -f "$(DATA)" || { echo "Name a ZsRE file with MEND's fields: make bench DATA=zsre.json" >&2; exit 2; }
-	mkdir -p $(SPEED)
-	$(BIN)/python benchmarks/edit_speed.py --data $(DATA) --out $(SPEED)/editing.json
-	$(BIN)/python benchmarks/retrieval.py exact --out $(SPEED)/retrieval.json
-	$(BIN)/python benchmarks/retrieval.py approximate --keys 1000000 --out $(SPEED)/approximate.json
-	$(BIN)/python benchmarks/retrieval.py million --out $(SPEED)/million.json
-	$(BIN)/python benchmarks/retrieval.py start --out $(SPEED)/start.json
-	$(BIN)/python benchmarks/inference.py --out $(SPEED)/inference.json
+	mkdir -p $(FOUND)
+	$(BIN)/python benchmarks/edit_speed.py --data $(DATA) --out $(FOUND)/editing.json
+	$(BIN)/python benchmarks/retrieval.py exact --out $(FOUND)/retrieval.json
+	$(BIN)/python benchmarks/retrieval.py approximate --keys 1000000 --out $(FOUND)/approximate.json
+	$(BIN)/python benchmarks/retrieval.py million --out $(FOUND)/million.json
+	$(BIN)/python benchmarks/retrieval.py start --out $(FOUND)/start.json
+	$(BIN)/python benchmarks/inference.py --out $(FOUND)/inference.json
+	$(BIN)/python benchmarks/saving.py --out $(FOUND)/saving.json
+	$(BIN)/python benchmarks/compaction.py --out $(FOUND)/compaction.json
+	$(BIN)/python benchmarks/speed_page.py
 
 # `make gpu-check` runs in the Python that has torch for an accelerator, with nothing installed: packages that it lacks
 # come from $(WHEELS), which `make gpu-wheels` fills where there is an index and which may be carried to where there is
 # none. All of them run in any Python 3.11 or newer.
 GPU_PYTHON ?= python3
 GPU_WHEELS ?= rouge-score nltk absl-py gguf platformdirs
-GPU_OUT ?= $(SPEED)/gpu/gpu.json
+GPU_OUT ?= $(FOUND)/gpu.json
 WHEELS := build/gpu-wheels
 SITE := build/gpu-site
 

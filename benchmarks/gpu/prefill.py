@@ -35,5 +35,8 @@ def measure(
         if woken:
             wake(editor._session, prompts)
         for batch in batches:
-            report.add("answers", {"woken": woken, "tokens": tokens, **measured(editor, prompts[:batch], new, pairs)})
+            report.add(
+                "answers",
+                {"woken": woken, "edits": edits, "tokens": tokens, **measured(editor, prompts[:batch], new, pairs)},
+            )
     editor.unwrap()

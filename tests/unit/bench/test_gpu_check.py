@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def test_every_part_runs_on_a_processor(tmp_path: Path):
+def test_every_part_runs_on_a_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     out = tmp_path / "found" / "gpu.json"
     command = [sys.executable, ROOT / "benchmarks" / "gpu_check.py", "--device", "cpu", "--tiny", "--out", out]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -40,6 +41,13 @@ def test_every_part_runs_on_a_processor(tmp_path: Path):
     assert editing["typical"]["steps"] <= 11
     assert {one["batch"] for one in told["parts"]["look-ups"]["found"]["look_ups"]} == {1, 16}
     assert len(told["parts"]["prefill"]["found"]["answers"]) == 4
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    made = importlib.import_module("speed_page").page(tmp_path)
+    assert "| float32, 3 models: prompts routed as on the processor | 1 |" in made
+    assert "| an edit, 4 in bulk |" in made
+    assert "| kernel | skipped | the kernel runs on CUDA alone" in made
+    assert "| a look-up of 16 prompts among 20,000 of 64 dimensions |" in made
+    assert "| the first token after 32 tokens: one prompt, 500 edits, each fires one |" in made
 
 
 @pytest.fixture
