@@ -29,8 +29,8 @@ import torch
 from gpu import correctness, editing, kernel, lookups, prefill
 from gpu.models import FAMILIES, LARGE, SMALL, large_model, word_tokenizer
 from gpu.report import Report
-from horen import Editor
 from horen.bench.plan import environment
+from horen.store.calibration import Calibration
 
 _PARTS = ("correctness", "editing", "kernel", "look-ups", "prefill")
 _BUDGETS = {"correctness": 80.0, "editing": 140.0, "kernel": 75.0, "look-ups": 70.0, "prefill": 70.0}
@@ -66,33 +66,29 @@ class Large:
 
     def __init__(self, sizes: Sizes, device: torch.device) -> None:
         self._sizes, self._device = sizes, device
-        self._editor: Editor | None = None
 
     @functools.cached_property
     def parts(self) -> tuple[Any, Any]:
         """Model and tokenizer."""
         return large_model(self._sizes.model, self._device), word_tokenizer(self._sizes.model["vocab_size"])
 
+    @functools.cached_property
+    def calibration(self) -> Calibration:
+        """How the model reads."""
+        return editing.calibrated(*self.parts)
+
     def edited(self, report: Report) -> None:
-        """Measure edits, and keep the editor that measured the key space."""
+        """Measure edits."""
         given = self._sizes
-        self._editor = editing.measure(
-            report, *self.parts, count=given.edits, yardstick=given.yardstick, size=given.square
-        )
+        sizes = {"count": given.edits, "yardstick": given.yardstick, "size": given.square}
+        editing.measure(report, *self.parts, lambda: self.calibration, **sizes)
 
     def answered(self, report: Report) -> None:
         """Measure answers."""
         given = self._sizes
-        editor = self._editor or editing.unwrapped(*self.parts)
-        prefill.measure(
-            report,
-            editor,
-            edits=given.stored,
-            tokens=_TOKENS,
-            batches=_BATCHES,
-            pairs=given.pairs,
-            new=_NEW,
-        )
+        sizes: dict[str, Any] = {"edits": given.stored, "tokens": _TOKENS, "batches": _BATCHES}
+        with editing.opened(*self.parts, editing.BASE, self.calibration) as editor:
+            prefill.measure(report, editor, **sizes, pairs=given.pairs, new=_NEW)
 
 
 def parts(given: argparse.Namespace, report: Report) -> dict[str, Callable[[], None]]:

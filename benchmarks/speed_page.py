@@ -197,12 +197,17 @@ def _glance(machines: list[Machine]) -> str:
         "disk": "bytes an edit on disk",
         "memory": "in memory",
     }
-    told = [(machine.name, machine.glance()) for machine in machines]
+    told = [(machine.name + _of(machine), machine.glance()) for machine in machines]
     used = [column for column in columns if any(column in row for _, row in told)]
     lines = ["| machine | " + " | ".join(columns[one] for one in used) + " |"]
     lines.append("| --- |" + " ---: |" * len(used))
     lines += [f"| {name} | " + " | ".join(row.get(one, "") for one in used) + " |" for name, row in told if row]
     return "\n".join(lines) + "\n"
+
+
+def _of(machine: Machine) -> str:
+    """Return what is edited there, where it is another model than elsewhere."""
+    return ", a model of Llama-3-8B's shape" if "gpu" in machine.files else ""
 
 
 def main() -> None:

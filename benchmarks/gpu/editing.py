@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,9 +20,11 @@ from gpu.report import Report
 from gpu.timing import products_a_second
 from horen import Edit, Editor, HorenConfig
 from horen.data import load_bank
-from horen.memory import Codebook
 from horen.model.contexts import Contexts
+from horen.store.calibration import Calibration
 
+#: Keys of activations, and values trained as by default.
+BASE = HorenConfig.from_preset("activations")
 # What an edit of ZsRE took on average of SmolLM2-135M (benchmarks/results/speed).
 _TYPICAL = 11
 _WARM = 16
@@ -29,14 +32,22 @@ GOALS = {"times_as_fast": 100.0, "share_of_limit": 0.3}
 
 
 def measure(
-    report: Report, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, count: int, yardstick: int, size: int
-) -> Editor:
-    """Time so many edits in bulk and a few by the published procedure; returns an editor of the model, unwrapped.
+    report: Report,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    calibrate: Callable[[], Calibration],
+    *,
+    count: int,
+    yardstick: int,
+    size: int,
+) -> None:
+    """Time so many edits in bulk and a few by the published procedure.
 
     Args:
         report: takes the findings.
         model: the model.
         tokenizer: its tokenizer.
+        calibrate: measures how the model reads.
         count: edits in bulk.
         yardstick: edits by the published procedure, one more apart that warms up.
         size: of the squares by which the rate of products is measured.
@@ -51,43 +62,42 @@ def measure(
     published["seconds_a_step"] = published["seconds"] / published["steps"]
     report.note("published", published)
     began = time.perf_counter()
-    first = unwrapped(model, tokenizer)
+    calibration = calibrate()
     report.note("prepare_s", time.perf_counter() - began)
-    base = first.config
-    warm = prepared(first, base)
-    warm.edit(random_edits(_WARM, model.config.vocab_size, seed=1), on_similar="ignore")
-    warm.unwrap()
+    with opened(model, tokenizer, BASE, calibration) as editor:
+        editor.edit(random_edits(_WARM, model.config.vocab_size, seed=1), on_similar="ignore")
     plans = {
-        "typical": base.replace(max_steps=_TYPICAL),
-        "default": base,
-        "prompt alone": base.replace(contexts="prompt"),
+        "typical": BASE.replace(max_steps=_TYPICAL),
+        "default": BASE,
+        "prompt alone": BASE.replace(contexts="prompt"),
     }
     for name, config in plans.items():
-        editor = prepared(first, config)
-        ours = measured_on(editor, edits, rate)
-        editor.unwrap()
+        with opened(model, tokenizer, config, calibration) as editor:
+            editor.prepare()
+            ours = measured_on(editor, edits, rate)
         del ours["losses"]
         report.note(name, ours | _compared(ours, published))
-    return first
 
 
-def unwrapped(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Editor:
-    """Return an editor that has measured how a model reads, and is off it."""
-    editor = Editor(model, tokenizer, HorenConfig.from_preset("activations"))
-    editor.prepare()
-    editor.unwrap()
-    return editor
+@contextmanager
+def opened(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: HorenConfig, calibration: Calibration | None
+) -> Iterator[Editor]:
+    """Yield an editor, which is taken off the model in the end, also where the time is up."""
+    editor = Editor(model, tokenizer, config, calibration=calibration)
+    try:
+        yield editor
+    finally:
+        editor.unwrap()
 
 
-def prepared(other: Editor, config: HorenConfig) -> Editor:
-    """Return an editor of the same model with the key space of another one, and an empty codebook."""
-    editor = Editor(other.model, other.tokenizer, config)
+def calibrated(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Calibration:
+    """Return how a model reads, measured once for all editors of it, with the preset's own settings."""
+    with opened(model, tokenizer, BASE, None) as editor:
+        editor.prepare()
     session = editor._session
-    space = session.prepare(other._session.key_space, other._session.token_weights)
-    session.weights = other._session.weights
-    codebook = Codebook(space.dimension, session.value_size, device=space.mean.device, storage=config.storage())
-    session.install(space, codebook)
-    return editor
+    assert session.weights is not None
+    return Calibration({}, session.key_space, session.token_weights, (), session.weights.first)
 
 
 def _compared(ours: dict[str, Any], published: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from speed_rows import Found, Row, added, digits, duration, percent, prompts
+from speed_rows import Found, Row, added, digits, duration, percent, prompts, share
 
 _PLANS = {
     "default": "an edit",
@@ -34,17 +34,13 @@ def correctness(found: Found) -> Iterator[Row]:
     """Yield routes and answers against the processor's."""
     for dtype in dict.fromkeys(one["dtype"] for one in found["models"]):
         some = [one for one in found["models"] if one["dtype"] == dtype]
-        least = {
-            kind: min(one["answers_alike"][kind] for one in some) for kind in ("prompts", "rephrases", "unrelated")
-        }
+        least = {kind: min(one["answers_alike"][kind] for one in some) for kind in some[0]["answers_alike"]}
+        answers = ", ".join(f"{share(part)} of {kind}" for kind, part in least.items())
+        apart = max(one["greatest_difference_of_a_score"] for one in some)
         yield (
             f"{dtype}, {len(some)} models: prompts routed as on the processor",
-            digits(min(one["routed_alike"] for one in some)),
-            (
-                f"the same answers to {digits(least['prompts'])} of the edits' prompts, {digits(least['rephrases'])} of "
-                f"rephrases, {digits(least['unrelated'])} of unrelated ones; scores at most "
-                f"{max(one['greatest_difference_of_a_score'] for one in some):.1g} apart (each the worst model's)"
-            ),
+            share(min(one["routed_alike"] for one in some)),
+            f"the same answers to {answers}; scores at most {apart:.1g} apart (each the worst model's)",
         )
 
 
@@ -87,16 +83,15 @@ def look_ups(found: Found) -> Iterator[Row]:
     for one in found.get("look_ups", []):
         if one["steps"]:
             took: dict[str, Any] = one["waking"]
-            read = reads[one["keys"], one["dimension"]]
-            yield (
-                f"a look-up of {prompts(one['batch'])} among {one['keys']:,} of {one['dimension']:,} dimensions",
-                duration(took["ms"] / 1e3),
-                (
-                    f"a read of all keys {duration(read['ms'] / 1e3)}; {digits(took['share_of_copy'])} of the speed of a "
-                    f"copy, {digits(took['share_of_stated'])} of {digits(found['memory']['stated_bytes_a_second'] / 1e12)} "
-                    f"TB/s; with the step taken {duration(one['retrieval']['ms'] / 1e3)}"
-                ),
+            read = duration(reads[one["keys"], one["dimension"]]["ms"] / 1e3)
+            stated = digits(found["memory"]["stated_bytes_a_second"] / 1e12)
+            against = (
+                f"a read of all keys {read}; {share(took['share_of_copy'])} of a copy's speed, "
+                f"{share(took['share_of_stated'])} of {stated} TB/s; with the step taken "
+                f"{duration(one['retrieval']['ms'] / 1e3)}"
             )
+            what = f"a look-up of {prompts(one['batch'])} among {one['keys']:,} of {one['dimension']:,} dimensions"
+            yield what, duration(took["ms"] / 1e3), against
 
 
 def prefill(found: Found) -> Iterator[Row]:

@@ -43,7 +43,7 @@ def test_every_part_runs_on_a_processor(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert len(told["parts"]["prefill"]["found"]["answers"]) == 4
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     made = importlib.import_module("speed_page").page(tmp_path)
-    assert "| float32, 3 models: prompts routed as on the processor | 1 |" in made
+    assert "| float32, 3 models: prompts routed as on the processor | 1.000 |" in made
     assert "| an edit, 4 in bulk |" in made
     assert "| kernel | skipped | the kernel runs on CUDA alone" in made
     assert "| a look-up of 16 prompts among 20,000 of 64 dimensions |" in made
