@@ -1,4 +1,4 @@
-"""What only an accelerator can show, in one run of less than eight minutes on an NVIDIA H200.
+"""What only an accelerator can show, in one run that is stopped before eight minutes are over.
 
     PYTHONPATH=src python benchmarks/gpu_check.py --out gpu.json
     PYTHONPATH=src python benchmarks/gpu_check.py --device cpu --tiny --out gpu.json
