@@ -1,12 +1,13 @@
 # Two commands for a newcomer: `make demo` and `make test`. Both set everything up in .venv first.
-# `make bench DATA=zsre.json` measures how fast edits, look-ups and answers are; nothing else should run meanwhile.
+# `make bench DATA=zsre.json MACHINE=name` measures how fast edits, look-ups and answers are, and makes docs/speed.md of
+# it; nothing else should run meanwhile.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The release that the tests ran with; set TORCH= to another one, or to nothing to keep what is installed.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check docs bench setup clean
+.PHONY: demo test check docs bench gpu-check gpu-wheels setup clean
 
 setup: $(VENV)/.done
 
@@ -36,16 +37,39 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 SPEED := benchmarks/results/speed
+# The folder of a machine's results; docs/speed.md has a table of each.
+MACHINE ?= here
+FOUND := $(SPEED)/$(MACHINE)
 
 bench: setup
 	@test -f "$(DATA)" || { echo "Name a ZsRE file with MEND's fields: make bench DATA=zsre.json" >&2; exit 2; }
-	mkdir -p $(SPEED)
-	$(BIN)/python benchmarks/edit_speed.py --data $(DATA) --out $(SPEED)/editing.json
-	$(BIN)/python benchmarks/retrieval.py exact --out $(SPEED)/retrieval.json
-	$(BIN)/python benchmarks/retrieval.py approximate --keys 1000000 --out $(SPEED)/approximate.json
-	$(BIN)/python benchmarks/retrieval.py million --out $(SPEED)/million.json
-	$(BIN)/python benchmarks/retrieval.py start --out $(SPEED)/start.json
-	$(BIN)/python benchmarks/inference.py --out $(SPEED)/inference.json
+	mkdir -p $(FOUND)
+	$(BIN)/python benchmarks/edit_speed.py --data $(DATA) --out $(FOUND)/editing.json
+	$(BIN)/python benchmarks/retrieval.py exact --out $(FOUND)/retrieval.json
+	$(BIN)/python benchmarks/retrieval.py approximate --keys 1000000 --out $(FOUND)/approximate.json
+	$(BIN)/python benchmarks/retrieval.py million --out $(FOUND)/million.json
+	$(BIN)/python benchmarks/retrieval.py start --out $(FOUND)/start.json
+	$(BIN)/python benchmarks/inference.py --out $(FOUND)/inference.json
+	$(BIN)/python benchmarks/saving.py --out $(FOUND)/saving.json
+	$(BIN)/python benchmarks/compaction.py --out $(FOUND)/compaction.json
+	$(BIN)/python benchmarks/speed_page.py
+
+# `make gpu-check` runs in the Python that has torch for an accelerator, with nothing installed: packages that it lacks
+# come from $(WHEELS), which `make gpu-wheels` fills where there is an index and which may be carried to where there is
+# none. All of them run in any Python 3.11 or newer.
+GPU_PYTHON ?= python3
+GPU_WHEELS ?= rouge-score nltk absl-py gguf platformdirs
+GPU_OUT ?= $(FOUND)/gpu.json
+WHEELS := build/gpu-wheels
+SITE := build/gpu-site
+
+gpu-wheels:
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(WHEELS) $(GPU_WHEELS)
+
+gpu-check:
+	rm -rf $(SITE)
+	$(if $(wildcard $(WHEELS)/*.whl),$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl)
+	PYTHONPATH=src:$(SITE) $(GPU_PYTHON) benchmarks/gpu_check.py --out $(GPU_OUT) $(GPU_ARGUMENTS)
 
 clean:
 	rm -rf $(VENV)

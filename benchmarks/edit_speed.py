@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from edit_quality import records_of
 from filling import fill
@@ -111,11 +112,17 @@ def _wait(device: torch.device) -> None:
 
 def published(name: str, edits: Sequence[Edit], some: Sequence[int]) -> dict[str, Any]:
     """Return the seconds that an edit takes, and the losses it ends with, by the published procedure."""
+    return published_on(*load_model(name), edits, some)
+
+
+def published_on(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit], some: Sequence[int]
+) -> dict[str, Any]:
+    """Return the same of a model, whose weights take no gradient from then on."""
     config = HorenConfig.paper()
-    editor = Editor.from_pretrained(name, config)
-    contexts, layout = Contexts(editor.model, editor.tokenizer, ["-"]), Layout.of(editor.model)
+    contexts, layout = Contexts(model, tokenizer, ["-"]), Layout.of(model)
     site = layout.write_site(config).module
-    model = editor.unwrap().requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
     seconds, losses = [], []
     for number in some:
         (sample,) = contexts.samples(edits[number], config)
@@ -124,7 +131,13 @@ def published(name: str, edits: Sequence[Edit], some: Sequence[int]) -> dict[str
         _wait(model.device)
         seconds.append(time.perf_counter() - start)
         print(f"published, edit {number}: {seconds[-1]:.2f} s, loss {losses[-1]:.4f}", flush=True)
-    return {"edits": len(seconds), "seconds": statistics.mean(seconds), "all_seconds": seconds, "losses": losses}
+    return {
+        "edits": len(seconds),
+        "seconds": statistics.mean(seconds),
+        "all_seconds": seconds,
+        "steps": _STEPS,
+        "losses": losses,
+    }
 
 
 def _edit(model: Any, site: nn.Module, sample: Sample, stored: int, size: int) -> float:
@@ -156,8 +169,16 @@ def measured(name: str, edits: Sequence[Edit], config: HorenConfig, rate: float)
     """Return the seconds that an edit of HoReN takes, and the share of the limit."""
     editor = Editor.from_pretrained(name, config)
     editor.prepare()
+    return measured_on(editor, edits, rate)
+
+
+def measured_on(editor: Editor, edits: Sequence[Edit], rate: float) -> dict[str, Any]:
+    """Return the same of an editor that is prepared."""
+    config = editor.config
+    _wait(editor.model.device)
     start = time.perf_counter()
     receipts = editor.edit(edits)
+    _wait(editor.model.device)
     seconds = (time.perf_counter() - start) / len(edits)
     contexts = Contexts(editor.model, editor.tokenizer, ["-"])
     trained = [(edit, receipt) for edit, receipt in zip(edits, receipts, strict=True) if not receipt.reused]

@@ -22,7 +22,13 @@ from horen.errors import DataError
 
 MANIFEST = "manifest.json"
 CHECKPOINTS = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
-_PACKAGES = ("horen", "torch", "transformers", "scipy", "scikit-learn", "rouge-score", "sacrebleu")
+_PACKAGES = ("horen", "torch", "transformers", "scipy", "scikit-learn", "rouge-score", "sacrebleu", "numba")
+_CPUINFO = Path("/proc/cpuinfo")
+# Of x86 and Arm: wide registers, products of bytes, products of bfloat16.
+_FEATURES = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("asimddp", "i8mm", "bf16", "sve"),
+)
 _BUDGET, _LONG_BUDGET, _DETAIL_BUDGET = 24, 256, 64
 
 
@@ -188,8 +194,21 @@ def _machine(device: str | None) -> dict[str, Any]:
     return {
         "system": platform.platform(),
         "processor": platform.processor() or platform.machine(),
+        **_processor(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device or "cpu",
         "gpu": name,
     }
+
+
+def _processor() -> dict[str, Any]:
+    """Return the processor's name, and what it has for the products that are made here, where the system says so."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {"cpu": None, "features": []}
+    pairs = (line.partition(":") for line in lines)
+    told = {name.strip(): value.strip() for name, _, value in pairs}
+    has = told.get("flags", told.get("Features", "")).split()
+    return {"cpu": told.get("model name"), "features": [name for name in _FEATURES if name in has]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from bench_support import full_record, record
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horen.bench.asking import Stored, questions
-from horen.bench.plan import Plan, batches, in_force, manifest, stream
+from horen.bench.plan import Plan, batches, environment, in_force, manifest, stream
 from horen.bench.records import Dataset, Record, Rejected
 from horen.errors import DataError
 
@@ -92,6 +93,29 @@ def test_manifest_says_what_was_run_on_what():
     assert told["dataset"]["first_rejected"] == [{"number": 2, "reason": "no prompt"}]
     assert told["versions"]["torch"]
     assert told["machine"]["cpus"] >= 1
+
+
+_X86 = "processor\t: 0\nmodel name\t: Some Processor 7\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_bf16 other\n"
+_ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp bf16\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "features"),
+    [
+        (_X86 + "\n" + _X86, "Some Processor 7", ["avx2", "avx512f", "avx512_vnni", "amx_bf16"]),
+        (_ARM, None, ["asimddp", "bf16"]),
+        (None, None, []),
+    ],
+)
+def test_the_processor_is_told_where_the_system_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, name: str | None, features: list[str]
+):
+    place = tmp_path / "cpuinfo"
+    if text is not None:
+        place.write_text(text)
+    monkeypatch.setattr("horen.bench.plan._CPUINFO", place)
+    machine = environment()["machine"]
+    assert (machine["cpu"], machine["features"]) == (name, features)
 
 
 def test_a_negative_that_was_edited_itself_is_none():

@@ -1,0 +1,1 @@
+"""The parts of the check on an accelerator: ``benchmarks/gpu_check.py`` runs them."""
