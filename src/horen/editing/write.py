@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from horen.config import HorenConfig
 from horen.editing.known import KnownValues
@@ -23,8 +23,7 @@ from horen.editing.training import Objective, Stored, Trained, packed, seeded, t
 from horen.edits import Edit, EditRecord, Progress, Receipt
 from horen.errors import EditError
 from horen.memory import Codebook
-from horen.model.alone import Forward
-from horen.model.partial.precision import fastest, reads_roughly
+from horen.model.partial.precision import Fast, fastest, reads_roughly
 from horen.model.partial.prefix import Prefixes
 from horen.model.partial.tail import Tail
 from horen.model.partial.windows import cut
@@ -95,8 +94,8 @@ class _Trainer:
         self._first: Prefixes | None = None  # what comes before the first values of a list's edits
         self._plans: Sequence[Plan] = ()
         self._progress: Progress | None = None
-        self._fast = fastest(session.model, session.config)
-        self._maps: Mapping[nn.Module, Forward] | None = None  # of that arithmetic, made once for a list
+        self._arithmetic = fastest(session.model, session.config)
+        self._fast: Fast | None = None
         self._rough = reads_roughly(session.model, session.config)
 
     def encode(self, plans: Sequence[Plan]) -> None:
@@ -212,10 +211,10 @@ class _Trainer:
         exact = self._stored(tail)
         if held is not None:
             trained = train_values(exact, owner, held, self._config, max_steps=0)
-        elif self._fast is not None:
-            if self._maps is None:
-                self._maps = self._fast.maps(adapter.layout.layers[adapter.write.layer :])
-            fast = self._stored(tail.rough(self._fast, self._maps))
+        elif self._arithmetic is not None:
+            # Made once for a list, by its first batch.
+            self._fast = tail.fast(self._arithmetic) if self._fast is None else self._fast
+            fast = self._stored(tail.rough(self._fast))
             trained = train_checked(fast, exact, owner, self._starts(parts, tail), self._config)
         else:
             trained = train_values(exact, owner, self._starts(parts, tail), self._config)

@@ -52,7 +52,7 @@ def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig,
             starts = torch.stack([torch.rand(tail.value_size, generator=draw) for draw in draws])
         owner = list(range(len(batch)))
         if fast is not None:
-            trained = train_checked(tail.rough(fast), tail, owner, starts, settings)
+            trained = train_checked(tail.rough(tail.fast(fast)), tail, owner, starts, settings)
         else:
             trained = train_values(tail, owner, starts, settings)
         values.update(zip(batch, (item.value for item in trained), strict=True))

@@ -33,7 +33,7 @@ def find_shifts(
         tail = Tail(model, layout, site, [samples[i] for i in batch])
         owner, start = list(range(len(batch))), torch.zeros(len(batch), tail.value_size)
         if fast is not None:
-            trained = train_checked(tail.rough(fast), tail, owner, start, config)
+            trained = train_checked(tail.rough(tail.fast(fast)), tail, owner, start, config)
         else:
             trained = train_values(tail, owner, start, config)
         found.update(zip(batch, trained, strict=True))

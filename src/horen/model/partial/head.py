@@ -7,8 +7,9 @@ that state can be made at once, a part of the vocabulary at a time, while its lo
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,11 +19,14 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from horen.model.linear import is_plain
+from horen.model.partial.int8 import Int8Map
 
 # Logits made at once: as many as stay in a processor's cache, or as fill an accelerator.
 _LOGITS = {"cpu": 2**21}
 _LOGITS_ELSEWHERE = 2**26
 _LEAST_WORDS = 256
+# Words whose weights are rounded to bytes together.
+_BYTES = 2**12
 # Words that follow each other of which the likeliest is found at once: a whole sort would cost more than the logits.
 _RUN = 64
 
@@ -35,11 +39,13 @@ class Head:
         module: that makes a model's logits.
         weight: [V, d]; its dtype is that of the products.
         bias: [V], or None.
+        codes: the same in bytes, a part of the vocabulary each, for passes over it; empty where products are exact.
     """
 
     module: nn.Linear
     weight: Tensor
     bias: Tensor | None
+    codes: Sequence[Int8Map] = ()
 
     @staticmethod
     def of(model: PreTrainedModel) -> Head | None:
@@ -57,6 +63,14 @@ class Head:
         """Return the same with products in ``dtype``."""
         bias = None if self.bias is None else self.bias.to(dtype)
         return replace(self, weight=self.weight.to(dtype), bias=bias)
+
+    def in_bytes(self) -> Self:
+        """Return the same of which a pass over the vocabulary multiplies bytes."""
+        starts = range(0, len(self.weight), _BYTES)
+        parts = [
+            (self.weight[i : i + _BYTES], self.bias if self.bias is None else self.bias[i : i + _BYTES]) for i in starts
+        ]
+        return replace(self, codes=[Int8Map(weight, bias) for weight, bias in parts])
 
     def log_probabilities(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Return log p(label) of each token, differentiable with respect to ``hidden`` alone.
@@ -108,12 +122,14 @@ class Survey:
         total: [M] log of the sum of all words' exponentials.
         means: [M, d] means of the weights under the softmax, or None.
         likely: [M, K] int64, the likeliest word of each of the K likeliest runs of words.
+        scores: [M, K] their logits.
     """
 
     wanted: Tensor
     total: Tensor
     means: Tensor | None
     likely: Tensor
+    scores: Tensor
 
 
 def survey(head: Head, hidden: Tensor, labels: Tensor, *, means: bool = True, likely: int = 0) -> Survey:
@@ -129,14 +145,12 @@ def survey(head: Head, hidden: Tensor, labels: Tensor, *, means: bool = True, li
         means: whether the means of weights are asked for.
         likely: how many likely words are, one at most of each 64 that follow each other.
     """
-    weight = head.weight
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
-        given = hidden.to(weight.dtype)
         top = torch.full((len(hidden), 1), -torch.inf, device=hidden.device)
         total, wanted = torch.zeros_like(top), torch.zeros_like(top)
         pull = torch.zeros_like(hidden, dtype=torch.float32) if means else None
         best: list[Tensor] = []
-        for first, products, logits in _logits(given, weight, head.bias):
+        for first, logits, mixed in _parts(head, hidden):
             width = logits.shape[1]
             at = labels[:, None] - first
             here = (at >= 0) & (at < width)
@@ -148,38 +162,52 @@ def survey(head: Head, hidden: Tensor, labels: Tensor, *, means: bool = True, li
             shrunk = (top - higher).exp_()
             total.mul_(shrunk).add_(odds.sum(-1, keepdim=True))
             if pull is not None:
-                pull.mul_(shrunk).add_(products.copy_(odds) @ weight[first : first + width])
+                pull.mul_(shrunk).add_(mixed(odds))
             top = higher
-        found = labels[:, None][:, :0]
+        scores = words = top[:, :0]
         if likely:
             scores, words = torch.cat(best, -1).unbind(0)
-            found = words.gather(1, scores.topk(min(likely, scores.shape[1]), -1).indices).long()
-        return Survey(wanted[:, 0], (top + total.log())[:, 0], None if pull is None else pull / total, found)
+            scores, places = scores.topk(min(likely, scores.shape[1]), -1)
+            words = words.gather(1, places)
+        means_of = None if pull is None else pull / total
+        return Survey(wanted[:, 0], (top + total.log())[:, 0], means_of, words.long(), scores)
 
 
 def _best(logits: Tensor, first: int) -> Tensor:
     """Return [2, M, n]: the largest logit of each run of words in a part, and which word it is."""
     count = logits.shape[1] // _RUN
-    runs = logits[:, : count * _RUN].reshape(len(logits), count, _RUN)
-    most, place = runs.max(-1)
+    most, place = logits[:, : count * _RUN].reshape(len(logits), count, _RUN).max(-1)
     return torch.stack([most, place + torch.arange(count, device=place.device) * _RUN + first])
 
 
-def _logits(given: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield part by part the number of its first word and its logits.
+def _parts(head: Head, hidden: Tensor) -> Iterator[tuple[int, Tensor, Callable[[Tensor], Tensor]]]:
+    """Yield part by part of the vocabulary the number of its first word, its logits and what mixes its weights.
 
-    These are [M, w] in the weight's dtype, and the same in float32. All parts are laid into the same memory, because
-    fresh memory of this size costs as much as what is computed in it.
+    The logits are [M, w] float32; what mixes weights takes [M, w] of each word and gives [M, d].
     """
-    count, words = len(given), len(weight)
+    if head.codes:
+        first = 0
+        for codes in head.codes:
+            logits = codes.forth(hidden)
+            yield first, logits, codes.back
+            first += logits.shape[1]
+        return
+    given = hidden.to(head.weight.dtype)
+    count, words = len(given), len(head.weight)
     together = max(_LOGITS.get(given.device.type, _LOGITS_ELSEWHERE) // max(count, 1), _LEAST_WORDS)
-    width = -(-math.ceil(words / math.ceil(words / together)) // _RUN) * _RUN
-    room = torch.empty(count * width, dtype=weight.dtype, device=given.device)
+    width = math.ceil(words / math.ceil(words / together) / _RUN) * _RUN
+    # All parts are laid into the same memory: fresh memory of this size costs as much as what is computed in it.
+    room = torch.empty(count * width, dtype=given.dtype, device=given.device)
     exact = torch.empty_like(room, dtype=torch.float32)
     for first in range(0, words, width):
-        part = weight[first : first + width]
+        part = head.weight[first : first + width]
         size = count * len(part)
         products = torch.mm(given, part.T, out=room[:size].view(count, len(part)))
-        if bias is not None:
-            products += bias[first : first + width]
-        yield first, products, exact[:size].view(count, len(part)).copy_(products)
+        if head.bias is not None:
+            products += head.bias[first : first + width]
+        logits = exact[:size].view(count, len(part)).copy_(products)
+        yield first, logits, functools.partial(_mixed, products, part)
+
+
+def _mixed(room: Tensor, part: Tensor, odds: Tensor) -> Tensor:
+    return room.copy_(odds) @ part

@@ -28,7 +28,11 @@ def int8_maps(parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:
     They give what they are given the dtype of, and take a gradient of that alone.
     """
     rows = _Rows()
-    return {module: _Map(module, rows) for module in frozen_maps(parts) if max(module.weight.shape) < _MOST_TERMS}
+    return {
+        module: Int8Map(module.weight.T if isinstance(module, Conv1D) else module.weight, module.bias, rows)
+        for module in frozen_maps(parts)
+        if max(module.weight.shape) < _MOST_TERMS
+    }
 
 
 def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,41 +57,47 @@ class _Rows:
         return self._found
 
 
-class _Map:
+class Int8Map:
     """One linear map.
 
     Args:
-        module: whose weight is rounded.
+        weight: [N, K] of any float dtype; it is rounded and not kept.
+        bias: [N], or None.
         rows: shared by the maps of a model.
     """
 
-    def __init__(self, module: Any, rows: _Rows) -> None:
-        weight = module.weight.detach()
-        codes, scales = rounded(weight.T if isinstance(module, Conv1D) else weight)
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, rows: _Rows | None = None) -> None:
+        codes, scales = rounded(weight.detach())
         # A product is fastest with the second matrix's rows in order, so one copy for each direction.
-        self.forth, self.back, self.scales = codes.T.contiguous(), codes, scales[:, 0]
-        self.bias = None if module.bias is None else module.bias.detach().float()
-        self.rows = rows
+        self._forth, self._back, self._scales = codes.T.contiguous(), codes, scales[:, 0]
+        self._bias = None if bias is None else bias.detach().float()
+        self._rows = rows or _Rows()
 
     def __call__(self, given: Tensor) -> Tensor:
+        """Return [..., N] in the dtype of what is given, [..., K]; differentiable."""
         function: Any = _Product
         found: Tensor = function.apply(given, self)
         return found
 
+    def forth(self, given: Tensor) -> Tensor:
+        """Return [M, N] float32 of what is given, [..., K] with M rows."""
+        codes, scales = self._rows.of(given)
+        found = torch._int_mm(codes, self._forth).float().mul_(scales).mul_(self._scales)
+        return found if self._bias is None else found.add_(self._bias)
+
+    def back(self, slopes: Tensor) -> Tensor:
+        """Return [M, K] float32, the products of [M, N] with the weight."""
+        codes, scales = rounded(slopes * self._scales)
+        return torch._int_mm(codes, self._back).float().mul_(scales)
+
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, given: Tensor, linear: _Map) -> Tensor:
+    def forward(ctx: Any, given: Tensor, linear: Int8Map) -> Tensor:
         ctx.linear, ctx.shape, ctx.dtype = linear, given.shape, given.dtype
-        codes, scales = linear.rows.of(given)
-        found = torch._int_mm(codes, linear.forth).float().mul_(scales).mul_(linear.scales)
-        if linear.bias is not None:
-            found += linear.bias
-        return found.to(given.dtype).reshape(*given.shape[:-1], -1)
+        return linear.forth(given).to(given.dtype).reshape(*given.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
-        linear = ctx.linear
-        codes, scales = rounded(slopes[0].reshape(-1, slopes[0].shape[-1]).float() * linear.scales)
-        found = torch._int_mm(codes, linear.back).float().mul_(scales)
+        found = ctx.linear.back(slopes[0].reshape(-1, slopes[0].shape[-1]).float())
         return found.to(ctx.dtype).reshape(ctx.shape), None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MethodType
 
@@ -24,6 +25,7 @@ from horen.model.partial.shortlist import Shortlist
 # faster, in seconds of the products.
 _FASTER_BFLOAT16 = 0.8
 _FASTER_INT8 = 0.6
+_MANY_TOKENS = 64
 
 
 class Arithmetic(StrEnum):
@@ -33,11 +35,30 @@ class Arithmetic(StrEnum):
     BFLOAT16 = "bfloat16"
     INT8 = "int8"
 
-    def maps(self, parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:
-        """Return what linear maps in some parts that are not trained compute so; the modules stay as they are."""
-        if self is Arithmetic.MODEL:
-            return {}
-        return int8_maps(parts) if self is Arithmetic.INT8 else bfloat16_maps(parts)
+
+@dataclass(frozen=True)
+class Fast:
+    """What layers that are not trained compute in an arithmetic; the modules stay as they are.
+
+    Attributes:
+        arithmetic: which one.
+        maps: what their linear maps compute.
+        head: the output head, None where it is more than a linear map.
+    """
+
+    arithmetic: Arithmetic
+    maps: Mapping[nn.Module, Forward]
+    head: Head | None
+
+    @staticmethod
+    def of(arithmetic: Arithmetic, parts: Iterable[nn.Module], head: Head | None, *, tokens: int) -> Fast:
+        """Make it for some layers and a head, of which so many tokens are asked at once at most."""
+        if arithmetic is Arithmetic.INT8:
+            # Rounding the head pays where many tokens are asked: for few a pass is but reading it.
+            return Fast(arithmetic, int8_maps(parts), head.in_bytes() if head and tokens >= _MANY_TOKENS else head)
+        if arithmetic is Arithmetic.BFLOAT16:
+            return Fast(arithmetic, bfloat16_maps(parts), head and head.to(torch.bfloat16))
+        return Fast(arithmetic, {}, head)
 
 
 def fastest(model: PreTrainedModel, settings: TrainingSettings) -> Arithmetic | None:

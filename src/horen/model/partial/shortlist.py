@@ -18,6 +18,8 @@ from horen.model.partial.head import Head, survey
 
 # Words of a list. Half or twice as many need as many passes.
 _WORDS = 32
+# Words behind them that stand for all others.
+_NEXT = 256
 # A state is surveyed anew once it has moved by this share of its length.
 _NEAR = 0.35
 # Weights of so many words are fetched at once: what a processor's cache holds.
@@ -73,59 +75,51 @@ class Shortlist:
             [M] float32.
         """
         device = self._rest.device
-        states = hidden.detach().to(device, torch.float32)
-        found = torch.empty(len(states), device=device)
-        slopes = torch.empty_like(states)
-        labels, places = labels.to(device), real.to(device).nonzero()
-        moved = (states - self._state[places[:, 0], places[:, 1]]).norm(dim=-1) > _NEAR * states.norm(dim=-1)
-        for which, read in ((moved, self._survey), (~moved, self._listed)):
-            index = which.nonzero()[:, 0]
-            if len(index):
-                found[index], slopes[index] = read(states[index], labels[index], places[index])
+        states, labels = hidden.detach().to(device, torch.float32), labels.to(device)
+        row, token = real.to(device).nonzero().unbind(-1)
+        moved = (states - self._state[row, token]).norm(dim=-1) > _NEAR * states.norm(dim=-1)
+        index = moved.nonzero()[:, 0]
+        if len(index):
+            self._note(states[index], labels[index], (row[index], token[index]))
+        found, slopes = torch.empty(len(states), device=device), torch.empty_like(states)
+        for part in self._parts(len(states), 1 + _WORDS):
+            found[part], slopes[part] = self._listed(states[part], labels[part], (row[part], token[part]))
         function: Any = _Known
         result: Tensor = function.apply(hidden.to(device), found, slopes)
         return result
 
-    def _survey(self, states: Tensor, labels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities and their gradients, exactly, and note what decides them."""
-        seen = survey(self._head, states, labels, likely=_WORDS)
-        assert seen.means is not None  # noqa: S101 - they were asked for
-        row, token = places.unbind(-1)
-        for part in self._parts(len(states)):
-            words = torch.cat([labels[part, None], seen.likely[part]], -1)
-            logits, weights = self._head.logits_of(words, states[part])
-            shares = (logits - seen.total[part, None]).exp()
-            shares[:, 1:] *= words[:, 1:] != labels[part, None]
-            left = (1 - shares.sum(-1)).clamp_min(_LEAST)
-            others = seen.means[part] - torch.bmm(shares[:, None], weights)[:, 0]
-            at = row[part], token[part]
-            self._words[at] = words[:, 1:]
-            self._rest[at] = seen.total[part] + left.log()
-            self._slope[at] = others / left.clamp_min(_LEAST_REST)[:, None]
-            self._state[at] = states[part]
-        return seen.wanted - seen.total, self._head.weight[labels].float() - seen.means
+    def _note(self, states: Tensor, labels: Tensor, places: tuple[Tensor, Tensor]) -> None:
+        """Note what decides the log-probabilities of tokens at some places, which is one pass over the vocabulary."""
+        seen = survey(self._head, states, labels, means=False, likely=_WORDS + _NEXT)
+        # What is listed is taken out with the logits of the same pass, so that the others are what is left of it.
+        shares = (torch.cat([seen.wanted[:, None], seen.scores], -1) - seen.total[:, None]).exp()
+        shares[:, 1:] *= seen.likely != labels[:, None]
+        left = (1 - shares[:, : 1 + _WORDS].sum(-1)).clamp_min_(_LEAST)
+        shares, words = shares[:, 1 + _WORDS :], seen.likely[:, _WORDS:]
+        slope = torch.empty_like(states)
+        for part in self._parts(len(states), _NEXT):
+            weights = self._head.weight[words[part]].float()
+            slope[part] = torch.bmm(shares[part, None], weights)[:, 0]
+        self._words[places], self._state[places] = seen.likely[:, :_WORDS], states
+        self._rest[places] = seen.total + left.log()
+        self._slope[places] = slope / shares.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
-    def _listed(self, states: Tensor, labels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same against the words that were noted."""
-        found, slopes = torch.empty_like(states[:, 0]), torch.empty_like(states)
-        row, token = places.unbind(-1)
-        for part in self._parts(len(states)):
-            at = row[part], token[part]
-            words = torch.cat([labels[part, None], self._words[at]], -1)
-            logits, weights = self._head.logits_of(words, states[part])
-            logits[:, 1:].masked_fill_(words[:, 1:] == labels[part, None], -torch.inf)
-            slope = self._slope[at]
-            rest = self._rest[at] + (slope * (states[part] - self._state[at])).sum(-1)
-            total = torch.logaddexp(logits.logsumexp(-1), rest)
-            shares = (logits - total[:, None]).exp()
-            mean = torch.bmm(shares[:, None], weights)[:, 0] + (rest - total).exp()[:, None] * slope
-            found[part], slopes[part] = logits[:, 0] - total, weights[:, 0] - mean
-        return found, slopes
+    def _listed(self, states: Tensor, labels: Tensor, places: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and their gradients against the words that were noted."""
+        words = torch.cat([labels[:, None], self._words[places]], -1)
+        logits, weights = self._head.logits_of(words, states)
+        logits[:, 1:].masked_fill_(words[:, 1:] == labels[:, None], -torch.inf)
+        slope = self._slope[places]
+        rest = self._rest[places] + (slope * (states - self._state[places])).sum(-1)
+        total = torch.logaddexp(logits.logsumexp(-1), rest)
+        shares = (logits - total[:, None]).exp()
+        mean = torch.bmm(shares[:, None], weights)[:, 0] + (rest - total).exp()[:, None] * slope
+        return logits[:, 0] - total, weights[:, 0] - mean
 
-    def _parts(self, count: int) -> list[slice]:
-        """Cut so many tokens into parts of which the words' weights are fetched at once."""
+    def _parts(self, count: int, words: int) -> list[slice]:
+        """Cut so many tokens into parts of which the weights of so many words are fetched at once."""
         room = _TOGETHER.get(self._rest.device.type, _TOGETHER_ELSEWHERE)
-        step = max(1, room // ((_WORDS + 1) * self._slope.shape[-1]))
+        step = max(1, room // (words * self._slope.shape[-1]))
         return [slice(first, first + step) for first in range(0, count, step)]
 
 

@@ -25,7 +25,7 @@ from horen.model.devices import device_of
 from horen.model.layout import Layout, Site, first_tensor, with_first_tensor
 from horen.model.partial.attention import apart, configurations
 from horen.model.partial.head import Head
-from horen.model.partial.precision import Arithmetic
+from horen.model.partial.precision import Arithmetic, Fast
 from horen.model.partial.prefix import Prefixes
 from horen.model.partial.shortlist import Shortlist
 from horen.model.past import past_argument
@@ -139,22 +139,25 @@ class Tail:
         other._short = self._short and self._short.keep(rows, other._known.labels.shape[1])
         return other
 
-    def rough(self, arithmetic: Arithmetic, maps: Mapping[nn.Module, Forward] | None = None) -> Tail:
+    def fast(self, arithmetic: Arithmetic) -> Fast:
+        """Return what the layers that a value changes compute in an arithmetic."""
+        tokens = int((self._known.labels >= 0).sum())
+        return Fast.of(arithmetic, self._layers[self._site.layer :], self._head, tokens=tokens)
+
+    def rough(self, fast: Fast) -> Tail:
         """Return the same made faster: in another arithmetic, and with the words that decide told from all others.
 
         Args:
-            arithmetic: of the linear maps and, for bfloat16, of all that autocasting knows.
-            maps: what :meth:`Arithmetic.maps` made of the layers from the write site on; made here by default.
+            fast: what :meth:`fast` gave, for these samples or others.
         """
-        known, rough = self._known, arithmetic is Arithmetic.BFLOAT16
+        known, rough = self._known, fast.arithmetic is Arithmetic.BFLOAT16
         if rough:
             prefix = {number: (k.bfloat16(), v.bfloat16()) for number, (k, v) in known.prefix.items()}
             known = dataclasses.replace(known, prefix=prefix)
         other = self._variant(known, rough=rough)
-        other._cast = arithmetic.maps(self._layers[self._site.layer :]) if maps is None else maps
-        other._head = self._head and self._head.to(torch.bfloat16) if rough else self._head
-        if other._head is not None and Shortlist.pays(other._head):
-            other._short = Shortlist(other._head, *known.labels.shape)
+        other._cast, other._head = fast.maps, fast.head
+        if fast.head is not None and Shortlist.pays(fast.head):
+            other._short = Shortlist(fast.head, *known.labels.shape)
         return other
 
     def _variant(self, known: _Known, *, rough: bool) -> Tail:

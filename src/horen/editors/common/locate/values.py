@@ -65,7 +65,7 @@ class Located:
     def rough(self, arithmetic: Arithmetic) -> Located:
         """Return the same in a faster arithmetic."""
         other = copy.copy(self)
-        other._tail = self._tail.rough(arithmetic)
+        other._tail = self._tail.rough(self._tail.fast(arithmetic))
         return other
 
     def log_probabilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
