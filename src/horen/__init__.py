@@ -53,8 +53,8 @@ __all__ = [
 ]
 
 
-# Where the names are. The editor brings torch and transformers, which take seconds to import, and a program that starts,
-# prints a page and ends asks for a few of the others alone.
+# Where the names are. The editor brings torch and transformers, which take seconds to import, and a program that prints
+# a page and ends asks for a few of the others alone.
 _PLACES = MappingProxyType(
     {
         "horen.asking.diagnosis": ("Diagnosis", "Finding", "Reading"),

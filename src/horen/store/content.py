@@ -156,12 +156,18 @@ def verify_file(path: Path, name: str, handle: BufferedReader, document: Mapping
     handle.seek(0)
 
 
-def parse_records(path: Path, content: bytes) -> list[dict[str, Any]]:
-    """Read the records of all lines."""
+def split_lines(content: bytes) -> list[bytes]:
+    """Return the lines of a file of records."""
     # Bytes split at line feeds only; text may hold other characters that count as line ends.
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
+    return lines
+
+
+def parse_records(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """Read the records of all lines."""
+    lines = split_lines(content)
     try:
         # As one list in a third of the time; a line that is no single value changes the count or cannot be read.
         records = json.loads(b"[" + b",".join(lines) + b"]")
