@@ -88,7 +88,7 @@ def test_a_model_that_has_moved(command: str, tiny: Path, tmp_path: Path, run: R
 def test_lists_for_another_program_are_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.delenv("COLUMNS", raising=False)
     long = "The engine\twas\nbuilt in 1911. " * 100
-    show_list(table(("id", "target"), [("1", long), ("2", "\x1b[31mred")]), "2 edits")
+    show_list(("id", "target"), [("1", long), ("2", "\x1b[31mred")], "2 edits")
     first, *rows = capsys.readouterr().out.split("\n")
     assert first == "id\ttarget"
     assert rows == [f"1\t{' '.join(long.split())}", "2\t\\x1b[31mred", ""]
