@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Never, Self
 
 import torch
@@ -23,6 +24,7 @@ from horen.editing.similar import find_similar, plan_with_similar
 from horen.editing.write import warn, write
 from horen.edits import Compacted, Edit, EditRecord, OnConflict, OnSimilar, Progress, Receipt, Similar, Undone
 from horen.errors import ConfigError, ModelError
+from horen.model.fingerprint import Weights
 from horen.model.zoo.embedded import full_name
 from horen.model.zoo.loading import ModelOptions, load_model, revision_of
 from horen.session import Session, check_parts
@@ -329,7 +331,7 @@ class Editor(Wrapped):
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Saved,
         model: PreTrainedModel | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
@@ -343,7 +345,7 @@ class Editor(Wrapped):
         """Read a saved codebook and wrap its model.
 
         Args:
-            path: a folder written by :meth:`save`.
+            path: a folder written by :meth:`save`, or what was read of one.
             model: the model it was made for; None loads it from where it came when the codebook was made.
             tokenizer: needed with ``model``.
             dtype: see :meth:`from_pretrained`; used without ``model``, like what follows.
@@ -359,19 +361,22 @@ class Editor(Wrapped):
             ModelError: when the model or the text encoder cannot be loaded, or that is not named.
             ConfigError: when a text encoder is named and none is read.
         """
-        saved = Saved.read(path).with_encoder(encoder)
+        saved = (path if isinstance(path, Saved) else Saved.read(path)).with_encoder(encoder)
         saved = emptied(saved) if empty else saved
         if model is None and saved.source:
             options = saved.model_options(model_options)
             model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress, options=options)
         if model is None:
-            raise ModelError(f"{path} does not record where its model came from: pass model= and tokenizer=.")
+            raise ModelError(f"{saved.path} does not record where its model came from: pass model= and tokenizer=.")
         if tokenizer is None:
             raise ModelError("A model was given without its tokenizer: pass tokenizer= too.")
-        editor = cls(model, tokenizer, saved.config)
-        try:
-            editor._session.restore(saved)
-        except BaseException:
-            editor.unwrap()
-            raise
+        # To read all weights leaves the interpreter to others, and the text encoder is loaded meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            weights = beside.submit(Weights, model)
+            editor = cls(model, tokenizer, saved.config)
+            try:
+                editor._session.restore(saved, weights.result())
+            except BaseException:
+                editor.unwrap()
+                raise
         return editor

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_support import EDITS, Ok, Run
 
-from horen.cli.terminal import show_list, table
+from horen.cli.terminal import show_list
 
 
 def told(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ def test_lists_for_another_program_are_whole_lines(monkeypatch: pytest.MonkeyPat
     assert first == "id\ttarget"
     assert rows == [f"1\t{' '.join(long.split())}", "2\t\\x1b[31mred", ""]
     monkeypatch.setenv("COLUMNS", "40")
-    show_list(table(("id", "target"), [("1", long), ("2", "red")]), "2 edits")
+    show_list(("id", "target"), [("1", long), ("2", "red")], "2 edits")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 40
     assert lines[-1] == "2 edits"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ from horen.config import ENCODER, HorenConfig
 from horen.errors import ModelError
 from horen.model.zoo.embedded import EMBEDDED, fetch, full_name, is_cached
 from horen.model.zoo.local_gguf import WEIGHTS, convert, is_gguf
+from horen.store.content import uncollected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -87,18 +91,31 @@ def open_editor(
     Raises:
         ModelError: when ``model`` is the name of another one, or none can be loaded, or the text encoder must be named.
     """
-    from horen.store.state import Saved  # noqa: PLC0415
+    with _made_to_stay():
+        from horen.store.state import Saved  # noqa: PLC0415
 
-    saved = (saved or Saved.read(folder)).with_encoder(encoder)
-    name = ready_model(saved, model, saved.config, dtype)
-    with status(f"Loading {name} …"):
-        from horen.editor import Editor  # noqa: PLC0415
-        from horen.model.zoo.loading import load_model  # noqa: PLC0415
+        saved = (saved or Saved.read(folder)).with_encoder(encoder)
+        name = ready_model(saved, model, saved.config, dtype)
+        with status(f"Loading {name} …"):
+            from horen.editor import Editor  # noqa: PLC0415
+            from horen.model.zoo.loading import load_model  # noqa: PLC0415
 
-        check_device(device)
-        if name == saved.source:
-            return Editor.load(folder, dtype=dtype, device=device, empty=empty, encoder=encoder)
-        return Editor.load(folder, *load_model(name, dtype=dtype, device=device), empty=empty, encoder=encoder)
+            check_device(device)
+            if name == saved.source:
+                return Editor.load(saved, dtype=dtype, device=device, empty=empty, encoder=encoder)
+            return Editor.load(saved, *load_model(name, dtype=dtype, device=device), empty=empty, encoder=encoder)
+
+
+@contextmanager
+def _made_to_stay() -> Iterator[None]:
+    """Search for no cycles within the block, nor among what it has left, which stays as long as the program.
+
+    To import torch and transformers makes millions of objects, among which a search finds nothing, and the last search,
+    at the program's end, takes as long as an answer.
+    """
+    with uncollected():
+        yield
+        gc.freeze()
 
 
 def open_model(
