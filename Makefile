@@ -44,7 +44,7 @@ bench: setup
 	$(BIN)/python benchmarks/retrieval.py exact --out $(SPEED)/retrieval.json
 	$(BIN)/python benchmarks/retrieval.py approximate --keys 1000000 --out $(SPEED)/approximate.json
 	$(BIN)/python benchmarks/retrieval.py million --out $(SPEED)/million.json
-	$(BIN)/python benchmarks/retrieval.py start --out $(SPEED)/start.json
+	$(BIN)/python benchmarks/starting.py --out $(SPEED)/starting.json
 	$(BIN)/python benchmarks/inference.py --out $(SPEED)/inference.json
 
 clean:
