@@ -6,9 +6,10 @@
 
 ``exact`` times the retrieval of B queries against a plain read (``torch.sum``) of the float32 keys in the same process
 and in turn, and against whole tables of scores as they were made before; and what generation asks, which edits the
-queries wake, all keys read or not. ``approximate`` times the exact search and the
-one by an index in turn, without a Hopfield step, and measures what the index misses. ``million`` inserts, looks up,
-removes, saves and loads, with the peak of resident memory. Keys are random unit vectors around random centres. Set the threads with OMP_NUM_THREADS.
+queries wake, all keys read or not. ``approximate`` times the exact search and the one by an index in turn, without a
+Hopfield step, and measures what the index misses. ``million`` inserts, looks up,
+removes, saves and loads, with the peak of resident memory. Keys are random unit vectors around random centres. Set the
+threads with OMP_NUM_THREADS.
 """
 
 from __future__ import annotations

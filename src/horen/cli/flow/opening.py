@@ -110,8 +110,8 @@ def open_editor(
 def _made_to_stay() -> Iterator[None]:
     """Search for no cycles within the block, nor among what it has left, which stays as long as the program.
 
-    The modules of torch and transformers are hundreds of thousands of objects, among which each search finds nothing, also
-    the last one, at the program's end.
+    The modules of torch and transformers are hundreds of thousands of objects, among which each search finds nothing,
+    also the last one, at the program's end.
     """
     with uncollected():
         yield
