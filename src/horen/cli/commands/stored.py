@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from horen.cli.flow.staying import made_to_stay
 from horen.cli.options import AsJson, EditId, Folder
 from horen.cli.terminal import NUMBER, clean, counted, emit, led_away, say, show, show_list
 from horen.edits import EditRecord
@@ -35,7 +36,8 @@ def list_edits(
     """
     from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    history = Recorded.read(folder).history
+    with made_to_stay():
+        history = Recorded.read(folder).history
     active = history.active()
     start = bisect_right(active, after, key=lambda record: record.id)
     records = active[start : None if limit is None else start + limit]
@@ -60,7 +62,8 @@ def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
     """Show everything that is stored about an active edit."""
     from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    saved, sizes = Recorded.read_with_sizes(folder)
+    with made_to_stay():
+        saved, sizes = Recorded.read_with_sizes(folder)
     record = saved.history.get(number)
     size = sizes.of(record)
     if as_json:
@@ -123,7 +126,8 @@ def history(folder: Folder, as_json: AsJson = False) -> None:
     """
     from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    operations = Recorded.read(folder).history.operations
+    with made_to_stay():
+        operations = Recorded.read(folder).history.operations
     undone = {operation.undoes: operation.sequence for operation in operations if operation.undoes is not None}
     if as_json:
         emit(

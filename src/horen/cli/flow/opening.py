@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from horen.cli.flow.staying import made_to_stay
 from horen.cli.terminal import status
 from horen.config import ENCODER, HorenConfig
 from horen.errors import ModelError
 from horen.model.zoo.embedded import EMBEDDED, fetch, full_name, is_cached
 from horen.model.zoo.local_gguf import WEIGHTS, convert, is_gguf
-from horen.store.content import uncollected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -91,7 +88,7 @@ def open_editor(
     Raises:
         ModelError: when ``model`` is the name of another one, or none can be loaded, or the text encoder must be named.
     """
-    with _made_to_stay():
+    with made_to_stay():
         from horen.store.state import Saved  # noqa: PLC0415
 
         saved = (saved or Saved.read(folder)).with_encoder(encoder)
@@ -104,18 +101,6 @@ def open_editor(
             if name == saved.source:
                 return Editor.load(saved, dtype=dtype, device=device, empty=empty, encoder=encoder)
             return Editor.load(saved, *load_model(name, dtype=dtype, device=device), empty=empty, encoder=encoder)
-
-
-@contextmanager
-def _made_to_stay() -> Iterator[None]:
-    """Search for no cycles within the block, nor among what it has left, which stays as long as the program.
-
-    The modules of torch and transformers are hundreds of thousands of objects, among which each search finds nothing,
-    also the last one, at the program's end.
-    """
-    with uncollected():
-        yield
-        gc.freeze()
 
 
 def open_model(
