@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Never, Self
 
 import torch
@@ -24,7 +23,6 @@ from horen.editing.similar import find_similar, plan_with_similar
 from horen.editing.write import warn, write
 from horen.edits import Compacted, Edit, EditRecord, OnConflict, OnSimilar, Progress, Receipt, Similar, Undone
 from horen.errors import ConfigError, ModelError
-from horen.model.fingerprint import Weights
 from horen.model.zoo.embedded import full_name
 from horen.model.zoo.loading import ModelOptions, load_model, revision_of
 from horen.session import Session, check_parts
@@ -370,13 +368,10 @@ class Editor(Wrapped):
             raise ModelError(f"{saved.path} does not record where its model came from: pass model= and tokenizer=.")
         if tokenizer is None:
             raise ModelError("A model was given without its tokenizer: pass tokenizer= too.")
-        # To read all weights leaves the interpreter to others, and the text encoder is loaded meanwhile.
-        with ThreadPoolExecutor(1) as beside:
-            weights = beside.submit(Weights, model)
-            editor = cls(model, tokenizer, saved.config)
-            try:
-                editor._session.restore(saved, weights.result())
-            except BaseException:
-                editor.unwrap()
-                raise
+        editor = cls(model, tokenizer, saved.config)
+        try:
+            editor._session.restore(saved)
+        except BaseException:
+            editor.unwrap()
+            raise
         return editor

@@ -204,18 +204,14 @@ class Session:
         state = self.state()
         save(state, path, self.folders.setdefault(Path(path).resolve(), {}))
 
-    def restore(self, saved: Saved, weights: Weights | None = None) -> None:
+    def restore(self, saved: Saved) -> None:
         """Take up what was saved in the place of what is here.
-
-        Args:
-            saved: of this model.
-            weights: the model's as they are; None reads them.
 
         Raises:
             MismatchError: when it was made for another model or text encoder.
             StoreError: when its tables fit neither its history nor the model.
         """
-        weights = weights or Weights(self.model)
+        weights = Weights(self.model)
         saved.check_made_for(weights.first)
         saved.check_encoder(self.config.encoder, self.encoder_print)
         tokens = self.vocabulary_size if self.config.weighs_tokens else None

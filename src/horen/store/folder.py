@@ -23,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,12 +138,8 @@ def read_folder(path: Path, *, kind: str = "codebook") -> Folder:
 
 def _read(state: State, opened: Opened) -> Folder:
     path = opened.path
-    # A digest of many bytes leaves the interpreter to others, so one thread compares the tensors while this one reads
-    # the records; only when both are as they were written is anything made of them.
-    with ThreadPoolExecutor(1) as beside:
-        compared = beside.submit(opened.verified, TENSORS)
-        records = parse_records(path, b"".join(handle.read() for handle in opened.verified(EDITS)))
-        tensors = joined(path, [map_tensors(path, handle) for handle in compared.result()])
+    records = parse_records(path, b"".join(handle.read() for handle in opened.verified(EDITS)))
+    tensors = joined(path, [map_tensors(path, handle) for handle in opened.verified(TENSORS)])
     return Folder(config=opened.config, records=records, tensors=tensors, mark=_mark(state.raw))
 
 
