@@ -48,7 +48,7 @@ bench: setup
 	$(BIN)/python benchmarks/retrieval.py exact --out $(FOUND)/retrieval.json
 	$(BIN)/python benchmarks/retrieval.py approximate --keys 1000000 --out $(FOUND)/approximate.json
 	$(BIN)/python benchmarks/retrieval.py million --out $(FOUND)/million.json
-	$(BIN)/python benchmarks/retrieval.py start --out $(FOUND)/start.json
+	$(BIN)/python benchmarks/starting.py --out $(FOUND)/starting.json
 	$(BIN)/python benchmarks/inference.py --out $(FOUND)/inference.json
 	$(BIN)/python benchmarks/saving.py --out $(FOUND)/saving.json
 	$(BIN)/python benchmarks/compaction.py --out $(FOUND)/compaction.json

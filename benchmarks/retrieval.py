@@ -1,16 +1,15 @@
-"""Retrieval at any size: time against the machine's memory, a million entries, and starting with a full codebook.
+"""Retrieval at any size: time against the machine's memory, an index, and a million entries.
 
     python benchmarks/retrieval.py exact --keys 50000 200000 1000000 --out exact.json
     python benchmarks/retrieval.py approximate --keys 1000000 --keys-dim 512 --out approximate.json
     python benchmarks/retrieval.py million --entries 1000000 --out million.json
-    python benchmarks/retrieval.py start --edits 50000 --out start.json
 
 ``exact`` times the retrieval of B queries against a plain read (``torch.sum``) of the float32 keys in the same process
 and in turn, and against whole tables of scores as they were made before; and what generation asks, which edits the
-queries wake, all keys read or not. ``approximate`` times the exact search and the
-one by an index in turn, without a Hopfield step, and measures what the index misses. ``million`` inserts, looks up,
-removes, saves and loads, with the peak of resident memory. ``start`` loads a saved editor beside a loaded model. Keys
-are random unit vectors around random centres. Set the threads with OMP_NUM_THREADS.
+queries wake, all keys read or not. ``approximate`` times the exact search and the one by an index in turn, without a
+Hopfield step, and measures what the index misses. ``million`` inserts, looks up,
+removes, saves and loads, with the peak of resident memory. Keys are random unit vectors around random centres. Set the
+threads with OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -31,15 +30,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from filling import fill
-from horen import Editor, HorenConfig
 from horen.bench.files import write_text
 from horen.bench.plan import environment
 from horen.memory import Codebook, Gate, Packed, Storage
 from horen.memory.recall import about
 from horen.memory.search.index import Index, IndexedKeys
 from horen.memory.search.sketch import Sketch, fits
-from horen.model.zoo.loading import load_model
 from horen.store import read_folder, write_folder
 
 _DIMENSION, _VALUE = 512, 576
@@ -212,23 +208,6 @@ def _save(book: Codebook, folder: Path, found: dict[str, Any]) -> None:
     found["bytes_an_entry"] = (folder / "codebook.safetensors").stat().st_size / book.entries
 
 
-def start(edits: int, model_name: str, folder: Path) -> dict[str, Any]:
-    """Return the seconds to load a saved editor of so many edits beside a present model, and to answer then."""
-    model, tokenizer = load_model(model_name)
-    editor = Editor(model, tokenizer, HorenConfig())
-    fill(editor._session, edits)
-    found: dict[str, Any] = {"edits": edits, "save_s": _seconds(lambda: editor.save(folder))}
-    found["bytes_an_edit"] = sum(file.stat().st_size for file in folder.iterdir()) / edits
-    editor.unwrap()
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        loaded = Editor.load(folder, model, tokenizer)
-        times.append(time.perf_counter() - began)
-        loaded.unwrap()
-    return found | {"load_s": statistics.median(times), "load_fastest_s": min(times)}
-
-
 def _seconds(action: Callable[[], Any]) -> float:
     began = time.perf_counter()
     action()
@@ -243,7 +222,7 @@ def _peak() -> float:
 def main() -> None:
     """Parse, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["exact", "approximate", "million", "start"])
+    parser.add_argument("what", choices=["exact", "approximate", "million"])
     parser.add_argument("--keys", type=int, nargs="+", default=[50_000, 200_000, 1_000_000])
     parser.add_argument("--keys-dim", type=int, default=_DIMENSION, help="dimensions of the keys (approximate)")
     parser.add_argument("--candidates", type=int, nargs="+", default=[128], help="that are rescored (approximate)")
@@ -251,8 +230,6 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--entries", type=int, default=1_000_000)
-    parser.add_argument("--edits", type=int, default=50_000)
-    parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--folder", type=Path, help="where to save for a while; a temporary folder unless given")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
@@ -263,10 +240,8 @@ def main() -> None:
             results = exact(given.keys, given.batches, given.rounds)
         elif given.what == "approximate":
             results = approximate(given.keys, given.keys_dim, given.candidates, given)
-        elif given.what == "million":
-            results = million(given.entries, place / "saved")
         else:
-            results = start(given.edits, given.model, place / "saved")
+            results = million(given.entries, place / "saved")
     finally:
         shutil.rmtree(place)
     told = {name: value for name, value in vars(given).items() if name not in {"out", "folder"}}

@@ -1,26 +1,28 @@
 """HoReN: lifelong model editing by normalized Hopfield retrieval (arXiv 2605.08143)."""
 
+from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from horen._version import __version__
-from horen.asking.diagnosis import Diagnosis, Finding, Reading
-from horen.config import HorenConfig
-from horen.edits import Answer, Compacted, Edit, EditRecord, Explanation, Near, Receipt, Similar, Undone
-from horen.errors import (
-    ConfigError,
-    ConflictError,
-    DataError,
-    EditError,
-    EditNotFoundError,
-    HorenError,
-    MismatchError,
-    MissingExtraError,
-    ModelError,
-    StoreError,
-)
 
 if TYPE_CHECKING:
+    from horen.asking.diagnosis import Diagnosis, Finding, Reading
+    from horen.config import HorenConfig
     from horen.editor import Editor
+    from horen.edits import Answer, Compacted, Edit, EditRecord, Explanation, Near, Receipt, Similar, Undone
+    from horen.errors import (
+        ConfigError,
+        ConflictError,
+        DataError,
+        EditError,
+        EditNotFoundError,
+        HorenError,
+        MismatchError,
+        MissingExtraError,
+        ModelError,
+        StoreError,
+    )
 
 __all__ = [
     "Answer",
@@ -51,13 +53,46 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # The editor brings torch and transformers, which take seconds to import and which not every command needs.
-    if name == "Editor":
-        from horen.editor import Editor  # noqa: PLC0415
+# Where the names are. The editor brings torch and transformers, which take seconds to import, and a program that prints
+# a page and ends asks for a few of the others alone.
+_PLACES = MappingProxyType(
+    {
+        "horen.asking.diagnosis": ("Diagnosis", "Finding", "Reading"),
+        "horen.config": ("HorenConfig",),
+        "horen.editor": ("Editor",),
+        "horen.edits": (
+            "Answer",
+            "Compacted",
+            "Edit",
+            "EditRecord",
+            "Explanation",
+            "Near",
+            "Receipt",
+            "Similar",
+            "Undone",
+        ),
+        "horen.errors": (
+            "ConfigError",
+            "ConflictError",
+            "DataError",
+            "EditError",
+            "EditNotFoundError",
+            "HorenError",
+            "MismatchError",
+            "MissingExtraError",
+            "ModelError",
+            "StoreError",
+        ),
+    }
+)
 
-        globals()[name] = Editor
-        return Editor
+
+def __getattr__(name: str) -> Any:
+    for place, names in _PLACES.items():
+        if name in names:
+            module = import_module(place)
+            globals().update({each: getattr(module, each) for each in names})
+            return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -329,7 +329,7 @@ class Editor(Wrapped):
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Saved,
         model: PreTrainedModel | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
@@ -343,7 +343,7 @@ class Editor(Wrapped):
         """Read a saved codebook and wrap its model.
 
         Args:
-            path: a folder written by :meth:`save`.
+            path: a folder written by :meth:`save`, or what was read of one.
             model: the model it was made for; None loads it from where it came when the codebook was made.
             tokenizer: needed with ``model``.
             dtype: see :meth:`from_pretrained`; used without ``model``, like what follows.
@@ -359,13 +359,13 @@ class Editor(Wrapped):
             ModelError: when the model or the text encoder cannot be loaded, or that is not named.
             ConfigError: when a text encoder is named and none is read.
         """
-        saved = Saved.read(path).with_encoder(encoder)
+        saved = (path if isinstance(path, Saved) else Saved.read(path)).with_encoder(encoder)
         saved = emptied(saved) if empty else saved
         if model is None and saved.source:
             options = saved.model_options(model_options)
             model, tokenizer = load_model(saved.source, dtype=dtype, device=device, progress=progress, options=options)
         if model is None:
-            raise ModelError(f"{path} does not record where its model came from: pass model= and tokenizer=.")
+            raise ModelError(f"{saved.path} does not record where its model came from: pass model= and tokenizer=.")
         if tokenizer is None:
             raise ModelError("A model was given without its tokenizer: pass tokenizer= too.")
         editor = cls(model, tokenizer, saved.config)

@@ -24,9 +24,9 @@ from horen.editor import Editor
 from horen.errors import StoreError
 from horen.model.zoo.loading import ModelOptions
 from horen.store import write_folder
-from horen.store.additions import FIRST, PATTERNS
 from horen.store.card import CARD, is_ours, shown_source
 from horen.store.content import CONFIG
+from horen.store.names import FIRST, PATTERNS
 from horen.store.state import Saved
 
 # A folder that is written anew has no more.

@@ -13,30 +13,16 @@ import typer
 from typer.core import TyperGroup
 
 from horen._version import __version__
-from horen.cli.commands import (
-    ask,
-    bench,
-    calibrate,
-    compact,
-    demo,
-    doctor,
-    edit,
-    explain,
-    merge,
-    models,
-    push,
-    rekey,
-    scope,
-    settings,
-    stored,
-    verify,
-)
+from horen.cli.commands import ON_DEMAND, Commands
 from horen.cli.terminal import Output, OutputError, fail, interrupted
 from horen.errors import HorenError
 
 
 class _Commands(TyperGroup):
-    """Commands whose errors are told in one line."""
+    """Commands whose errors are told in one line, each of which is made when it is asked for."""
+
+    def __init__(self, **told: Any) -> None:
+        super().__init__(**told | {"commands": Commands(ON_DEMAND)})
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -60,34 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for _command, _name, _help in (
-    (demo.demo, "demo", None),
-    (edit.edit, "edit", edit.EDIT_HELP),
-    (ask.ask, "ask", None),
-    (ask.chat, "chat", None),
-    (explain.explain, "explain", None),
-    (doctor.doctor, "doctor", None),
-    (verify.verify, "verify", None),
-    (stored.list_edits, "list", None),
-    (stored.show_edit, "show", None),
-    (edit.supersede, "supersede", None),
-    (stored.remove, "remove", None),
-    (stored.undo, "undo", None),
-    (stored.history, "history", None),
-    (compact.compact, "compact", None),
-    (stored.export, "export", None),
-    (edit.edit, "import", edit.IMPORT_HELP),
-    (merge.merge, "merge", merge.MERGE_HELP),
-    (push.push, "push", None),
-    (calibrate.calibrate, "calibrate", None),
-    (rekey.rekey, "rekey", rekey.REKEY_HELP),
-    (scope.train_scope, "scope", None),
-    (models.models, "models", None),
-    (settings.settings, "settings", None),
-):
-    app.command(_name, help=_help)(_command)
-app.add_typer(bench.bench, name="bench")
 
 
 def _version(asked: bool) -> None:

@@ -28,6 +28,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+#: A column's name, and what else rich is told of it.
+Header = str | tuple[str, dict[str, Any]]
+
 _INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 # Tables that go into a file or another program are not cut to the width of a terminal that is not there.
 _NO_TERMINAL_WIDTH = 10_000
@@ -65,6 +68,11 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
 
 
+def led_away() -> bool:
+    """Return whether results go into a file or another program."""
+    return _led_away(sys.stdout)
+
+
 def _led_away(stream: TextIO) -> bool:
     """Return whether a stream goes into a file or another program, and nobody says how wide that is."""
     return not stream.isatty() and "COLUMNS" not in os.environ
@@ -93,20 +101,21 @@ def show_table(made: Table) -> None:
     console.print(made)
 
 
-def show_list(made: Table, below: str = "") -> None:
-    """Print a table of records, and a line below it; or for another program a line each, with tabs between cells.
+def show_list(headers: Sequence[Header], rows: Iterable[Sequence[str]], below: str = "") -> None:
+    """Print records, a cell each column: as a table and a line below it, or for another program a line each with tabs.
 
     The first line names the columns then. Nothing is cut or padded, however long a cell is.
     """
-    if not _led_away(sys.stdout):
-        show_table(made)
+    if not led_away():
+        show_table(table(headers, rows))
         if below:
             show(below)
         return
-    lines = [[str(column.header) for column in made.columns]]
-    lines += [list(row) for row in zip(*([str(cell) for cell in column.cells] for column in made.columns), strict=True)]
-    # Not through a console, which would make blanks of the tabs.
-    sys.stdout.writelines("\t".join(map(clean, line)) + "\n" for line in lines)
+    names = [header if isinstance(header, str) else header[0] for header in headers]
+    # Whatever is wrong with a row shows before the first is written. Not through a console, which would make blanks of
+    # the tabs.
+    lines = ["\t".join(map(clean, row)) + "\n" for row in (names, *rows)]
+    sys.stdout.write("".join(lines))
     sys.stdout.flush()
 
 
@@ -174,7 +183,7 @@ def listed(lines: Sequence[str], most: int = 20) -> None:
         say(f"  … and {len(lines) - most} more")
 
 
-def table(headers: Iterable[str | tuple[str, dict[str, Any]]], rows: Iterable[Sequence[str | Text]]) -> Table:
+def table(headers: Iterable[Header], rows: Iterable[Sequence[str | Text]]) -> Table:
     """Return a table in which each cell is one line, unless its column wraps.
 
     It may have rows of plain text, which is cleaned.

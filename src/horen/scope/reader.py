@@ -195,7 +195,7 @@ class Scope:
             # The heads stand on the encoder itself, so the check, which was copied of it, comes first.
             for part, network in (("check", check), ("heads", heads)):
                 own = {name[len(part) + 1 :]: t for name, t in stored.items() if name.startswith(f"{part}.")}
-                network.load_state_dict(restored(before, own, network.state_dict()))
+                network.load_state_dict(restored(before, own, network.state_dict()), assign=True)
             told = document["judge"]
             first, whole, subject = (
                 Logistic(tuple(told[name]["weights"]), told[name]["bias"]) for name in ("first", "whole", "subject")

@@ -136,8 +136,8 @@ def check_document(path: Path, name: str, document: dict[str, Any]) -> dict[str,
     return settings
 
 
-def verify_file(path: Path, name: str, handle: BufferedReader, document: Mapping[str, Any]) -> None:
-    """Compare an open file with its description, and leave it at its start."""
+def check_size(path: Path, name: str, handle: BufferedReader, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Compare the length of an open file with its description, which is given back."""
     files = document.get("files")
     entry = files.get(name) if isinstance(files, dict) else None
     if not isinstance(entry, dict):
@@ -145,17 +145,29 @@ def verify_file(path: Path, name: str, handle: BufferedReader, document: Mapping
     size = os.fstat(handle.fileno()).st_size
     if size != entry.get("bytes"):
         raise damaged(path, name, f"it has {size} bytes where {entry.get('bytes')} were written")
+    return entry
+
+
+def verify_file(path: Path, name: str, handle: BufferedReader, document: Mapping[str, Any]) -> None:
+    """Compare an open file with its description, and leave it at its start."""
+    entry = check_size(path, name, handle, document)
     if hashlib.file_digest(handle, "sha256").hexdigest() != entry.get("sha256"):
         raise damaged(path, name, "its content is not what was written")
     handle.seek(0)
 
 
-def parse_records(path: Path, content: bytes) -> list[dict[str, Any]]:
-    """Read the records of all lines."""
+def split_lines(content: bytes) -> list[bytes]:
+    """Return the lines of a file of records."""
     # Bytes split at line feeds only; text may hold other characters that count as line ends.
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
+    return lines
+
+
+def parse_records(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """Read the records of all lines."""
+    lines = split_lines(content)
     try:
         # As one list in a third of the time; a line that is no single value changes the count or cannot be read.
         records = json.loads(b"[" + b",".join(lines) + b"]")

@@ -23,16 +23,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from horen.errors import MismatchError, StoreError
-from horen.store.additions import FIRST, Begun, Known, addition, is_addition, listed
+from horen.store.additions import Begun, Known, addition
 from horen.store.card import write_card
 from horen.store.content import (
     CONFIG,
@@ -41,28 +40,21 @@ from horen.store.content import (
     TENSORS,
     USUAL,
     Chunk,
-    check_document,
     check_kind,
     document_to_bytes,
     format_of,
     parse_document,
     parse_records,
     records_to_bytes,
-    unreadable,
-    verify_file,
     why,
 )
-from horen.store.disk import require_folder, sync_directory, write_file
+from horen.store.disk import sync_directory, write_file
 from horen.store.lock import lock_folder
+from horen.store.names import FIRST, MARKER, NEXT, is_addition, listed
+from horen.store.reading import Opened, State, settled, state_of
 from horen.store.tensors import joined, map_tensors, tensors_to_bytes
 
-_NEXT = ".next"
-_MARKER = CONFIG + _NEXT
 _DRAFT = CONFIG + ".draft"
-
-# A reader starts over when a writer overtakes it. A writer flushes to disk many times between two states, so a
-# reader loses this race rarely, and losing it this often means that something else is wrong.
-_READ_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -77,15 +69,6 @@ class Folder:
     records: list[dict[str, Any]]
     tensors: dict[str, torch.Tensor]
     mark: str
-
-
-class _State(NamedTuple):
-    """The configuration in force, with enough of its identity to notice that it was replaced."""
-
-    name: str
-    raw: bytes
-    inode: int
-    changed_ns: int
 
 
 def write_folder(
@@ -128,7 +111,7 @@ def write_folder(
         try:
             _stage_and_commit(path, write.data, write.document)
         finally:
-            if known is not None and os.path.lexists(path / _MARKER):
+            if known is not None and os.path.lexists(path / MARKER):
                 known[_mark(write.document)] = Begun.of(records, tensors)
         try:
             sync_directory(path)
@@ -150,21 +133,14 @@ def write_folder(
 
 def read_folder(path: Path, *, kind: str = "codebook") -> Folder:
     """Read a folder, checking the size and the digest of every file first. Never writes."""
-    path = Path(path)
-    for _ in range(_READ_TRIES):
-        state = _state(path)
-        if state is None:
-            require_folder(path)
-            raise StoreError(
-                f"{path} holds no {kind}: it has no {CONFIG}; give the folder that horen saved the {kind} in."
-            )
-        try:
-            return _read_state(path, state, kind)
-        except StoreError:
-            # Files that do not match are damage only if no writer replaced them in the meantime.
-            if _state(path) == state:
-                raise
-    raise StoreError(f"{path} kept changing while it was read; try again when the other process is done writing.")
+    return settled(Path(path), kind, _read)
+
+
+def _read(state: State, opened: Opened) -> Folder:
+    path = opened.path
+    records = parse_records(path, b"".join(handle.read() for handle in opened.verified(EDITS)))
+    tensors = joined(path, [map_tensors(path, handle) for handle in opened.verified(TENSORS)])
+    return Folder(config=opened.config, records=records, tensors=tensors, mark=_mark(state.raw))
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
@@ -190,7 +166,7 @@ class _Content:
 
     def for_folder(self, path: Path, known: Known | None) -> tuple[str | None, _Write]:
         """Return the mark of what a folder holds, None for nothing, and what to write for it to hold this."""
-        state = _state(path)
+        state = state_of(path)
         mark = None if state is None else _mark(state.raw)
         begun = known.get(mark) if known and mark is not None else None
         if state is not None and begun is not None:
@@ -213,9 +189,9 @@ def _mark(document: bytes) -> str:
     return hashlib.sha256(document).hexdigest()
 
 
-def _check_target(path: Path, kind: str, known: Collection[str] | None) -> _State | None:
+def _check_target(path: Path, kind: str, known: Collection[str] | None) -> State | None:
     """Refuse to overwrite what this package did not write, or what somebody else has written since."""
-    state = _state(path)
+    state = state_of(path)
     if state is None:
         for name in FIRST:
             if os.path.lexists(path / name):
@@ -257,7 +233,7 @@ def _is_whole(path: Path, document: Mapping[str, Any]) -> bool:
 
 def _finish_previous_write(path: Path) -> None:
     try:
-        if (path / _MARKER).exists():
+        if (path / MARKER).exists():
             _roll_forward(path)
         # A file that was staged for a write that never happened would pass for a part of the next one.
         for name in _staged(path):
@@ -275,17 +251,17 @@ def _finish_previous_write(path: Path) -> None:
 def _stage_and_commit(path: Path, data: Mapping[str, Sequence[Chunk]], document: bytes) -> None:
     try:
         for name, chunks in data.items():
-            write_file(path / (name + _NEXT), chunks)
+            write_file(path / (name + NEXT), chunks)
         write_file(path / _DRAFT, [document])
         sync_directory(path)
-        (path / _DRAFT).replace(path / _MARKER)
+        (path / _DRAFT).replace(path / MARKER)
     except BaseException as error:
         # Some file systems report a rename as failed although it happened, and Ctrl-C may arrive right after it.
         # The mark decides: where it stands the write is committed and its files must stay.
-        committed = os.path.lexists(path / _MARKER)
+        committed = os.path.lexists(path / MARKER)
         if not committed:
             # What cannot be removed now is no harm: readers ignore it, and the next writer removes it.
-            for name in (*(name + _NEXT for name in data), _DRAFT):
+            for name in (*(name + NEXT for name in data), _DRAFT):
                 with suppress(OSError):
                     (path / name).unlink(missing_ok=True)
         if not isinstance(error, OSError):
@@ -298,24 +274,24 @@ def _stage_and_commit(path: Path, data: Mapping[str, Sequence[Chunk]], document:
 
 
 def _roll_forward(path: Path) -> None:
-    document = parse_document(path, _MARKER, (path / _MARKER).read_bytes())
+    document = parse_document(path, MARKER, (path / MARKER).read_bytes())
     for names in listed(path, document).values():
         for name in names:
             with suppress(FileNotFoundError):
-                (path / (name + _NEXT)).replace(path / name)
+                (path / (name + NEXT)).replace(path / name)
     # The data files must be in place on disk before the mark goes.
     sync_directory(path)
-    (path / _MARKER).replace(path / CONFIG)
+    (path / MARKER).replace(path / CONFIG)
     sync_directory(path)
 
 
 def _staged(path: Path) -> list[str]:
     """Return the names of what lies staged in a folder."""
-    names = {*(name + _NEXT for name in FIRST), _DRAFT}
+    names = {*(name + NEXT for name in FIRST), _DRAFT}
     return [
         entry.name
         for entry in path.iterdir()
-        if entry.name in names or (entry.name.endswith(_NEXT) and is_addition(entry.name))
+        if entry.name in names or (entry.name.endswith(NEXT) and is_addition(entry.name))
     ]
 
 
@@ -324,53 +300,3 @@ def _drop_unlisted(path: Path, files: Collection[str]) -> None:
     for entry in path.iterdir():
         if is_addition(entry.name) and entry.name not in files:
             entry.unlink(missing_ok=True)
-
-
-# --- reading ---------------------------------------------------------------------------------------------------
-
-
-def _state(path: Path) -> _State | None:
-    # The mark first: a configuration that is read after the mark was absent is the old state or a newer one.
-    for name in (_MARKER, CONFIG):
-        try:
-            with (path / name).open("rb") as handle:
-                status = os.fstat(handle.fileno())
-                return _State(name, handle.read(), status.st_ino, status.st_mtime_ns)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise unreadable(path / name, error) from error
-    return None
-
-
-def _read_state(path: Path, state: _State, kind: str) -> Folder:
-    document = parse_document(path, state.name, state.raw)
-    check_kind(path, document, kind)
-    config = check_document(path, state.name, document)
-    with ExitStack() as stack:
-        # All are opened before any is read: from here on a writer may replace the names, not these files.
-        files = listed(path, document)
-        handles = {
-            name: stack.enter_context(_open_data(path, name, state)) for names in files.values() for name in names
-        }
-        try:
-            for name, handle in handles.items():
-                verify_file(path, name, handle, document)
-            records = parse_records(path, b"".join(handles[name].read() for name in files[EDITS]))
-            tensors = joined(path, [map_tensors(path, handles[name]) for name in files[TENSORS]])
-        except OSError as error:
-            raise unreadable(path, error) from error
-    return Folder(config=config, records=records, tensors=tensors, mark=_mark(state.raw))
-
-
-def _open_data(path: Path, name: str, state: _State) -> BufferedReader:
-    # Only under the mark do staged files count; without it they are leftovers of a write that never happened.
-    candidates = [path / name] if state.name == CONFIG else [path / (name + _NEXT), path / name]
-    for candidate in candidates:
-        try:
-            return candidate.open("rb")
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise unreadable(candidate, error) from error
-    raise StoreError(f"{path / name} is missing, so the folder is incomplete; restore the folder from a copy.")

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Any, overload
 
 from horen.edits import EditRecord, Undone, same_text
@@ -45,15 +45,37 @@ class _State:
         self.operations: list[Operation] = []
         self.records: dict[int, EditRecord] = {}
         self.active: dict[int, EditRecord] = {}
-        self.wordings: dict[str, tuple[int, ...]] = {}
-        self.holders: dict[int, int] = {}
         self.undoable: list[Operation] = []
         self.last = 0
+        # Made when they are first asked for, and kept up from then on: not everybody looks edits up.
+        self._wordings: dict[str, tuple[int, ...]] | None = None
+        self._holders: dict[int, int] | None = None
+
+    @property
+    def wordings(self) -> dict[str, tuple[int, ...]]:
+        """Ids of the active edits that have a prompt or rephrase, the earliest first."""
+        found = self._wordings
+        if found is None:
+            found = {}
+            for record in self.active.values():
+                _add_wordings(found, record)
+            self._wordings = found
+        return found
+
+    @property
+    def holders(self) -> dict[int, int]:
+        """The id of the edit that a codebook entry belongs to."""
+        found = self._holders
+        if found is None:
+            found = {entry: record.id for record in self.records.values() for entry in record.entries}
+            self._holders = found
+        return found
 
     def copied(self) -> _State:
         """Return another one that says the same."""
         other = _State()
-        other.__dict__.update({name: value if name == "last" else value.copy() for name, value in vars(self).items()})
+        for name, value in vars(self).items():
+            setattr(other, name, value.copy() if isinstance(value, list | dict) else value)
         return other
 
     def append(self, operation: Operation) -> None:
@@ -67,6 +89,7 @@ class _State:
             if [record.id for record in operation.added] != list(expected):
                 raise ValueError(f"operation {operation.sequence} does not add the edits that come next")
             self._apply(operation.added, operation.removed)
+            self.last += len(operation.added)
             self.undoable.append(operation)
         else:
             target = self.undoable.pop()
@@ -77,16 +100,18 @@ class _State:
 
     def _apply(self, added: Iterable[EditRecord], removed: Iterable[int]) -> None:
         for number in removed:
-            for text in _wordings(self.active.pop(number)):
-                left = tuple(other for other in self.wordings.pop(text) if other != number)
-                if left:
-                    self.wordings[text] = left
+            record = self.active.pop(number)
+            if self._wordings is not None:
+                for text in _wordings(record):
+                    left = tuple(other for other in self._wordings.pop(text) if other != number)
+                    if left:
+                        self._wordings[text] = left
         for record in added:
             self.records[record.id] = self.active[record.id] = record
-            self.holders.update(dict.fromkeys(record.entries, record.id))
-            self.last = max(self.last, record.id)
-            for text in _wordings(record):
-                self.wordings[text] = (*self.wordings.get(text, ()), record.id)
+            if self._holders is not None:
+                self._holders.update(dict.fromkeys(record.entries, record.id))
+            if self._wordings is not None:
+                _add_wordings(self._wordings, record)
 
 
 class History:
@@ -135,6 +160,11 @@ class History:
                 f"Edit {number} was removed, superseded or undone: list the active edits, or undo the change."
             )
         raise EditNotFoundError(f"There is no edit {number}: list the edits to see their ids.")
+
+    def asleep(self) -> int:
+        """Return how many edits have entries and are not active."""
+        state = self._state
+        return sum(bool(r.entries) for number, r in state.records.items() if number not in state.active)
 
     def find(self, wording: str) -> EditRecord | None:
         """Return the active edit that has this prompt or rephrase, up to white space."""
@@ -233,27 +263,28 @@ class History:
         Raises:
             StoreError: when the lines do not make one.
         """
+        return cls.from_operations(map(operation_of, lines))
+
+    @classmethod
+    def from_operations(cls, parts: Iterable[Operation]) -> History:
+        """Return the history of operations, each of which may come in parts, one after the other.
+
+        Raises:
+            StoreError: when they do not make one.
+        """
         state = _State()
-        grouped: dict[int, list[Mapping[str, Any]]] = {}
         try:
-            for line in lines:
-                grouped.setdefault(int(line["sequence"]), []).append(line)
-            for sequence, group in grouped.items():
+            for sequence, each in groupby(parts, key=lambda part: part.sequence):
+                group = list(each)
                 if sequence != len(state.operations) + 1:
                     raise ValueError(f"operation {len(state.operations) + 1} is missing")
-                if len(group) > 1 and any("undoes" in line or "dropped" in line for line in group):
+                if len(group) > 1 and any(part.undoes is not None or part.dropped for part in group):
                     raise ValueError(f"operation {sequence} is there twice")
-                added = tuple(_record(line["edit"]) for line in group if "edit" in line)
-                removed = tuple(int(number) for line in group for number in line.get("removed", ()))
-                first = group[0]
-                dropped = tuple(int(number) for number in first.get("dropped", ()))
-                state.append(
-                    Operation(sequence, first["operation"], first["at"], added, removed, first.get("undoes"), dropped)
-                )
+                added = tuple(record for part in group for record in part.added)
+                removed = tuple(number for part in group for number in part.removed)
+                state.append(dataclasses.replace(group[0], added=added, removed=removed))
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
-            raise StoreError(
-                f"edits.jsonl does not hold a history of edits ({error!r}): restore the folder from a copy."
-            ) from error
+            raise no_history(error) from error
         return cls._of(state)
 
     def entries(self, number: int) -> tuple[int, ...]:
@@ -329,6 +360,11 @@ def _wordings(record: EditRecord) -> dict[str, None]:
     return dict.fromkeys(same_text(text) for text in (record.prompt, *record.rephrases))
 
 
+def _add_wordings(found: dict[str, tuple[int, ...]], record: EditRecord) -> None:
+    for text in _wordings(record):
+        found[text] = (*found.get(text, ()), record.id)
+
+
 def _fields(record: EditRecord) -> dict[str, Any]:
     fields = dataclasses.asdict(record)
     if not record.left:
@@ -336,13 +372,25 @@ def _fields(record: EditRecord) -> dict[str, Any]:
     return fields
 
 
-def _record(fields: Mapping[str, Any]) -> EditRecord:
-    return EditRecord(
-        **{
-            **fields,
-            "rephrases": tuple(fields["rephrases"]),
-            "entries": tuple(fields["entries"]),
-            "replaces": tuple(fields["replaces"]),
-            "left": tuple(fields.get("left", ())),
-        }
+def operation_of(line: Mapping[str, Any]) -> Operation:
+    """Return what a line says of an operation, which may go on in the next line.
+
+    Raises:
+        KeyError: when something is missing.
+        TypeError: when something is of another type.
+        ValueError: when something is one thing more, or no number.
+    """
+    return Operation(
+        int(line["sequence"]),
+        line["operation"],
+        line["at"],
+        (EditRecord.of(line["edit"]),) if "edit" in line else (),
+        tuple(int(number) for number in line.get("removed", ())),
+        line.get("undoes"),
+        tuple(int(number) for number in line.get("dropped", ())),
     )
+
+
+def no_history(error: Exception) -> StoreError:
+    """Say that lines do not make a history."""
+    return StoreError(f"edits.jsonl does not hold a history of edits ({error!r}): restore the folder from a copy.")

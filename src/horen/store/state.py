@@ -294,19 +294,6 @@ class Saved:
             if not holds:
                 raise RuntimeError(problem)
 
-    def bytes_of(self, record: EditRecord) -> dict[str, int]:
-        """Return the bytes of an edit's "keys", and of its "value" unless that is an earlier edit's.
-
-        Raises:
-            StoreError: when the tables are missing or do not fit.
-        """
-        try:
-            keys, values = self.folder.tensors["keys"], self.values(self.folder.tensors)
-        except KeyError as error:
-            raise StoreError(f"{self.path} lacks {error}: restore the folder from a copy.") from error
-        value = 0 if record.reused else len(record.values) * values.nbytes // len(values)
-        return {"keys": len(record.entries) * keys.shape[1] * keys.element_size(), "value": value}
-
     def change(self, action: Callable[[History], Any]) -> None:
         """Change the history without loading the model, and write the folder again."""
         known = self.known()

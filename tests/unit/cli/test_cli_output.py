@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_support import EDITS, Ok, Run
 
-from horen.cli.terminal import show_list, table
+from horen.cli.terminal import show_list
 
 
 def told(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -88,12 +88,12 @@ def test_a_model_that_has_moved(command: str, tiny: Path, tmp_path: Path, run: R
 def test_lists_for_another_program_are_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.delenv("COLUMNS", raising=False)
     long = "The engine\twas\nbuilt in 1911. " * 100
-    show_list(table(("id", "target"), [("1", long), ("2", "\x1b[31mred")]), "2 edits")
+    show_list(("id", "target"), [("1", long), ("2", "\x1b[31mred")], "2 edits")
     first, *rows = capsys.readouterr().out.split("\n")
     assert first == "id\ttarget"
     assert rows == [f"1\t{' '.join(long.split())}", "2\t\\x1b[31mred", ""]
     monkeypatch.setenv("COLUMNS", "40")
-    show_list(table(("id", "target"), [("1", long), ("2", "red")]), "2 edits")
+    show_list(("id", "target"), [("1", long), ("2", "red")], "2 edits")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 40
     assert lines[-1] == "2 edits"

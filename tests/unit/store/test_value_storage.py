@@ -12,6 +12,7 @@ from torch import Tensor
 
 from horen import ConfigError, Edit, Editor, HorenConfig, MismatchError, StoreError
 from horen.store import read_folder, write_folder
+from horen.store.recorded import Recorded
 from horen.store.state import Saved
 from support.editor_support import EDITS, busy_editor
 from support.editors import (
@@ -131,7 +132,8 @@ def test_bytes(name: str, size: int, tmp_path: Path):
     assert editor.stored_bytes == 3 * (4 * width + 8) + 2 * size
     editor.save(tmp_path / "book")
     saved = Saved.read(tmp_path / "book")
-    assert saved.bytes_of(editor.get(1)) == {"keys": 2 * 4 * width, "value": size}
+    recorded, sizes = Recorded.read_with_sizes(tmp_path / "book")
+    assert sizes.of(recorded.history.get(1)) == {"keys": 2 * 4 * width, "value": size}
     assert (
         sum(saved.folder.tensors[n].nbytes for n in ("values", "value_scales") if n in saved.folder.tensors) == 2 * size
     )

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from horen.bench.results import Result
 
 bench = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Measure editors on streams of edits, and compare them."
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Measure editors on streams of edits, and compare them.",
 )
 
 Folders = Annotated[

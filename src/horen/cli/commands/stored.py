@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from horen.cli.flow.staying import made_to_stay
 from horen.cli.options import AsJson, EditId, Folder
-from horen.cli.terminal import NUMBER, clean, counted, emit, say, show, show_list, table
-from horen.editfiles.records import write_edits
+from horen.cli.terminal import NUMBER, clean, counted, emit, led_away, say, show, show_list
 from horen.edits import EditRecord
 from horen.errors import DataError
 
@@ -22,37 +23,49 @@ def as_dict(record: EditRecord) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in {"entries", "value"}}
 
 
-def list_edits(folder: Folder, as_json: AsJson = False) -> None:
+def list_edits(
+    folder: Folder,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="List no more than N.")] = None,
+    after: Annotated[int, typer.Option("--after", min=0, metavar="ID", help="Begin after this edit.")] = 0,
+    as_json: AsJson = False,
+) -> None:
     """List the active edits.
 
     Into a file or another program goes a line for each, whole and with tabs between its cells, after one that names
-    them.
+    them. With --limit it is a page of them, and it is said how many there are in all and how the next one is asked for.
     """
-    from horen.store.state import Saved  # noqa: PLC0415
+    from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    history = Saved.read(folder).history
-    records = history.active()
+    with made_to_stay():
+        history = Recorded.read(folder).history
+    active = history.active()
+    start = bisect_right(active, after, key=lambda record: record.id)
+    records = active[start : None if limit is None else start + limit]
     if as_json:
         emit([as_dict(record) for record in records])
         return
-    asleep = len(history.stored()) - len(records)
+    asleep = history.asleep()
     if not records:
-        show(f"{folder} holds no active edits.")
+        show(f"{folder} holds no active edits{f' after {after}' if active else ''}.")
         if asleep:
             say(_asleep(folder, asleep))
         return
     headers = (("id", NUMBER), ("prompt", {"ratio": 3}), ("target", {"ratio": 2}), "note")
-    below = "; ".join([counted(len(records), "active edit"), *([_asleep(folder, asleep)] if asleep else [])])
-    show_list(table(headers, ((str(r.id), r.prompt, r.target, _note(r)) for r in records)), below)
+    told = [_listed(records, len(active)), *([_asleep(folder, asleep)] if asleep else [])]
+    more = [f"--after {records[-1].id} lists more"] if records[-1] is not active[-1] else []
+    show_list(headers, ((str(r.id), r.prompt, r.target, _note(r)) for r in records), "; ".join(told + more))
+    if len(records) < len(active) and led_away():
+        say("; ".join([told[0], *more]))
 
 
 def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
     """Show everything that is stored about an active edit."""
-    from horen.store.state import Saved  # noqa: PLC0415
+    from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    saved = Saved.read(folder)
+    with made_to_stay():
+        saved, sizes = Recorded.read_with_sizes(folder)
     record = saved.history.get(number)
-    size = saved.bytes_of(record)
+    size = sizes.of(record)
     if as_json:
         emit(as_dict(record) | {"bytes": size})
         return
@@ -111,9 +124,10 @@ def history(folder: Folder, as_json: AsJson = False) -> None:
 
     Into a file or another program goes a line for each, as with "horen list".
     """
-    from horen.store.state import Saved  # noqa: PLC0415
+    from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    operations = Saved.read(folder).history.operations
+    with made_to_stay():
+        operations = Recorded.read(folder).history.operations
     undone = {operation.undoes: operation.sequence for operation in operations if operation.undoes is not None}
     if as_json:
         emit(
@@ -146,12 +160,8 @@ def history(folder: Folder, as_json: AsJson = False) -> None:
         rows.append(
             (str(operation.sequence), operation.at[:19], operation.name, added, ids_of(operation.removed), note)
         )
-    show_list(
-        table(
-            (("no.", NUMBER), "time (UTC)", "operation", ("added", {"ratio": 1}), ("removed", {"ratio": 1}), "note"),
-            rows,
-        )
-    )
+    headers = (("no.", NUMBER), "time (UTC)", "operation", ("added", {"ratio": 1}), ("removed", {"ratio": 1}), "note")
+    show_list(headers, rows)
 
 
 def export(
@@ -166,9 +176,10 @@ def export(
 
     The file holds prompts, targets and rephrases, so the edits can be written anew for another model.
     """
-    from horen.store.state import Saved  # noqa: PLC0415
+    from horen.editfiles.records import write_edits  # noqa: PLC0415
+    from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    records = Saved.read(folder).history.active()
+    records = Recorded.read(folder).history.active()
     if file.is_file() and not overwrite:
         raise DataError(f"{file} exists already: choose another name, or replace it with --overwrite.")
     count = write_edits(file, records, overwrite=overwrite)
@@ -176,6 +187,11 @@ def export(
         emit({"file": str(file), "edits": count})
         return
     show(f"Wrote {counted(count, 'edit')} to {file}.")
+
+
+def _listed(records: Sequence[EditRecord], all_of_them: int) -> str:
+    counted_all = counted(all_of_them, "active edit")
+    return counted_all if len(records) == all_of_them else f"{len(records)} of {counted_all}"
 
 
 def _asleep(folder: Path, number: int) -> str:

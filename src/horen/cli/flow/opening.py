@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from horen.cli.flow.staying import made_to_stay
 from horen.cli.terminal import status
 from horen.config import ENCODER, HorenConfig
 from horen.errors import ModelError
@@ -87,18 +88,19 @@ def open_editor(
     Raises:
         ModelError: when ``model`` is the name of another one, or none can be loaded, or the text encoder must be named.
     """
-    from horen.store.state import Saved  # noqa: PLC0415
+    with made_to_stay():
+        from horen.store.state import Saved  # noqa: PLC0415
 
-    saved = (saved or Saved.read(folder)).with_encoder(encoder)
-    name = ready_model(saved, model, saved.config, dtype)
-    with status(f"Loading {name} …"):
-        from horen.editor import Editor  # noqa: PLC0415
-        from horen.model.zoo.loading import load_model  # noqa: PLC0415
+        saved = (saved or Saved.read(folder)).with_encoder(encoder)
+        name = ready_model(saved, model, saved.config, dtype)
+        with status(f"Loading {name} …"):
+            from horen.editor import Editor  # noqa: PLC0415
+            from horen.model.zoo.loading import load_model  # noqa: PLC0415
 
-        check_device(device)
-        if name == saved.source:
-            return Editor.load(folder, dtype=dtype, device=device, empty=empty, encoder=encoder)
-        return Editor.load(folder, *load_model(name, dtype=dtype, device=device), empty=empty, encoder=encoder)
+            check_device(device)
+            if name == saved.source:
+                return Editor.load(saved, dtype=dtype, device=device, empty=empty, encoder=encoder)
+            return Editor.load(saved, *load_model(name, dtype=dtype, device=device), empty=empty, encoder=encoder)
 
 
 def open_model(
