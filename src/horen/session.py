@@ -116,8 +116,9 @@ class Session:
         if self._adapter.codebook is None:
             given = self._calibration
             space = self.prepare() if given is None else self.prepare(given.space, given.token_weights)
-            storage = self.config.storage()
-            self.install(space, Codebook(space.dimension, self.value_size, device=space.mean.device, storage=storage))
+            values, keys = self.config.storage(), self.config.of_keys()
+            sizes, device = (space.dimension, self.value_size), space.mean.device
+            self.install(space, Codebook(*sizes, device=device, storage=values, key_storage=keys))
         assert self._adapter.codebook is not None  # noqa: S101
         return self._adapter.codebook
 

@@ -90,7 +90,7 @@ def _routed(session: Session, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked,
     block = max(1, _SIMILARITIES // codebook.entries)
     for start in range(0, len(stored), block):
         batch = stored[start : start + block]
-        yield from zip(batch, codebook.match(codebook.keys[[item.entry for item in batch]], gate), strict=True)
+        yield from zip(batch, codebook.match(codebook.read_keys([item.entry for item in batch]), gate), strict=True)
     read = sorted((item for item in asked if item.ids is not None), key=lambda item: len(item.ids or ()))
     for start in range(0, len(read), _BATCH):
         batch = read[start : start + _BATCH]

@@ -42,7 +42,7 @@ def compact(session: Session, alone: Callable[[Callable[[], object]], None], abo
     before = session.codebook()
     with torch.inference_mode(False):  # tables that were made in it could not be written outside it
         tables = _kept(before.keys, before.packed, before.value_of, entries, values)
-        after = filled(*tables, history, session.config.storage())
+        after = filled(*tables, history, session.config)
     alone(lambda: session.renumber(history, after))
     return Compacted(
         history.operations[-1].dropped,

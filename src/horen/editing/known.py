@@ -17,8 +17,8 @@ from horen.model.devices import device_of
 from horen.session import Session
 from horen.store.state import Saved
 
-# How keys are made and the threshold decide which edits share a value.
-_MUST_AGREE = (*KEY_SETTINGS, *VALUE_SETTINGS, "threshold")
+# How keys are made and stored and the threshold decide which edits share a value.
+_MUST_AGREE = (*KEY_SETTINGS, "key_storage", *VALUE_SETTINGS, "threshold")
 
 
 class KnownValues:
@@ -67,7 +67,8 @@ class KnownValues:
         found = self._keys.get((edit.prompt, *edit.rephrases))
         if found is None or len(found[1]) != count:
             return None
-        return found[0][list(found[1])].to(device_of(self._session.model))
+        numbers = found[0][list(found[1])].to(device_of(self._session.model))
+        return self._session.config.of_keys().read(numbers)
 
     def _take(self, saved: Saved, *, keys: bool) -> None:
         tensors = saved.folder.tensors

@@ -14,7 +14,7 @@ from torch import Tensor
 from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
 from horen.errors import ConfigError, MismatchError, StoreError
-from horen.memory import Codebook, KeySpace, Packed, Storage
+from horen.memory import Codebook, KeySpace, Packed
 from horen.store import Begun, Folder, Known, lock_folder, read_folder, write_folder
 from horen.store.content import uncollected
 from horen.store.history import History, now
@@ -54,7 +54,7 @@ class CodebookState:
         made_for: fingerprint of the model when the codebook began.
         encoder: fingerprint of the text encoder; None where activations make keys.
         history: every operation.
-        keys: [n, d_k] float32; None where they are lost.
+        keys: [n, d_k] as they are stored; None where they are lost.
         values: as they are stored.
         value_of: [n] int64, the value's number of each entry.
         space: the key space.
@@ -83,7 +83,7 @@ class CodebookState:
         """
         if self.keys is None:
             raise KeyError("keys")
-        return filled(self.keys, self.values, self.value_of, self.history, self.config.storage())
+        return filled(self.keys, self.values, self.value_of, self.history, self.config)
 
 
 @dataclass(frozen=True)
@@ -352,7 +352,7 @@ def save(state: CodebookState, path: str | os.PathLike[str], known: Known | None
     if state.token_weights is not None:
         tensors["token_weights"] = state.token_weights
     config: dict[str, Any] = {
-        "settings": state.config.to_dict(),
+        "settings": state.config.to_saved(),
         "model": {"source": state.source, "revision": state.revision, "fingerprint": state.made_for},
         "saved": now(),
         "edits": len(state.history),
@@ -390,9 +390,10 @@ def undo_in_folder(path: str | os.PathLike[str]) -> Undone:
     return undone[0]
 
 
-def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, storage: Storage) -> Codebook:
+def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, config: HorenConfig) -> Codebook:
     """Return a codebook of saved tables, in which the entries of a history's active edits are awake."""
-    codebook = Codebook(keys.shape[1], values.numbers.shape[1], device=keys.device, storage=storage)
+    sizes, storages = (keys.shape[1], values.numbers.shape[1]), (config.storage(), config.of_keys())
+    codebook = Codebook(*sizes, device=keys.device, storage=storages[0], key_storage=storages[1])
     codebook.fill(keys, values, value_of)
     asleep = torch.ones(codebook.entries, dtype=torch.bool)
     asleep[[entry for record in history.active() for entry in record.entries]] = False
