@@ -77,8 +77,8 @@ class KnownValues:
         values = max((record.values[-1] for record in records), default=-1)
         if not ("keys" in tensors and "values" in tensors):
             raise StoreError(f"{saved.path} lacks keys or values: restore the folder from a copy.")
-        stored = saved.values(tensors)
-        if rows >= len(tensors["keys"]) or values >= len(stored):
+        stored, made = saved.values(tensors), saved.keys(tensors)
+        if rows >= len(made) or values >= len(stored):
             raise StoreError(
                 f"{saved.path}: codebook.safetensors does not fit edits.jsonl: restore the folder from a copy."
             )
@@ -86,7 +86,7 @@ class KnownValues:
             if not record.reused:
                 self._values[_key(record.prompt, record.target, record.rephrases)] = (stored, record)
             if keys:
-                self._keys[record.prompt, *record.rephrases] = (tensors["keys"], record.entries)
+                self._keys[record.prompt, *record.rephrases] = (made, record.entries)
 
 
 def _check_training(saved: Saved, session: Session) -> None:

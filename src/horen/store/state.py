@@ -244,7 +244,7 @@ class Saved:
             made_for=self.folder.config["model"]["fingerprint"],
             encoder=self.folder.config["encoder"]["fingerprint"] if self.config.reads_text else None,
             history=self.history,
-            keys=tensors.get("keys"),
+            keys=self.keys(tensors) if "keys" in tensors else None,
             values=self.values(tensors),
             value_of=tensors["value_of"],
             space=self.key_space(tensors),
@@ -259,6 +259,13 @@ class Saved:
         """
         power = self.config.feature_power if self.config.whitens else 1.0
         return KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
+
+    def keys(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the saved keys, [n, d_k] as they are stored; see :meth:`values`."""
+        keys, storage = tensors["keys"], self.config.of_keys()
+        if keys.dtype != storage.dtype:
+            raise StoreError(f"{self.path}: the keys are not stored as {storage.name}: restore the folder from a copy.")
+        return keys
 
     def values(self, tensors: Mapping[str, Tensor]) -> Packed:
         """Return the saved values.
