@@ -120,8 +120,11 @@ class Codebook:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys, values and the value's number of each key, asleep ones included, without any int8 copy."""
-        return self._stand.keys.nbytes + self.packed.nbytes + self.value_of.nbytes
+        """Bytes of keys, values and the value's number of each key as they are stored, asleep ones included.
+
+        What is made of them does not count: an int8 copy of float keys, or how long integer ones are.
+        """
+        return self.keys.nbytes + self.packed.nbytes + self.value_of.nbytes
 
     def read_keys(self, entries: Sequence[int] | Tensor) -> Tensor:
         """Return [n, d_k] float32 keys of some entries."""

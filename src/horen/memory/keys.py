@@ -66,7 +66,8 @@ class KeyStorage:
     """In which numbers keys are stored.
 
     In int8 a key k becomes n = round(k / c) with c = max|k| / 127, and is n / ‖n‖ from then on: a unit vector again,
-    with no scale to be stored. Its greatest number is ±127, so what was read is stored as the very same integers.
+    with no scale to be stored. Its greatest number is ±127, so what was read is stored as the very same integers. No
+    number is stored as 0, and what holds one is refused before.
 
     Attributes:
         name: "float32" or "int8".
@@ -89,15 +90,17 @@ class KeyStorage:
         if self.exact:
             return keys
         steps = (keys.abs().amax(-1, keepdim=True) / _LEVELS).clamp_min(torch.finfo(torch.float32).tiny)
-        return (keys / steps).round_().clamp_(-_LEVELS, _LEVELS).to(torch.int8)
+        return (keys / steps).round_().clamp_(-_LEVELS, _LEVELS).nan_to_num_(0).to(torch.int8)
 
     def read(self, numbers: Tensor) -> Tensor:
         """Return [n, d] float32: the keys that stored numbers are."""
         return numbers.float() if self.exact else Int8Keys(numbers, scales_of(numbers))[:]
 
     def rounded(self, keys: Tensor) -> Tensor:
-        """Return [n, d] float32: what becomes of keys that are stored."""
-        return keys if self.exact else self.read(self.pack(keys))
+        """Return [n, d] float32: what becomes of keys that are stored; no number stays none."""
+        if self.exact:
+            return keys
+        return self.read(self.pack(keys)).masked_fill_(~keys.isfinite().all(-1, keepdim=True), torch.nan)
 
 
 def scales_of(numbers: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def test_bytes(name: str, size: int, tmp_path: Path):
     """A value of 32 numbers, the scale of int8 two bytes more."""
     editor = quick_editor(edits=[Edit(EDITED, "Rome", (REPHRASED,)), Edit(OTHER, "Paris")], value_storage=name)
     width = editor._session.codebook().keys.shape[1]
-    assert editor.stored_bytes == 3 * (width + 4 + 8) + 2 * size
+    assert editor.stored_bytes == 3 * (width + 8) + 2 * size
     editor.save(tmp_path / "book")
     saved = Saved.read(tmp_path / "book")
     assert saved.bytes_of(editor.get(1)) == {"keys": 2 * width, "value": size}

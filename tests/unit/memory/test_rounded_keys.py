@@ -73,6 +73,14 @@ def test_zeros_are_no_trouble():
     assert torch.equal(INT8.rounded(torch.zeros(2, 5)), torch.zeros(2, 5))
 
 
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_what_is_no_number_stays_none(number: float):
+    keys = unit(3, 0, 8)
+    keys[1, 2] = number
+    assert INT8.rounded(keys).isnan().any(-1).tolist() == [False, True, False]
+    assert torch.equal(INT8.rounded(keys)[[0, 2]], INT8.rounded(keys[[0, 2]]))
+
+
 def test_a_table_grows_and_forgets_and_is_not_confused_by_what_an_interruption_left():
     keys, table = unit(200, 0, 16), KeyTable(16, INT8, CPU)
     table.append(keys[:100])
@@ -166,7 +174,7 @@ def test_a_codebook_reads_its_keys_in_float32_and_counts_their_bytes():
     assert book.keys.dtype == torch.int8
     assert torch.equal(book.read_keys([5, 0]), INT8.rounded(keys)[[5, 0]])
     assert torch.equal(book.read_keys(torch.tensor([1])), INT8.rounded(keys)[1:2])
-    assert book.nbytes == 6 * (16 + 4 + 8) + 3 * 4
+    assert book.nbytes == 6 * (16 + 8) + 3 * 4
     other = Codebook(16, 1, key_storage=INT8)
     other.fill(book.keys, book.packed, book.value_of)
     assert torch.equal(other.read_keys(range(6)), INT8.rounded(keys))
