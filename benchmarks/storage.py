@@ -68,7 +68,13 @@ def compared(one: list[Explanation], two: list[Explanation], own: list[int] | No
         "fires in one alone": sum(a.fired != b.fired for a, b in pairs),
         "another edit fires": sum(a != b for a, b in fired),
         "greatest difference of a score": max(abs((a.score or 0) - (b.score or 0)) for a, b in pairs),
+        "mean difference of a score": sum((b.score or 0) - (a.score or 0) for a, b in pairs) / len(pairs),
         "fired": [sum(a.fired for a in some) for some in (one, two)],
+        "which": [
+            {"text": a.text, "edits": [a.edit_id, b.edit_id], "scores": [a.score, b.score]}
+            for (a, b), fires in zip(pairs, fired, strict=True)
+            if fires[0] != fires[1]
+        ],
     }
     if own is not None:
         told["own edit fired"] = [
