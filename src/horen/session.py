@@ -33,7 +33,8 @@ from horen.store import Known
 from horen.store.calibration import Calibration
 from horen.store.history import History
 from horen.store.index import check_index, give_index
-from horen.store.state import CodebookState, Saved, Sizes, save
+from horen.store.state import CodebookState, Saved, save
+from horen.store.tables import Sizes
 
 
 class Session:

@@ -18,7 +18,8 @@ from horen.edits import Compacted
 from horen.errors import ConfigError, StoreError
 from horen.memory import Packed
 from horen.store import lock_folder
-from horen.store.state import Saved, filled
+from horen.store.state import Saved
+from horen.store.tables import filled
 
 if TYPE_CHECKING:
     from horen.session import Session

@@ -18,6 +18,7 @@ from horen.memory import Codebook, KeySpace, Packed
 from horen.store import Begun, Folder, Known, lock_folder, read_folder, write_folder
 from horen.store.content import uncollected
 from horen.store.history import History, now
+from horen.store.tables import Sizes, filled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,21 +27,6 @@ if TYPE_CHECKING:
 
 #: Tables of a codebook to which rows are only ever added.
 GROWS = ("keys", "values", "value_scales", "value_of")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What the tables of a codebook must fit.
-
-    Attributes:
-        value: length P of a value.
-        feature: length d_f of a feature.
-        tokens: number V of token ids; None where all tokens count alike.
-    """
-
-    value: int
-    feature: int
-    tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -395,14 +381,3 @@ def undo_in_folder(path: str | os.PathLike[str]) -> Undone:
     with lock_folder(Path(path), create=False):
         Saved.read(path).change(lambda history: undone.append(history.undo()[1]))
     return undone[0]
-
-
-def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, config: HorenConfig) -> Codebook:
-    """Return a codebook of saved tables, in which the entries of a history's active edits are awake."""
-    sizes, storages = (keys.shape[1], values.numbers.shape[1]), (config.storage(), config.of_keys())
-    codebook = Codebook(*sizes, device=keys.device, storage=storages[0], key_storage=storages[1])
-    codebook.fill(keys, values, value_of)
-    asleep = torch.ones(codebook.entries, dtype=torch.bool)
-    asleep[[entry for record in history.active() for entry in record.entries]] = False
-    codebook.set_awake(asleep.nonzero()[:, 0].tolist(), False)
-    return codebook
