@@ -33,7 +33,8 @@ from horen.editing.compact import compact_folder
 from horen.memory import Codebook
 from horen.store import write_folder
 from horen.store.history import History, now
-from horen.store.state import Saved, filled, remove_from_folder
+from horen.store.state import Saved, remove_from_folder
+from horen.store.tables import filled
 
 _DIMENSION, _VALUE = 512, 576
 _CONFIG = HorenConfig.from_preset("activations")
@@ -46,11 +47,11 @@ def make(entries: int, folder: Path) -> None:
     history.record("remove", removed=range(2, entries + 1, 2))
     write_folder(
         folder,
-        config={"settings": _CONFIG.to_dict(), "model": {"source": None}, "saved": now(), "edits": len(history)},
+        config={"settings": _CONFIG.to_saved(), "model": {"source": None}, "saved": now(), "edits": len(history)},
         records=history.lines(),
         tensors={
-            "keys": normalize(torch.randn(entries, _DIMENSION, generator=generator), dim=-1),
-            "values": torch.randn(entries, _VALUE, generator=generator),
+            "keys": _CONFIG.of_keys().pack(normalize(torch.randn(entries, _DIMENSION, generator=generator), dim=-1)),
+            "values": _CONFIG.storage().pack(torch.randn(entries, _VALUE, generator=generator)).numbers,
             "value_of": torch.arange(entries),
         },
     )
@@ -60,7 +61,7 @@ def opened(folder: Path) -> Codebook:
     """Return the codebook of a folder."""
     saved = Saved.read(folder)
     tensors = saved.folder.tensors
-    return filled(tensors["keys"], saved.values(tensors), tensors["value_of"], saved.history, saved.config.storage())
+    return filled(tensors["keys"], saved.values(tensors), tensors["value_of"], saved.history, saved.config)
 
 
 def in_turn(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

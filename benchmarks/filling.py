@@ -19,7 +19,8 @@ def fill(session: Session, edits: int) -> None:
     keys = normalize(torch.randn(edits, codebook.keys.shape[1], generator=generator), dim=-1)
     values = torch.randn(edits, codebook.values.shape[1], generator=generator)
     device = codebook.keys.device
-    codebook.fill(keys.to(device), session.config.storage().pack(values.to(device)), torch.arange(edits, device=device))
+    packed, stored = session.config.storage().pack(values.to(device)), session.config.of_keys().pack(keys.to(device))
+    codebook.fill(stored, packed, torch.arange(edits, device=device))
     remember(session.history, edits)
 
 

@@ -41,8 +41,8 @@ class Book:
     def __init__(self, entries: int, rounds: int) -> None:
         generator = torch.Generator().manual_seed(0)
         room = entries + rounds + 1
-        self.keys = normalize(torch.randn(room, _DIMENSION, generator=generator), dim=-1)
-        self.values = torch.randn(room, _VALUE, generator=generator)
+        self.keys = _CONFIG.of_keys().pack(normalize(torch.randn(room, _DIMENSION, generator=generator), dim=-1))
+        self.values = _CONFIG.storage().pack(torch.randn(room, _VALUE, generator=generator)).numbers
         self.count, self.history = entries, History()
         remember(self.history, entries)
 
@@ -53,7 +53,7 @@ class Book:
 
     def save(self, folder: Path, known: Known | None) -> None:
         """Write it."""
-        config = {"settings": _CONFIG.to_dict(), "model": {"source": None}, "saved": now(), "edits": len(self.history)}
+        config = {"settings": _CONFIG.to_saved(), "model": {"source": None}, "saved": now(), "edits": len(self.history)}
         records, tensors = self.history.lines(), self.tensors()
         write_folder(folder, config=config, records=records, tensors=tensors, known=known, grows=GROWS)
 

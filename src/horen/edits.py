@@ -28,7 +28,8 @@ def check_encodable(text: str, name: str) -> None:
 
 def same_text(text: str) -> str:
     """Return the form in which two prompts or targets count as the same: NFC, white space as one blank."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+    found = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+    return text if found == text else found  # most texts are in that form, and are not in memory twice then
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Similar:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EditRecord:
     """An edit as it is stored.
 

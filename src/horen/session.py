@@ -33,7 +33,8 @@ from horen.store import Known
 from horen.store.calibration import Calibration
 from horen.store.history import History
 from horen.store.index import check_index, give_index
-from horen.store.state import CodebookState, Saved, Sizes, save
+from horen.store.state import CodebookState, Saved, save
+from horen.store.tables import Sizes
 
 
 class Session:
@@ -116,8 +117,9 @@ class Session:
         if self._adapter.codebook is None:
             given = self._calibration
             space = self.prepare() if given is None else self.prepare(given.space, given.token_weights)
-            storage = self.config.storage()
-            self.install(space, Codebook(space.dimension, self.value_size, device=space.mean.device, storage=storage))
+            values, keys = self.config.storage(), self.config.of_keys()
+            sizes, device = (space.dimension, self.value_size), space.mean.device
+            self.install(space, Codebook(*sizes, device=device, storage=values, key_storage=keys))
         assert self._adapter.codebook is not None  # noqa: S101
         return self._adapter.codebook
 

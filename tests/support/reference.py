@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from horen.memory import Retrieval
+from horen.memory import Int8Keys, KeyStorage, Retrieval
+from horen.memory.keys import scales_of
 
 
 def retrieve_whole(
@@ -44,6 +45,12 @@ def retrieve_whole(
 def unit(count: int, seed: int, dimension: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return normalize(torch.randn(count, dimension, generator=generator, dtype=torch.float64), dim=-1).float()
+
+
+def as_integers(keys: Tensor) -> Int8Keys:
+    """Unit keys as they are stored in int8."""
+    numbers = KeyStorage("int8").pack(keys)
+    return Int8Keys(numbers, scales_of(numbers))
 
 
 def clustered(count: int, seed: int, dimension: int, *, clusters: int = 5, spread: float = 0.3) -> Tensor:

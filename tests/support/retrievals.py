@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import normalize
 
 from horen import ConfigError, Edit, HorenConfig
-from horen.memory import Codebook, Gate, aids
+from horen.memory import Codebook, Gate, KeyStorage, aids
 from horen.memory.recall import about
 from horen.store.index import check_index
 from support.editors import EDITED, GREEDY, OTHER, PROMPTS, REPHRASED, quick_editor
@@ -25,12 +25,12 @@ KEYS, SIZE = 17_000, 64
 BATCHES = (3, 18)
 
 
-def codebook() -> Codebook:
+def codebook(storage: str) -> Codebook:
     """Random keys, one to three of a value, of which some are there twice with other values, and some are asleep."""
     draw = torch.Generator().manual_seed(0)
     keys = normalize(torch.randn(KEYS, SIZE, generator=draw), dim=-1)
     keys[KEYS // 2 : KEYS // 2 + 3000] = keys[:3000]
-    book, start = Codebook(SIZE, 1), 0
+    book, start = Codebook(SIZE, 1, key_storage=KeyStorage(storage)), 0
     with book.together():
         while start < KEYS:
             some = keys[start : start + 1 + start % 3]
@@ -43,8 +43,9 @@ def codebook() -> Codebook:
 
 def retrieved(book: Codebook) -> list[dict[str, Any]]:
     """What is found around queries like rephrases, by several gates."""
-    twice = about(book.keys[:3000], 20, seed=1)  # each at least twice in the codebook
-    queries = torch.cat([about(book.keys, 20), twice, book.keys[KEYS - 5 :], book.keys[:5]])
+    keys = book.read_keys(range(KEYS))
+    twice = about(keys[:3000], 20, seed=1)  # each at least twice in the codebook
+    queries = torch.cat([about(keys, 20), twice, keys[KEYS - 5 :], keys[:5]])
     found = []
     for steps, contrast, margin in ((0, 0.4, 0.0), (1, 0.4, 0.0), (2, 0.0, 0.05)):
         gate = Gate(threshold=0.6, margin=margin, contrast=contrast, neighbours=8, alpha=0.1, beta=20.0, steps=steps)
@@ -91,7 +92,7 @@ def main() -> None:
     document = {
         "room": aids.room() is not None,
         "refused": refused,
-        "retrieved": retrieved(codebook()),
+        "retrieved": [*retrieved(codebook("float32")), *retrieved(codebook("int8"))],
         "answered": answered(),
     }
     Path(sys.argv[1]).write_text(json.dumps(document))

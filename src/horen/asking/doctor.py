@@ -28,11 +28,20 @@ _DRIFTED = "The Hopfield steps take its prompt to that edit: choose smaller or f
 
 @dataclass(frozen=True)
 class _Asked:
-    """A wording of an edit as it is read: its token ids, or None where its entry's key is the reading."""
+    """A wording of an edit as it is read.
+
+    Attributes:
+        record: the edit.
+        entry: of the wording.
+        chat: whether it is read in chat.
+        keyed: whether the entry's key is made of this reading.
+        ids: its token ids; None where the key is the reading, bit for bit.
+    """
 
     record: EditRecord
     entry: int
     chat: bool
+    keyed: bool
     ids: tuple[int, ...] | None = None
 
 
@@ -66,18 +75,18 @@ def _asleep(session: Session) -> float:
 
 
 def _readings(session: Session, record: EditRecord, chat: bool) -> Iterator[_Asked]:
-    contexts = session.contexts
+    contexts, exact = session.contexts, session.config.of_keys().exact
     for entry in record.entries:
         text = wording(record, entry)
         ids = contexts.plain(text)
         # A judge reads words, so there a key is not enough.
         alone = not session.config.judges and len(session.reader.read(ids, len(ids)).spans) == 1
         # Of a text of several sentences the last ones are read by themselves too, and they have no key.
-        yield _Asked(record, entry, False, None if alone else tuple(ids))
+        yield _Asked(record, entry, False, alone, None if alone and exact else tuple(ids))
         if chat and contexts.has_chat:
             ids = contexts.chat([{"role": "user", "content": text}])
             if contexts.limit is None or len(ids) <= contexts.limit:
-                yield _Asked(record, entry, True, tuple(ids))
+                yield _Asked(record, entry, True, False, tuple(ids))
 
 
 def _routed(session: Session, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, Match]]:
@@ -90,7 +99,7 @@ def _routed(session: Session, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked,
     block = max(1, _SIMILARITIES // codebook.entries)
     for start in range(0, len(stored), block):
         batch = stored[start : start + block]
-        yield from zip(batch, codebook.match(codebook.keys[[item.entry for item in batch]], gate), strict=True)
+        yield from zip(batch, codebook.match(codebook.read_keys([item.entry for item in batch]), gate), strict=True)
     read = sorted((item for item in asked if item.ids is not None), key=lambda item: len(item.ids or ()))
     for start in range(0, len(read), _BATCH):
         batch = read[start : start + _BATCH]
@@ -122,8 +131,8 @@ def _misrouted(session: Session, record: EditRecord, failed: list[tuple[_Asked, 
     if first.entry == record.entries[0] and not first.chat:
         kind = "crowded" if _serves(session, record, match) else "shadowed"
         astray = astray if kind == "shadowed" else []
-    # Where its key is the reading, only the steps can bring another edit nearer than its own.
-    drifted = kind == "shadowed" and first.ids is None and match.raw_similarity < _ALIKE
+    # Where its key is made of the reading, only the steps can bring another edit nearer than its own.
+    drifted = kind == "shadowed" and first.keyed and match.raw_similarity < _ALIKE
     in_the_way = astray[0].entry if astray else match.runner_up
     other = None if in_the_way is None else session.history.holder(in_the_way)
     return Finding(

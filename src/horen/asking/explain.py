@@ -185,7 +185,7 @@ def _judged(
     """Return the same with what a judge says of each, the likeliest first."""
     owner = session.history.holder(routed.match.entry)
     taken = None if owner is None else owner.id
-    products = session.codebook().keys[[entry for entry, _ in kept]] * _query(routed)
+    products = session.codebook().read_keys([entry for entry, _ in kept]) * _query(routed)
     halves = torch.stack([half.sum(-1) for half in products.tensor_split(2, dim=-1)], dim=-1)
     words = session.reader.text(routed.place.ids, routed.span)
     told = scoped.judged([near.prompt for _, near in kept], words, halves)

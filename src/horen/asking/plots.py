@@ -53,7 +53,7 @@ def plot(session: Session, text: str, place: Path, *, chat: bool, nearest: int) 
     figure.suptitle(_short(text, 90), color=INK, fontsize=10)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.05))
     owners = [session.history.holder(entry) for entry in around.entries.tolist()]
-    keys = session.codebook().keys[around.entries]
+    keys = session.codebook().read_keys(around.entries)
     _draw_map(left, found, around, keys, [owner.id if owner is not None else 0 for owner in owners], session)
     _draw_scores(right, found)
     drawing.save(figure, place)

@@ -6,14 +6,12 @@ from horen.config.horen import (
     KEY_SETTINGS,
     RECALL_SETTINGS,
     SEARCH_SETTINGS,
-    SITES,
-    TEXT,
+    STORAGE_SETTINGS,
     VALUE_SETTINGS,
     HorenConfig,
     TrainingSettings,
-    parse_sites,
-    resolve_layer,
 )
+from horen.config.sites import SITES, TEXT, parse_sites, resolve_layer
 
 __all__ = [
     "ENCODER",
@@ -22,6 +20,7 @@ __all__ = [
     "RECALL_SETTINGS",
     "SEARCH_SETTINGS",
     "SITES",
+    "STORAGE_SETTINGS",
     "TEXT",
     "VALUE_SETTINGS",
     "HorenConfig",

@@ -9,13 +9,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from horen.config.settings import Settings, setting
+from horen.config.sites import TEXT, parse_sites
 from horen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from horen.memory import Gate, Storage
+    from horen.memory import Gate, KeyStorage, Storage
 
-SITES = ("auto", "mlp_input", "mlp_hidden", "mlp_output", "layer_output")
-TEXT = "text"
 ENCODER = "all-minilm-l6-v2"
 # What a folder had whose settings do not say.
 _BEFORE_SCOPE = {
@@ -25,12 +24,15 @@ _BEFORE_SCOPE = {
     "similar_threshold": 0.6,
 }
 
+# Not said of keys that are stored so, for they were before it could be said.
+_FLOAT_KEYS = {"key_storage": "float32"}
+
 # Joined keys of two wordings of one fact are nearer than this.
 _SHARED = 0.8
 
 # What a setting decides, see ``decisions``.
-_key, _gate, _value, _search, _similar, _recall = (
-    partial(setting, decides=what) for what in ("key", "gate", "value", "search", "similar", "recall")
+_key, _stored, _gate, _value, _search, _similar, _recall = (
+    partial(setting, decides=what) for what in ("key", "stored", "gate", "value", "search", "similar", "recall")
 )
 
 
@@ -127,6 +129,13 @@ class HorenConfig(TrainingSettings):
         choices=("words", "all"),
     )
 
+    key_storage: str = _stored(
+        "int8",
+        "type in which a key is stored, and from which every cosine is computed; int8: whole numbers from -127 to 127, "
+        "divided by their length",
+        choices=("float32", "int8"),
+    )
+
     alpha: float = _gate(0.1, "damping α of a Hopfield step: 0 stays, 1 jumps to the read-out", low=0, high=1)
     beta: float = _gate(20.0, "inverse temperature β of the Hopfield softmax", low=0)
     steps: int = _gate(1, "most Hopfield steps T; 0 is plain nearest neighbour", low=0)
@@ -188,7 +197,7 @@ class HorenConfig(TrainingSettings):
     )
     lora_rank: int = _value(1, "rank r of a lora value", low=1)
     value_storage: str = _value(
-        "float32",
+        "bfloat16",
         "type in which a value is stored, for which it is trained and from which it is applied; int8 has one scale of "
         "two bytes for each vector, two for each rank of a lora value",
         choices=("float32", "float16", "bfloat16", "int8"),
@@ -210,6 +219,7 @@ class HorenConfig(TrainingSettings):
     decisions: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "key": "how keys are made",
+            "stored": "how keys are stored",
             "gate": "when an edit fires",
             "value": "what a value is and how it is trained",
             "search": "how keys are searched",
@@ -243,6 +253,8 @@ class HorenConfig(TrainingSettings):
                 "value_tokens": 0,
                 "train_end": False,
                 "precision": "model",
+                "key_storage": "float32",
+                "value_storage": "float32",
             },
             "text": {
                 "preset": "text",
@@ -304,6 +316,12 @@ class HorenConfig(TrainingSettings):
 
         return Gate(**{name: getattr(self, name) for name in GATE_SETTINGS})
 
+    def of_keys(self) -> KeyStorage:
+        """Return in which numbers keys are stored."""
+        from horen.memory import KeyStorage  # noqa: PLC0415
+
+        return KeyStorage(self.key_storage)
+
     def storage(self) -> Storage:
         """Return in which numbers values are stored; each row of a low-rank map is a block."""
         from horen.memory import Storage  # noqa: PLC0415
@@ -319,16 +337,20 @@ class HorenConfig(TrainingSettings):
         may_differ = {*SEARCH_SETTINGS, *RECALL_SETTINGS}
         return {name: value for name, value in self.to_dict().items() if name not in may_differ}
 
+    def to_saved(self) -> dict[str, Any]:
+        """Return the settings as a folder has them: a release that knows no storage of keys can read float32 ones."""
+        return {name: value for name, value in self.to_dict().items() if (name, value) not in _FLOAT_KEYS.items()}
+
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any]) -> Self:
         """Return the settings of a saved codebook, also of version 0.1.0.
 
-        That read one site, weighed all tokens alike, stored values in float32 and recalled nothing.
+        That read one site, weighed all tokens alike, stored keys and values in float32 and recalled nothing.
 
         Raises:
             ConfigError: for a name that is no setting.
         """
-        given = {"value_storage": "float32", "recall": "off", **_BEFORE_SCOPE} | dict(settings)
+        given = {**_FLOAT_KEYS, "value_storage": "float32", "recall": "off", **_BEFORE_SCOPE} | dict(settings)
         if "read_layer" in given:
             given["read_sites"] = f"{given.pop('read_site')}@{given.pop('read_layer')}"
             given |= {"read_weight": "equal", "feature_power": 1.0, "contrast": 0.0}
@@ -350,42 +372,4 @@ def _deciding(what: str) -> tuple[str, ...]:
 #: Names of the settings by what they decide.
 KEY_SETTINGS, GATE_SETTINGS, VALUE_SETTINGS = _deciding("key"), _deciding("gate"), _deciding("value")
 SEARCH_SETTINGS, RECALL_SETTINGS = _deciding("search"), _deciding("recall")
-
-
-def parse_sites(text: str) -> list[tuple[str, float]]:
-    """Read sites and their layers from a text such as "mlp_hidden@0.1+layer_output@3".
-
-    Raises:
-        ConfigError: when it names none, one twice, or something else.
-    """
-    found: list[tuple[str, float]] = []
-    for part in text.split("+"):
-        name, _, layer = part.strip().partition("@")
-        try:
-            depth = float(layer)
-        except ValueError:
-            depth = -1.0
-        somewhere = depth >= 0 and (depth < 1 or depth.is_integer())
-        if name not in SITES or not somewhere or (name, depth) in found:
-            raise ConfigError(
-                f"read_sites={text!r} is not valid at {part!r}: expected different site@layer joined by +, the site "
-                f"one of {', '.join(SITES)} and the layer a depth in [0, 1) or a whole number; or {TEXT} alone."
-            )
-        found.append((name, depth))
-    return found
-
-
-def resolve_layer(layer: float, count: int, name: str) -> int:
-    """Return the number of the layer that a depth or number names in a model of ``count`` layers.
-
-    Raises:
-        ConfigError: when the model has no such layer.
-    """
-    # An integer ≥ 1 is a number even when a JSON file wrote it as 1.0; depth 1.0 would be one past the last layer.
-    number = int(layer) if layer >= 1 else min(round(layer * count), count - 1)
-    if number >= count:
-        raise ConfigError(
-            f"{name}={number} names no layer of this model, which has {count}: give 0 to {count - 1}, "
-            "or a depth below 1 such as 0.7."
-        )
-    return number
+STORAGE_SETTINGS = ("key_storage", "value_storage")

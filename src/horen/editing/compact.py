@@ -18,7 +18,8 @@ from horen.edits import Compacted
 from horen.errors import ConfigError, StoreError
 from horen.memory import Packed
 from horen.store import lock_folder
-from horen.store.state import Saved, filled
+from horen.store.state import Saved
+from horen.store.tables import filled
 
 if TYPE_CHECKING:
     from horen.session import Session
@@ -42,7 +43,7 @@ def compact(session: Session, alone: Callable[[Callable[[], object]], None], abo
     before = session.codebook()
     with torch.inference_mode(False):  # tables that were made in it could not be written outside it
         tables = _kept(before.keys, before.packed, before.value_of, entries, values)
-        after = filled(*tables, history, session.config.storage())
+        after = filled(*tables, history, session.config)
     alone(lambda: session.renumber(history, after))
     return Compacted(
         history.operations[-1].dropped,

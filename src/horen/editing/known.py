@@ -17,8 +17,8 @@ from horen.model.devices import device_of
 from horen.session import Session
 from horen.store.state import Saved
 
-# How keys are made and the threshold decide which edits share a value.
-_MUST_AGREE = (*KEY_SETTINGS, *VALUE_SETTINGS, "threshold")
+# How keys are made and stored and the threshold decide which edits share a value.
+_MUST_AGREE = (*KEY_SETTINGS, "key_storage", *VALUE_SETTINGS, "threshold")
 
 
 class KnownValues:
@@ -67,7 +67,8 @@ class KnownValues:
         found = self._keys.get((edit.prompt, *edit.rephrases))
         if found is None or len(found[1]) != count:
             return None
-        return found[0][list(found[1])].to(device_of(self._session.model))
+        numbers = found[0][list(found[1])].to(device_of(self._session.model))
+        return self._session.config.of_keys().read(numbers)
 
     def _take(self, saved: Saved, *, keys: bool) -> None:
         tensors = saved.folder.tensors
@@ -76,8 +77,8 @@ class KnownValues:
         values = max((record.values[-1] for record in records), default=-1)
         if not ("keys" in tensors and "values" in tensors):
             raise StoreError(f"{saved.path} lacks keys or values: restore the folder from a copy.")
-        stored = saved.values(tensors)
-        if rows >= len(tensors["keys"]) or values >= len(stored):
+        stored, made = saved.values(tensors), saved.keys(tensors)
+        if rows >= len(made) or values >= len(stored):
             raise StoreError(
                 f"{saved.path}: codebook.safetensors does not fit edits.jsonl: restore the folder from a copy."
             )
@@ -85,7 +86,7 @@ class KnownValues:
             if not record.reused:
                 self._values[_key(record.prompt, record.target, record.rephrases)] = (stored, record)
             if keys:
-                self._keys[record.prompt, *record.rephrases] = (tensors["keys"], record.entries)
+                self._keys[record.prompt, *record.rephrases] = (made, record.entries)
 
 
 def _check_training(saved: Saved, session: Session) -> None:

@@ -69,7 +69,9 @@ def rekeyed(
     if alike and before.keys is not None and before.keys.shape == shape and _keeps_keys(before, session):
         keys = before.keys.to(device)
     else:
-        keys = _read(session, records, torch.empty(shape, device=device), progress)
+        keys = _read(
+            session, records, torch.empty(shape, dtype=session.config.of_keys().dtype, device=device), progress
+        )
     after = dataclasses.replace(
         before,
         config=session.config,
@@ -96,11 +98,12 @@ def renewed(session: Session, config: HorenConfig, progress: Progress | None) ->
 
 
 def _read(session: Session, records: list[EditRecord], keys: Tensor, progress: Progress | None) -> Tensor:
-    """Fill [n, d_k] keys with those of every wording of every edit."""
+    """Fill [n, d_k] stored keys with those of every wording of every edit."""
+    storage = session.config.of_keys()
     for start in range(0, len(records), _EDITS_TOGETHER):
         some = records[start : start + _EDITS_TOGETHER]
-        keys[[entry for record in some for entry in record.entries]] = session.keys(
-            [row for record in some for row in _wordings(session, record)]
+        keys[[entry for record in some for entry in record.entries]] = storage.pack(
+            session.keys([row for record in some for row in _wordings(session, record)])
         )
         if progress is not None:
             progress(start + len(some), len(records))

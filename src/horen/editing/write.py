@@ -124,7 +124,7 @@ class _Trainer:
         rows = [row for item in unread for row in item.rows]
         if not rows:
             return
-        keys = iter(self._session.keys(rows))
+        keys = iter(self._config.of_keys().rounded(self._session.keys(rows)))
         for item in unread:
             item.keys = torch.stack([next(keys) for _ in item.rows])
 

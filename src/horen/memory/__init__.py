@@ -3,6 +3,7 @@
 from horen.memory.codebook import Codebook, Surroundings
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import Retrieval, energy, hopfield_step, retrieve, trajectory
+from horen.memory.keys import Int8Keys, Keys, KeyStorage
 from horen.memory.keyspace import KeySpace
 from horen.memory.matching import STEPPED, Candidates, Match
 from horen.memory.projection import azimuthal
@@ -13,7 +14,10 @@ __all__ = [
     "Candidates",
     "Codebook",
     "Gate",
+    "Int8Keys",
     "KeySpace",
+    "KeyStorage",
+    "Keys",
     "Match",
     "Packed",
     "Retrieval",

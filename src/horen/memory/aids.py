@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from horen.memory import plain
+from horen.memory.keys import Keys
 from horen.memory.plain import Attempt
 
 _ROOM = "horen.memory.search"
@@ -58,10 +59,10 @@ class Copies(Protocol):
     def fresh(self) -> Copies:
         """Return copies of the same kind that know no key."""
 
-    def beside(self, keys: Tensor) -> tuple[SmallCopy | None, Proposals | None]:
+    def beside(self, keys: Keys) -> tuple[SmallCopy | None, Proposals | None]:
         """Return what a search has beside [N, d] keys: an int8 copy of them or, where there are very many, an index."""
 
-    def sketched(self, keys: Tensor) -> SmallCopy | None:
+    def sketched(self, keys: Keys) -> SmallCopy | None:
         """Return the int8 copy of the keys, where one pays."""
 
 
@@ -83,13 +84,13 @@ def part(name: str) -> Any:
 
 
 def readout(
-    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+    queries: Tensor, keys: Keys, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
     """Return r = normalize(Kᵀ softmax(β K q)).
 
     Args:
         queries: [B, d] unit rows.
-        keys: [N, d] unit rows of the same dtype.
+        keys: [N, d] unit rows of the same dtype, or stored in another and read in it.
         beta: inverse temperature, ≥ 0.
         awake: [N] bool, the keys that take part (at least one); None for all.
         scores: [B, N] of the queries' dtype, contiguous, where K q is written, of keys that sleep too; or None.
@@ -102,7 +103,7 @@ def readout(
     return read
 
 
-def table(queries: Tensor, keys: Tensor) -> Tensor | None:
+def table(queries: Tensor, keys: Keys) -> Tensor | None:
     """Return [B, N] for the products of the last step, where a search gains by them; else None."""
     make = part("table")
     empty: Tensor | None = None if make is None else make(queries, keys)
@@ -111,7 +112,7 @@ def table(queries: Tensor, keys: Tensor) -> Tensor | None:
 
 def attempts(
     queries: Tensor,
-    keys: Tensor,
+    keys: Keys,
     wanted: int,
     *,
     awake: Tensor | None = None,

@@ -15,6 +15,7 @@ from horen.memory import aids
 from horen.memory.aids import Index
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import crowd
+from horen.memory.keys import Int8Keys, KeyStorage, KeyTable
 from horen.memory.matching import Candidates, Match, Stand, candidates, match, surely, waking
 from horen.memory.plain import Ranking, nearest_others
 from horen.memory.recall import about
@@ -60,6 +61,7 @@ class Codebook:
         value_dimension: length P of one value: d_v for a vector, 2·r·d_v for a low-rank map.
         device: where the tables live.
         storage: in which numbers values are stored.
+        key_storage: in which numbers keys are stored.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class Codebook:
         *,
         device: torch.device | None = None,
         storage: Storage = Storage(),  # noqa: B008 - immutable
+        key_storage: KeyStorage = KeyStorage(),  # noqa: B008 - immutable
     ) -> None:
         device = device or torch.device("cpu")
-        self._keys = Table((key_dimension,), torch.float32, device)
+        self._keys = KeyTable(key_dimension, key_storage, device)
         self._values = Values(value_dimension, storage, device)
         self._value_of = Table((), torch.int64, device)
         self._awake = Table((), torch.bool, device)
@@ -96,8 +99,9 @@ class Codebook:
 
     @property
     def keys(self) -> Tensor:
-        """[entries, d_k] float32 view, asleep ones included."""
-        return self._stand.keys
+        """[entries, d_k] view of the numbers that are stored, asleep ones included."""
+        keys = self._stand.keys
+        return keys.numbers if isinstance(keys, Int8Keys) else keys
 
     @property
     def values(self) -> Tensor:
@@ -116,8 +120,16 @@ class Codebook:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys, values and the value's number of each key, asleep ones included, without any int8 copy."""
+        """Bytes of keys, values and the value's number of each key as they are stored, asleep ones included.
+
+        What is made of them does not count: an int8 copy of float keys, or how long integer ones are.
+        """
         return self.keys.nbytes + self.packed.nbytes + self.value_of.nbytes
+
+    def read_keys(self, entries: Sequence[int] | Tensor) -> Tensor:
+        """Return [n, d_k] float32 keys of some entries."""
+        keys = self._stand.keys
+        return keys[torch.as_tensor(entries, dtype=torch.int64, device=keys.device)]
 
     def read_values(self, numbers: Sequence[int]) -> Tensor:
         """Return [n, P] float32 values of some numbers."""
@@ -130,7 +142,10 @@ class Codebook:
             return len(self._values) - 1
 
     def add_entries(self, keys: Tensor, value: int) -> range:
-        """Store [n, d_k] unit keys that share one value; returns the entries' numbers."""
+        """Store [n, d_k] float32 unit keys that share one value; returns the entries' numbers.
+
+        They are rounded as their storage asks for.
+        """
         with self._writing:
             first = self.entries
             self._keys.append(keys)
@@ -155,7 +170,7 @@ class Codebook:
                     raise
 
     def fill(self, keys: Tensor, values: Packed, value_of: Tensor) -> None:
-        """Take over saved tables, every entry awake: [n, d_k], m values and [n] int64 below m.
+        """Take over saved tables, every entry awake: [n, d_k] as they are stored, m values and [n] int64 below m.
 
         Nothing is copied, so tables that are mapped from a file are read when they are needed; they must not change
         from now on.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from horen.memory.aids import Proposals, SmallCopy
 from horen.memory.hopfield import Retrieval, retrieve, trajectory
+from horen.memory.keys import Keys
 
 # Radians: where a cosine is nearly 1, its last bit is 5e-4 of an angle.
 _ANGLE_ROUNDING = 2e-3
@@ -42,7 +43,7 @@ class Scoring:
     def retrieve(
         self,
         queries: Tensor,
-        keys: Tensor,
+        keys: Keys,
         labels: Tensor,
         *,
         awake: Tensor | None = None,
@@ -68,7 +69,7 @@ class Scoring:
         )
         return found, self.score(found.similarity, found.crowd)
 
-    def way(self, queries: Tensor, keys: Tensor, *, awake: Tensor | None = None) -> Tensor:
+    def way(self, queries: Tensor, keys: Keys, *, awake: Tensor | None = None) -> Tensor:
         """Return [steps + 1, B, d]: where Hopfield steps among [N, d] keys take [B, d] queries."""
         return trajectory(
             queries,

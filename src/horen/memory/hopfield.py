@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from horen.memory.aids import Proposals, SmallCopy, attempts, readout, table
+from horen.memory.keys import Keys
 from horen.memory.plain import nearest_others
 
 
@@ -40,7 +41,7 @@ class Retrieval:
 
 def hopfield_step(
     query: Tensor,
-    keys: Tensor,
+    keys: Keys,
     *,
     alpha: float,
     beta: float,
@@ -51,7 +52,7 @@ def hopfield_step(
 
     Args:
         query: [B, d] unit rows.
-        keys: [N, d] unit rows, N ≥ 1, same dtype as ``query``.
+        keys: [N, d] unit rows, N ≥ 1, of the dtype of ``query`` or read as such.
         alpha: step size in [0, 1]; 0 leaves the query where it is.
         beta: inverse temperature, ≥ 0.
         awake: [N] bool, the keys that take part (at least one); None for all.
@@ -71,7 +72,7 @@ def energy(query: Tensor, keys: Tensor, *, beta: float) -> Tensor:
 
 def retrieve(
     query: Tensor,
-    keys: Tensor,
+    keys: Keys,
     labels: Tensor,
     *,
     alpha: float,
@@ -92,7 +93,7 @@ def retrieve(
 
     Args:
         query: [B, d] float32 unit rows.
-        keys: [N, d] float32 unit rows, N ≥ 1.
+        keys: [N, d] unit rows, float32 or read as such, N ≥ 1.
         labels: [N] int64; keys of one label belong to one edit, and the runner-up is taken among the others.
         alpha: damping, see :func:`hopfield_step`.
         beta: inverse temperature.
@@ -130,7 +131,7 @@ def retrieve(
 
 def trajectory(
     query: Tensor,
-    keys: Tensor,
+    keys: Keys,
     *,
     alpha: float,
     beta: float,
@@ -154,7 +155,7 @@ def crowd(nearest: Tensor, neighbours: int) -> Tensor:
 
 def _states(
     query: Tensor,
-    keys: Tensor,
+    keys: Keys,
     *,
     alpha: float,
     beta: float,

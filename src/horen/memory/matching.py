@@ -11,6 +11,7 @@ from horen.memory import aids
 from horen.memory.aids import Copies, Proposals, SmallCopy
 from horen.memory.gate import Gate, Scoring
 from horen.memory.hopfield import Retrieval
+from horen.memory.keys import Keys
 from horen.memory.plain import Ranking
 
 # Keys that a Hopfield step weighs where only candidates are looked for.
@@ -74,7 +75,7 @@ class Stand:
         copies: of the keys; the next state's too, unless keys were forgotten. None where nobody reads any.
     """
 
-    keys: Tensor
+    keys: Keys
     value_of: Tensor
     awake: Tensor | None
     count: int

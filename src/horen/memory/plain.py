@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from horen.memory.keys import Keys
+
 # Keys that are multiplied with a query at a time, so that products of many need no second copy of all.
 _ROWS = 1 << 14
 
@@ -38,33 +40,36 @@ Attempt = Callable[[Tensor], Ranking]
 
 
 def readout(
-    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+    queries: Tensor, keys: Keys, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
     """Return r = normalize(Kᵀ softmax(β K q)), [B, d] unit rows.
 
     :func:`horen.memory.hopfield.hopfield_step` has the rest.
     """
-    products = queries @ keys.T
+    rows = keys[:]
+    products = queries @ rows.T
     if scores is not None:
         scores.copy_(products)
     if awake is not None:
         products = products.masked_fill(~awake, -torch.inf)
-    return normalize(torch.softmax(beta * products, dim=-1) @ keys, dim=-1)
+    return normalize(torch.softmax(beta * products, dim=-1) @ rows, dim=-1)
 
 
-def ranking(queries: Tensor, keys: Tensor, *, awake: Tensor | None = None) -> Ranking:
+def ranking(queries: Tensor, keys: Keys, *, awake: Tensor | None = None) -> Ranking:
     """Rank all N ≥ 1 of [N, d] unit keys for each of [B, d] queries; sleeping ones, at −inf, come last."""
     # Row by row, not as a matrix product: equal keys must score alike wherever they are.
-    parts = [keys[start : start + _ROWS] for start in range(0, len(keys), _ROWS)]
-    rows = [torch.cat([(part * query).sum(-1) for part in parts]) for query in queries]
-    similarity = torch.stack(rows) if rows else queries.new_empty(0, len(keys))
+    similarity = queries.new_empty(len(queries), len(keys))
+    for start in range(0, len(keys), _ROWS):
+        part = keys[start : start + _ROWS]
+        for row, query in enumerate(queries):
+            similarity[row, start : start + len(part)] = (part * query).sum(-1)
     if awake is not None:
         similarity = similarity.masked_fill(~awake, -torch.inf)
     similarity, index = similarity.sort(dim=-1, descending=True, stable=True)
     return Ranking(similarity.clamp(max=1), index, torch.full_like(index[:, 0], len(keys)))
 
 
-def attempts(queries: Tensor, keys: Tensor, *, awake: Tensor | None = None) -> Iterator[Attempt]:
+def attempts(queries: Tensor, keys: Keys, *, awake: Tensor | None = None) -> Iterator[Attempt]:
     """Yield ways to rank the keys, of which the first knows all."""
     yield lambda rows: ranking(queries[rows], keys, awake=awake)
 

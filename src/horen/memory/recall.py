@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from horen.memory.keys import Keys
+
 # Cosines of rephrases to the keys of what they rephrase.
 _NEAR, _FAR = 0.95, 0.6
 
 
-def about(keys: Tensor, count: int, *, seed: int = 0) -> Tensor:
+def about(keys: Keys, count: int, *, seed: int = 0) -> Tensor:
     """Return unit queries [count, d] in random directions from unit keys [N, d] drawn by chance.
 
     Their cosines to these are 0.6 to 0.95.

@@ -21,10 +21,10 @@ from horen._version import __version__
 from horen.errors import MismatchError, StoreError
 
 #: The newest format that is known. 2: settings of recall and of texts, packed values, several values an edit; 3: edits
-#: without entries, and the compaction that dropped them; 4: additions beside the first files.
-FORMAT = 4
+#: without entries, and the compaction that dropped them; 4: additions beside the first files; 5: packed keys.
+FORMAT = 5
 # What is written where nothing asks for more, so that releases which know no more can read it.
-USUAL, _COMPACTED = 2, 3
+USUAL, _COMPACTED, _GROWN, _PACKED_KEYS = 2, 3, 4, 5
 
 CONFIG = "config.json"
 EDITS = "edits.jsonl"
@@ -51,7 +51,7 @@ def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> list[C
     lines: list[Chunk] = []
     for number, record in enumerate(records, start=1):
         try:
-            line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False)
+            line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
             lines.append(line.encode("utf-8") + b"\n")
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(
@@ -61,8 +61,12 @@ def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> list[C
     return lines
 
 
-def format_of(records: Sequence[Mapping[str, Any]]) -> int:
-    """Return the number of the oldest format that can hold records, where no file is added to another."""
+def format_of(config: Mapping[str, Any], records: Sequence[Mapping[str, Any]], *, grown: bool = False) -> int:
+    """Return the number of the oldest format that can hold settings and records, added to other files or not."""
+    if "key_storage" in config.get("settings", ()):
+        return _PACKED_KEYS
+    if grown:
+        return _GROWN
     return _COMPACTED if any("dropped" in record for record in records) else USUAL
 
 

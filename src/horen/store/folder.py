@@ -36,9 +36,7 @@ from horen.store.card import write_card
 from horen.store.content import (
     CONFIG,
     EDITS,
-    FORMAT,
     TENSORS,
-    USUAL,
     Chunk,
     check_kind,
     document_to_bytes,
@@ -175,9 +173,10 @@ class _Content:
             if data is not None and _is_whole(path, document):
                 kept = document["files"]
                 grown = any(map(is_addition, (*kept, *data)))
-                return mark, self._write(path, data, FORMAT if grown else max(document["format"], USUAL), kept)
+                number = max(document["format"], format_of(self.config, (), grown=grown))
+                return mark, self._write(path, data, number, kept)
         data = {EDITS: records_to_bytes(path, self.records), TENSORS: tensors_to_bytes(path, self.tensors)}
-        return mark, self._write(path, data, format_of(self.records), {})
+        return mark, self._write(path, data, format_of(self.config, self.records), {})
 
     def _write(self, path: Path, data: Mapping[str, Sequence[Chunk]], number: int, kept: Mapping[str, Any]) -> _Write:
         document = document_to_bytes(path, self.config, self.kind, data, number, kept)

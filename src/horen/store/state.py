@@ -14,10 +14,11 @@ from torch import Tensor
 from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
 from horen.errors import ConfigError, MismatchError, StoreError
-from horen.memory import Codebook, KeySpace, Packed, Storage
+from horen.memory import Codebook, KeySpace, Packed
 from horen.store import Begun, Folder, Known, lock_folder, read_folder, write_folder
 from horen.store.content import uncollected
 from horen.store.history import History, now
+from horen.store.tables import Sizes, filled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,21 +27,6 @@ if TYPE_CHECKING:
 
 #: Tables of a codebook to which rows are only ever added.
 GROWS = ("keys", "values", "value_scales", "value_of")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What the tables of a codebook must fit.
-
-    Attributes:
-        value: length P of a value.
-        feature: length d_f of a feature.
-        tokens: number V of token ids; None where all tokens count alike.
-    """
-
-    value: int
-    feature: int
-    tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class CodebookState:
         made_for: fingerprint of the model when the codebook began.
         encoder: fingerprint of the text encoder; None where activations make keys.
         history: every operation.
-        keys: [n, d_k] float32; None where they are lost.
+        keys: [n, d_k] as they are stored; None where they are lost.
         values: as they are stored.
         value_of: [n] int64, the value's number of each entry.
         space: the key space.
@@ -83,7 +69,7 @@ class CodebookState:
         """
         if self.keys is None:
             raise KeyError("keys")
-        return filled(self.keys, self.values, self.value_of, self.history, self.config.storage())
+        return filled(self.keys, self.values, self.value_of, self.history, self.config)
 
 
 @dataclass(frozen=True)
@@ -244,7 +230,7 @@ class Saved:
             made_for=self.folder.config["model"]["fingerprint"],
             encoder=self.folder.config["encoder"]["fingerprint"] if self.config.reads_text else None,
             history=self.history,
-            keys=tensors.get("keys"),
+            keys=self.keys(tensors) if "keys" in tensors else None,
             values=self.values(tensors),
             value_of=tensors["value_of"],
             space=self.key_space(tensors),
@@ -259,6 +245,13 @@ class Saved:
         """
         power = self.config.feature_power if self.config.whitens else 1.0
         return KeySpace(tensors["key_space.mean"], tensors.get("key_space.map"), power)
+
+    def keys(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the saved keys, [n, d_k] as they are stored; see :meth:`values`."""
+        keys, storage = tensors["keys"], self.config.of_keys()
+        if keys.dtype != storage.dtype:
+            raise StoreError(f"{self.path}: the keys are not stored as {storage.name}: restore the folder from a copy.")
+        return keys
 
     def values(self, tensors: Mapping[str, Tensor]) -> Packed:
         """Return the saved values.
@@ -339,7 +332,7 @@ def save(state: CodebookState, path: str | os.PathLike[str], known: Known | None
     if state.token_weights is not None:
         tensors["token_weights"] = state.token_weights
     config: dict[str, Any] = {
-        "settings": state.config.to_dict(),
+        "settings": state.config.to_saved(),
         "model": {"source": state.source, "revision": state.revision, "fingerprint": state.made_for},
         "saved": now(),
         "edits": len(state.history),
@@ -375,13 +368,3 @@ def undo_in_folder(path: str | os.PathLike[str]) -> Undone:
     with lock_folder(Path(path), create=False):
         Saved.read(path).change(lambda history: undone.append(history.undo()[1]))
     return undone[0]
-
-
-def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, storage: Storage) -> Codebook:
-    """Return a codebook of saved tables, in which the entries of a history's active edits are awake."""
-    codebook = Codebook(keys.shape[1], values.numbers.shape[1], device=keys.device, storage=storage)
-    codebook.fill(keys, values, value_of)
-    asleep = torch.ones(codebook.entries, dtype=torch.bool)
-    asleep[[entry for record in history.active() for entry in record.entries]] = False
-    codebook.set_awake(asleep.nonzero()[:, 0].tolist(), False)
-    return codebook

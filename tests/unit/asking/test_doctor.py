@@ -16,7 +16,7 @@ SENTENCES = "It is blue. Seven green boats"
 
 
 def with_key_of(editor: Editor, number: int, other: int) -> None:
-    """Let an edit's prompt read as that of another edit does."""
+    """Let an edit's prompt read as that of another edit does; for keys that are stored as they are."""
     keys = editor._session.codebook().keys
     keys[editor.get(number).entries[0]] = keys[editor.get(other).entries[0]]
 
@@ -75,7 +75,7 @@ def test_what_is_found_is_what_explanations_tell(settings: dict[str, Any]):
 
 
 def test_an_edit_whose_prompt_reads_like_that_of_another_is_shadowed():
-    editor = quick_editor(edits=EDITS, threshold=0.9)
+    editor = quick_editor(edits=EDITS, threshold=0.9, key_storage="float32")
     with_key_of(editor, 2, 1)
     found = editor.doctor(chat=False)
     assert kinds(found) == [(2, "shadowed", 1)]
@@ -88,7 +88,7 @@ def test_an_edit_whose_prompt_reads_like_that_of_another_is_shadowed():
 
 
 def test_an_edit_with_the_same_target_does_not_shadow():
-    editor = quick_editor(edits=[Edit(EDITED, "Rome"), Edit(OTHER, "Rome")], threshold=0.9)
+    editor = quick_editor(edits=[Edit(EDITED, "Rome"), Edit(OTHER, "Rome")], threshold=0.9, key_storage="float32")
     with_key_of(editor, 2, 1)
     assert editor.doctor(chat=False).healthy
 
@@ -126,7 +126,7 @@ def test_a_crowd_that_says_the_same_is_named():
 
 
 def test_a_wording_that_does_not_come_to_its_edit_is_unreached():
-    editor = quick_editor(edits=EDITS, threshold=0.5)
+    editor = quick_editor(edits=EDITS, threshold=0.5, key_storage="float32")
     keys = editor._session.codebook().keys
     keys[editor.get(1).entries[1]] = keys[editor.get(1).entries[0]].roll(1)
     # Its plain reading is its key, which is found; in chat it is read anew, and that comes to nothing near.
@@ -148,7 +148,7 @@ def test_edits_that_did_not_converge():
 
 
 def test_only_active_edits_are_checked():
-    editor = quick_editor(edits=EDITS, threshold=0.9)
+    editor = quick_editor(edits=EDITS, threshold=0.9, key_storage="float32")
     with_key_of(editor, 2, 1)
     editor.remove(2)
     editor.supersede(3, "Mira Sand")

@@ -20,7 +20,7 @@ from horen.config import (
     parse_sites,
     resolve_layer,
 )
-from horen.memory import Gate
+from horen.memory import Gate, KeyStorage
 
 FIELDS = {field.name: field for field in dataclasses.fields(HorenConfig)}
 KINDS = get_type_hints(HorenConfig)
@@ -207,6 +207,7 @@ def test_settings_of_values_and_those_of_keys():
 def test_every_setting_is_of_keys_of_the_gate_or_of_values():
     assert {*KEY_SETTINGS, *GATE_SETTINGS, *VALUE_SETTINGS, *SEARCH_SETTINGS, *RECALL_SETTINGS} == set(FIELDS) - {
         "preset",
+        "key_storage",
         "similar_threshold",
     }
     assert HorenConfig(margin=0.3, beta=7.0).retrieval() == Gate(
@@ -221,6 +222,19 @@ def test_recall_asks_for_a_judge(other: dict[str, Any]):
         with pytest.raises(ConfigError, match=r"^recall='related' is not valid .* expected settings with a judge"):
             make(recall="related", **other)
     assert HorenConfig(recall="off", **other) == HorenConfig(**other)
+
+
+def test_keys_are_stored_as_integers_but_for_the_published_recipe_and_what_does_not_say():
+    assert HorenConfig().of_keys() == HorenConfig.from_preset("activations").of_keys() == KeyStorage("int8")
+    assert HorenConfig.paper().key_storage == "float32"
+    for config in (HorenConfig(), HorenConfig.paper()):
+        assert HorenConfig.from_saved(config.to_saved()) == config
+    assert "key_storage" not in HorenConfig.paper().to_saved()
+    old = HorenConfig.from_saved({})
+    assert (old.key_storage, old.value_storage) == ("float32", "float32")
+    assert HorenConfig(key_storage="float32").of_edits() != HorenConfig().of_edits()
+    with pytest.raises(ConfigError, match=r"key_storage='int4' is not valid: expected one of float32, int8"):
+        HorenConfig(key_storage="int4")
 
 
 def test_settings_of_recall_are_of_no_edit():

@@ -105,7 +105,7 @@ def test_what_is_gone_and_what_is_told():
     found = editor.compact()
     assert found == Compacted(edits=(1, 2, 5), entries=4, values=3, freed=size - editor.stored_bytes)
     key = editor._session.codebook().keys.shape[1]
-    assert found.freed == 4 * (4 * key + 8) + 3 * 4 * 32
+    assert found.freed == 4 * (key + 8) + 3 * 2 * 32
     assert same(outputs(editor), before)
     assert [record.id for record in editor.edits()] == [3, 4]
     last = editor.history()[-1]

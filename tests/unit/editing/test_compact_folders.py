@@ -83,7 +83,7 @@ def test_an_editor_on_the_folder_goes_on_and_is_told(tmp_path: Path):
 
 
 def test_an_older_release_asks_for_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    busy_editor().save(tmp_path / "facts")
+    busy_editor(key_storage="float32").save(tmp_path / "facts")
     monkeypatch.setattr(content, "FORMAT", 2)  # what it knows
     assert Saved.read(tmp_path / "facts").history.operations
     monkeypatch.undo()

@@ -113,7 +113,7 @@ def test_a_table_that_was_moved_in_inference_mode_is_written_outside_it():
     with torch.inference_mode():
         book.add_value(torch.ones(1))
         book.add_entries(torch.eye(2), 0)
-        book._keys._rows = book._keys._rows.clone()
+        book._keys._numbers._rows = book._keys._numbers._rows.clone()
         book._awake._buffer = book._awake._rows = book._awake._rows.clone()
     assert book._awake.rows.is_inference()
     book.set_awake([0], False)

@@ -36,7 +36,8 @@ def editor_and_read(monkeypatch: pytest.MonkeyPatch) -> tuple[Editor, list[list[
     return editor, calls
 
 
-def test_keys_are_embeddings_of_the_wordings(editor: Editor):
+def test_keys_are_embeddings_of_the_wordings():
+    editor = quick_editor(**text_settings(key_storage="float32"))
     encoder = editor._session.encoder
     assert encoder is not None
     codebook, (record,) = editor._session.codebook(), editor.edits()

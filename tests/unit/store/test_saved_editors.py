@@ -288,7 +288,7 @@ def test_bytes_that_are_stored() -> None:
     editor.edit([Edit(EDITED, "Rome", (REPHRASED,)), Edit(OTHER, "Paris")])
     codebook = editor._session.codebook()
     width, size = codebook.keys.shape[1], codebook.values.shape[1]
-    assert editor.stored_bytes == 3 * (4 * width + 8) + 2 * 4 * size
+    assert editor.stored_bytes == 3 * (width + 8) + 2 * 2 * size
 
 
 def test_values_of_another_codebook_are_taken_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

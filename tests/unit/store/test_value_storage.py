@@ -129,11 +129,11 @@ def test_bytes(name: str, size: int, tmp_path: Path):
     """A value of 32 numbers, the scale of int8 two bytes more."""
     editor = quick_editor(edits=[Edit(EDITED, "Rome", (REPHRASED,)), Edit(OTHER, "Paris")], value_storage=name)
     width = editor._session.codebook().keys.shape[1]
-    assert editor.stored_bytes == 3 * (4 * width + 8) + 2 * size
+    assert editor.stored_bytes == 3 * (width + 8) + 2 * size
     editor.save(tmp_path / "book")
     saved = Saved.read(tmp_path / "book")
     recorded, sizes = Recorded.read_with_sizes(tmp_path / "book")
-    assert sizes.of(recorded.history.get(1)) == {"keys": 2 * 4 * width, "value": size}
+    assert sizes.of(recorded.history.get(1)) == {"keys": 2 * width, "value": size}
     assert (
         sum(saved.folder.tensors[n].nbytes for n in ("values", "value_scales") if n in saved.folder.tensors) == 2 * size
     )
@@ -155,7 +155,7 @@ def test_rows_of_a_low_rank_map_have_their_own_scales():
 
 
 def test_a_folder_without_the_setting_holds_float32(tmp_path: Path):
-    editor = busy_editor()
+    editor = busy_editor(value_storage="float32")
     editor.save(tmp_path)
     folder = read_folder(tmp_path)
     assert set(folder.tensors) == {"keys", "values", "value_of", "key_space.mean"}
@@ -201,7 +201,7 @@ def test_merging_keeps_every_bit(name: str, tmp_path: Path):
 
 
 def test_another_storage_is_refused(tmp_path: Path):
-    busy_editor().save(tmp_path / "book")
+    busy_editor(value_storage="float32").save(tmp_path / "book")
     editor = quick_editor(edits=[], value_storage="int8")
     for take in (editor.merge, editor.take_values, editor.restore):
         with pytest.raises(MismatchError, match="value_storage='float32', not 'int8'"):
@@ -220,6 +220,7 @@ def test_rekeying_keeps_every_bit(name: str):
 
 
 def test_the_setting():
-    assert HorenConfig().value_storage == HorenConfig.paper().value_storage == "float32"
+    assert HorenConfig().value_storage == HorenConfig.from_preset("text").value_storage == "bfloat16"
+    assert HorenConfig.paper().value_storage == "float32"
     with pytest.raises(ConfigError, match="float32, float16, bfloat16, int8"):
         HorenConfig(value_storage="float64")

@@ -16,7 +16,7 @@ from horen.cli.flow.outcomes import Outcome
 from horen.cli.flow.workers import Crew, work_place
 from horen.cli.options import OnConflict, OnSimilar, Preset
 from horen.cli.terminal import status
-from horen.config import HorenConfig
+from horen.config import STORAGE_SETTINGS, HorenConfig
 from horen.editfiles.records import FileRecord
 from horen.errors import ConfigError, DataError, ModelError
 from horen.model.zoo.embedded import EMBEDDED, full_encoder_name
@@ -153,8 +153,11 @@ def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
     # Where an encoder is by now may change: that it is the same one shows when it is loaded.
     named = order.named_for(saved.config)
     before = saved.config if named is None else saved.with_encoder(named).config
-    if given and order.config != before:
-        changed = [k for k, v in order.config.to_dict().items() if v != before.to_dict()[k]]
+    # In what a codebook is stored a preset decides for new ones alone: it may be another by now.
+    stored = {name: getattr(before, name) for name in STORAGE_SETTINGS if name not in order.settings}
+    wanted = order.config.replace(**stored)
+    if given and wanted != before:
+        changed = [k for k, v in wanted.to_dict().items() if v != before.to_dict()[k]]
         raise ConfigError(
             f"{order.folder} was made with other settings ({', '.join(changed)}), and those of a codebook cannot "
             "change: leave --preset, --set and --calibration out, or choose another folder."

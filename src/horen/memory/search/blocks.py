@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from horen.memory.keys import Int8Keys, Keys, KeyStorage, scales_of
+
 # A block is used twice (scores, then the read-out), so its keys should still be in the cache the second time.
 _CACHED_BYTES = 1 << 20
 # Accelerators have no cache of that kind and want large products.
@@ -38,7 +40,7 @@ class Readout(Protocol):
     def __call__(
         self,
         queries: Tensor,
-        keys: Tensor,
+        keys: Keys,
         *,
         beta: float,
         awake: Tensor | None = None,
@@ -47,9 +49,9 @@ class Readout(Protocol):
         """See :func:`readout`."""
 
 
-def blocks(keys: Tensor, queries: int) -> Iterator[slice]:
+def blocks(keys: Keys, queries: int) -> Iterator[slice]:
     """Yield rows of [N, d] keys in order, in parts for a table of ``queries`` rows."""
-    size = (_CACHED_BYTES if keys.device.type == "cpu" else _LARGE_BYTES) // (keys.shape[1] * keys.element_size())
+    size = (_CACHED_BYTES if keys.device.type == "cpu" else _LARGE_BYTES) // (keys.shape[1] * keys.dtype.itemsize)
     yield from parts(len(keys), max(1, min(size, _TABLE // queries)))
 
 
@@ -59,13 +61,13 @@ def parts(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
-def table(queries: Tensor, keys: Tensor) -> Tensor | None:
+def table(queries: Tensor, keys: Keys) -> Tensor | None:
     """Return [B, N] for the products of a few queries with all keys, which a search near to them can use; else None."""
     return queries.new_empty(len(queries), len(keys)) if len(queries) <= FEW else None
 
 
 def readout(
-    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+    queries: Tensor, keys: Keys, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
     """Return r = normalize(Kᵀ softmax(β K q)) in one pass over the keys.
 
@@ -80,7 +82,7 @@ def readout(
     if device.type == "cuda" and kinds[0] == torch.float32 and kinds[1] in _KERNEL_DTYPES:
         make = _kernel("cuda", device)
     elif device.type == "cpu" and kinds == (torch.float32, torch.float32) and len(queries) <= FEW:
-        make = _kernel("cpu", device) if keys.nbytes >= _COMPILED_BYTES else _by_blocks
+        make = _kernel("cpu", device) if keys.shape.numel() * keys.dtype.itemsize >= _COMPILED_BYTES else _by_blocks
     return make(queries, keys, beta=beta, awake=awake, scores=scores)
 
 
@@ -93,9 +95,10 @@ def _kernel(kind: str, device: torch.device) -> Readout:
         return _by_blocks
     draw = torch.Generator().manual_seed(0)
     rows = normalize(torch.randn(240, 80, generator=draw), dim=-1).to(device)
-    keys, queries = rows[:200], rows[200:]
+    queries, numbers = rows[200:], KeyStorage("int8").pack(rows[:200])
+    small: Keys = Int8Keys(numbers, scales_of(numbers))
     try:
-        for some in (queries[:1], queries):
+        for some, keys in ((queries[:1], rows[:200]), (queries, rows[:200]), (queries[:1], small), (queries, small)):
             tables = [some.new_empty(len(some), len(keys)) for _ in range(2)]
             made = [
                 make(some, keys, beta=20.0, scores=table)
@@ -112,7 +115,7 @@ def _kernel(kind: str, device: torch.device) -> Readout:
 
 
 def _by_blocks(
-    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+    queries: Tensor, keys: Keys, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
     known = beta <= _KNOWN_PEAK
     peak = queries.new_full((len(queries), 1), beta if known else torch.finfo(queries.dtype).min)

@@ -21,6 +21,8 @@ from numba import njit
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from horen.memory.keys import Int8Keys, Keys
+
 # Keys of a block, which should stay in a core's own cache.
 _BLOCK = 64
 # What a thread takes at a time.
@@ -29,13 +31,13 @@ _MOST_CHUNKS = 64
 
 
 def readout(
-    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+    queries: Tensor, keys: Keys, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
     """Return r = normalize(Kᵀ softmax(β K q)), what :func:`horen.memory.search.blocks.readout` gives up to rounding.
 
     Args:
         queries: [B, d] float32 unit rows on the CPU.
-        keys: [N, d] float32 unit rows there.
+        keys: [N, d] unit rows there, float32 or stored as integers.
         beta: inverse temperature, ≥ 0.
         awake: [N] bool, the keys that take part (at least one); None for all.
         scores: [B, N] float32, contiguous, where K q is written; or None.
@@ -43,12 +45,15 @@ def readout(
     Returns:
         [B, d] float32 unit rows.
     """
-    chunks = _chunks(keys)
+    scales = keys.scales if isinstance(keys, Int8Keys) else queries.new_empty(0)
+    numbers = keys.numbers if isinstance(keys, Int8Keys) else keys
+    chunks = _chunks(numbers)
     mixed = np.zeros((chunks, *queries.shape))
     peaks = np.full((chunks, len(queries)), -np.inf, dtype=np.float32)
     mask = np.ones(0, dtype=np.bool_) if awake is None else awake.numpy()
     table = np.empty((len(queries), 0), dtype=np.float32) if scores is None else scores.numpy()
-    given = queries.detach().contiguous().numpy(), keys.detach().contiguous().numpy(), mask, np.float32(beta), table
+    rows, stored, sizes = (part.detach().contiguous().numpy() for part in (queries, numbers, scales))
+    given = rows, stored, sizes, mask, np.float32(beta), table
     _share(len(keys), chunks, lambda chunk, start, stop: _add_up(*given, start, stop, mixed[chunk], peaks[chunk]))
     # Chunk by chunk in their order, so that the same bits come out whoever did what.
     total = torch.from_numpy(np.einsum("cb,cbd->bd", np.exp(peaks - peaks.max(0)), mixed))
@@ -113,11 +118,11 @@ def _multiply(rows: Any, table: Any, found: Any, start: Any, stop: Any) -> None:
 
 @_compiled
 def _products(query: Any, keys: Any, first: Any, scores: Any) -> None:
-    """Set scores[i] = kᵢ·q for as many keys from ``first`` on as there is room for."""
+    """Set scores[i] = kᵢ·q for as many keys, or numbers of them, from ``first`` on as there is room for."""
     for i in range(len(scores)):
         score = np.float32(0)
         for j in range(len(query)):
-            score += query[j] * keys[first + i, j]
+            score += query[j] * np.float32(keys[first + i, j])
         scores[i] = score
 
 
@@ -130,23 +135,38 @@ def _mix(weights: Any, keys: Any, first: Any, part: Any) -> None:
         one, two, three, four = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
         at = first + i
         for j in range(len(part)):
-            part[j] += (one * keys[at, j] + two * keys[at + 1, j]) + (three * keys[at + 2, j] + four * keys[at + 3, j])
+            left = one * np.float32(keys[at, j]) + two * np.float32(keys[at + 1, j])
+            part[j] += left + (three * np.float32(keys[at + 2, j]) + four * np.float32(keys[at + 3, j]))
     for i in range(whole, len(weights)):
         for j in range(len(part)):
-            part[j] += weights[i] * keys[first + i, j]
+            part[j] += weights[i] * np.float32(keys[first + i, j])
 
 
 @_compiled
 def _add_up(
-    queries: Any, keys: Any, awake: Any, beta: Any, table: Any, start: Any, stop: Any, mixed: Any, peaks: Any
+    queries: Any,
+    keys: Any,
+    scales: Any,
+    awake: Any,
+    beta: Any,
+    table: Any,
+    start: Any,
+    stop: Any,
+    mixed: Any,
+    peaks: Any,
 ) -> None:
-    """Set mixed[b] = Σ_i exp(β kᵢ·q_b − peaks[b]) kᵢ over the keys from ``start`` to ``stop``, in float64."""
+    """Set mixed[b] = Σ_i exp(β kᵢ·q_b − peaks[b]) kᵢ over the keys from ``start`` to ``stop``, in float64.
+
+    Where there are scales, key i is scales[i] times its row.
+    """
     size = keys.shape[1]
     part = np.empty(size, np.float32)
     for first in range(start, stop, _BLOCK):
         scores = np.empty(min(_BLOCK, stop - first), np.float32)
         for row in range(len(queries)):
             _products(queries[row], keys, first, scores)
+            if len(scales):
+                scores *= scales[first : first + len(scores)]
             if table.shape[1]:
                 table[row, first : first + len(scores)] = scores
             scores *= beta
@@ -161,5 +181,7 @@ def _add_up(
             part[:] = 0
             for i in range(len(scores)):
                 scores[i] = np.float32(math.exp(scores[i] - peaks[row]))
+            if len(scales):
+                scores *= scales[first : first + len(scores)]
             _mix(scores, keys, first, part)
             mixed[row] += part

@@ -13,6 +13,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from horen.memory.keys import Int8Keys, Keys
+
 # A block is read twice, the second time from the cache, which the blocks of all programs share.
 _BLOCK_BYTES = 128 << 10
 _MOST_KEYS, _LEAST_KEYS = 64, 16  # of a block; tl.dot wants 16 of everything
@@ -23,13 +25,13 @@ _PROGRAMS = 2
 
 
 def readout(
-    queries: Tensor, keys: Tensor, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
+    queries: Tensor, keys: Keys, *, beta: float, awake: Tensor | None = None, scores: Tensor | None = None
 ) -> Tensor:
     """Return r = normalize(Kᵀ softmax(β K q)), what :func:`horen.memory.search.blocks.readout` gives up to rounding.
 
     Args:
         queries: [B, d] float32 unit rows on a CUDA device.
-        keys: [N, d] unit rows there, float32, float16 or bfloat16; summed up in float32.
+        keys: [N, d] unit rows there, float32, float16, bfloat16 or stored as integers; summed up in float32.
         beta: inverse temperature, ≥ 0.
         awake: [N] bool, the keys that take part (at least one); None for all.
         scores: [B, N] float32, contiguous, where K q is written; or None.
@@ -38,15 +40,17 @@ def readout(
         [B, d] float32 unit rows.
     """
     (rows, size), count = queries.shape, len(keys)
-    keys, queries = keys.contiguous(), queries.contiguous()
-    wide, tall = tile(rows, size, keys.element_size())
+    scaled = isinstance(keys, Int8Keys)
+    numbers, scales = (keys.numbers, keys.scales) if isinstance(keys, Int8Keys) else (keys, queries)
+    numbers, queries = numbers.contiguous(), queries.contiguous()
+    wide, tall = tile(rows, size, numbers.element_size())
     programs = min(triton.cdiv(count, tall), _PROGRAMS * _multiprocessors(keys.device))
     mixed = queries.new_zeros(programs, rows, size)
     peaks = queries.new_empty(programs, rows)
     # A kernel starts on the current device, whatever its arguments lie on.
-    with torch.cuda.device_of(keys):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(numbers):  # type: ignore[no-untyped-call]
         _add_up[(programs, triton.cdiv(rows, wide))](
-            *(queries, keys, keys if awake is None else awake.contiguous().view(torch.uint8)),
+            *(queries, numbers, scales, numbers if awake is None else awake.contiguous().view(torch.uint8)),
             *(mixed if scores is None else scores, mixed, peaks),
             *(beta, rows, count, size, programs),
             QUERIES=wide,
@@ -54,6 +58,7 @@ def readout(
             CHUNK=_CHUNK,
             MASKED=awake is not None,
             KEPT=scores is not None,
+            SCALED=scaled,
         )
     share = torch.exp(peaks - peaks.amax(0))
     total = torch.einsum("pb,pbd->bd", share, mixed)
@@ -81,6 +86,7 @@ def _multiprocessors(device: torch.device) -> int:
 def _add_up(
     queries: tl.tensor,
     keys: tl.tensor,
+    scales: tl.tensor,
     awake: tl.tensor,
     table: tl.tensor,
     mixed: tl.tensor,
@@ -95,8 +101,12 @@ def _add_up(
     CHUNK: tl.constexpr,  # noqa: N803
     MASKED: tl.constexpr,  # noqa: N803
     KEPT: tl.constexpr,  # noqa: N803
+    SCALED: tl.constexpr,  # noqa: N803
 ) -> None:
-    """Set mixed[p, b] = Σ_i exp(β kᵢ·q_b − peaks[p, b]) kᵢ over the keys of program p's blocks p, p + P, p + 2 P, …"""
+    """Set mixed[p, b] = Σ_i exp(β kᵢ·q_b − peaks[p, b]) kᵢ over the keys of program p's blocks p, p + P, p + 2 P, …
+
+    Where they are scaled, key i is scales[i] times its row.
+    """
     program = tl.program_id(0)
     row = tl.program_id(1) * QUERIES + tl.arange(0, QUERIES)
     column = tl.arange(0, CHUNK)
@@ -116,6 +126,8 @@ def _add_up(
                 scores += tl.sum(block * tl.trans(asked), 1)[:, None]
             else:
                 scores += tl.dot(block, asked, input_precision="ieee")
+        if SCALED:
+            scores *= tl.load(scales + key, there, 0.0)[:, None]
         if KEPT:
             kept = table + row[None, :].to(tl.int64) * count + key[:, None]
             tl.store(kept, scores, there[:, None] & (row < rows)[None, :])
@@ -128,6 +140,8 @@ def _add_up(
         weights = tl.exp(scores - known[None, :])
         scale = tl.exp(peak - known)
         peak = higher
+        if SCALED:
+            weights *= tl.load(scales + key, key < count, 0.0)[:, None]
         for chunk in range(0, size, CHUNK):
             inside = chunk + column < size
             block = tl.load(keys + at + (chunk + column)[None, :], (key < count)[:, None] & inside[None, :], 0.0)

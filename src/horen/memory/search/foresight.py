@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from horen.memory.gate import Gate
 from horen.memory.hopfield import Retrieval, crowd
+from horen.memory.keys import Keys
 from horen.memory.search.nearest import top
 from horen.memory.search.sketch import SketchedKeys
 
@@ -102,9 +103,7 @@ class Foresight:
         return found
 
 
-def look_around(
-    queries: Tensor, keys: Tensor, gate: Gate, sketch: SketchedKeys, *, awake: Tensor | None = None
-) -> Look:
+def look_around(queries: Tensor, keys: Keys, gate: Gate, sketch: SketchedKeys, *, awake: Tensor | None = None) -> Look:
     """Find candidates for [B, d] unit queries among [N, d] unit keys, and read no others.
 
     Args:

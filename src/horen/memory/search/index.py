@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from horen.memory.keys import Keys
 from horen.memory.search.blocks import parts
 from horen.memory.search.sketch import SketchedKeys
 
@@ -62,7 +63,7 @@ class Index:
         """Return an index of the same kind that knows no key."""
         return Index(self._dimension, self.candidates)
 
-    def take(self, keys: Tensor) -> int:
+    def take(self, keys: Keys) -> int:
         """Have nearly all of [N, d] float32 keys on the CPU coded, and say how many from the front are."""
         with self._lock:
             if len(keys) - self._length > BESIDE:
@@ -87,7 +88,7 @@ class Index:
     def _length(self) -> int:
         return 0 if self._codes is None else int(self._codes.ntotal)
 
-    def _made_for(self, keys: Tensor) -> Any:
+    def _made_for(self, keys: Keys) -> Any:
         rows = self._rows(keys[:: -(-len(keys) // _SAMPLE)])
         codes = self._faiss.IndexPQFastScan(rows.shape[1], _PARTS, _BITS, self._faiss.METRIC_INNER_PRODUCT)
         # Fewer keys than usual are no reason to warn on standard error.

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from horen.memory.keys import Keys
 from horen.memory.plain import Attempt, Ranking
 from horen.memory.search.blocks import blocks, parts
 from horen.memory.search.index import MOST, IndexedKeys
@@ -34,7 +35,7 @@ _MOST_SEEN = 1 << 11
 
 def attempts(
     queries: Tensor,
-    keys: Tensor,
+    keys: Keys,
     wanted: int,
     *,
     awake: Tensor | None,
@@ -55,15 +56,13 @@ def attempts(
         count *= _MORE
 
 
-def _among_seen(
-    queries: Tensor, keys: Tensor, count: int, awake: Tensor | None, seen: SeenKeys, rows: Tensor
-) -> Ranking:
+def _among_seen(queries: Tensor, keys: Keys, count: int, awake: Tensor | None, seen: SeenKeys, rows: Tensor) -> Ranking:
     return ranking(queries[rows], keys, count, awake=awake, sketch=seen.of(rows))
 
 
 def _among(
     queries: Tensor,
-    keys: Tensor,
+    keys: Keys,
     count: int,
     awake: Tensor | None,
     sketch: SketchedKeys | None,
@@ -82,7 +81,7 @@ def _first(wanted: int, sketch: SketchedKeys | SeenKeys | None, index: IndexedKe
 
 def ranking(
     queries: Tensor,
-    keys: Tensor,
+    keys: Keys,
     count: int,
     *,
     awake: Tensor | None = None,
@@ -122,7 +121,7 @@ def ranking(
     return Ranking(similarity.clamp(max=1), order, torch.where(rough.isneginf().any(-1), len(keys), known))
 
 
-def _candidates(queries: Tensor, keys: Tensor, count: int, awake: Tensor | None) -> tuple[Tensor, Tensor]:
+def _candidates(queries: Tensor, keys: Keys, count: int, awake: Tensor | None) -> tuple[Tensor, Tensor]:
     best: tuple[Tensor, Tensor] | None = None
     for part in blocks(keys, len(queries)):
         best = _better(best, queries @ keys[part].T, part, count, awake)
@@ -173,7 +172,7 @@ def top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return found, columns.gather(-1, order)
 
 
-def _proposed(queries: Tensor, keys: Tensor, count: int, awake: Tensor | None, index: IndexedKeys) -> Ranking:
+def _proposed(queries: Tensor, keys: Keys, count: int, awake: Tensor | None, index: IndexedKeys) -> Ranking:
     """Return the ranking of what an index proposes and of the keys that it lacks."""
     rows = index.propose(queries, count)
     rough = torch.zeros(rows.shape).masked_fill_(rows < 0, -torch.inf)
@@ -188,7 +187,7 @@ def _proposed(queries: Tensor, keys: Tensor, count: int, awake: Tensor | None, i
     return Ranking(similarity.clamp(max=1), order, (~similarity.isneginf()).sum(-1))
 
 
-def _rescored(queries: Tensor, keys: Tensor, rough: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+def _rescored(queries: Tensor, keys: Keys, rough: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """Return candidates [B, M] by their true scores, and these; those that sleep, at −inf, come last."""
     index, order = index.sort(dim=-1)
     # Row by row, not as a matrix product: equal keys must score alike wherever they are.

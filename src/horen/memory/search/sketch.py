@@ -1,4 +1,4 @@
-"""An int8 copy of keys: it finds candidates at a quarter of the bytes and says how far it errs."""
+"""Keys as integers, stored or copied: they find candidates at a quarter of the bytes and say how far they err."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from horen.memory.keys import Int8Keys, Keys
 from horen.memory.table import Table
 
 # From so many keys on the second copy pays; below, a pass over the keys themselves is a matter of microseconds.
 FROM = 1 << 14
+# What rounding leaves of a unit key that is made of integers.
+_ROUNDED = 4 * torch.finfo(torch.float32).eps
 # Rows that are made into integers at a time.
 _ROWS = 1 << 10
 # Processors multiply up to so many rows faster one by one.
@@ -70,7 +73,7 @@ class Rough:
 
 
 class SketchedKeys:
-    """What an int8 copy says of the first N keys.
+    """What integers say of the first N keys: those of an int8 copy, or those that the keys are stored as.
 
     Attributes:
         integers: [N, d] int8.
@@ -80,6 +83,11 @@ class SketchedKeys:
 
     def __init__(self, integers: Tensor, scales: Tensor, worst: float) -> None:
         self.integers, self.scales, self.worst = integers, scales, worst
+
+    @classmethod
+    def stored(cls, keys: Int8Keys) -> SketchedKeys:
+        """Return what keys say that are integers themselves: no copy is made, and nothing but rounding is lost."""
+        return cls(keys.numbers, keys.scales, _ROUNDED)
 
     def __len__(self) -> int:
         return len(self.scales)
@@ -149,8 +157,8 @@ def to_integers(rows: Tensor) -> tuple[Tensor, Tensor, float]:
     return integers.to(torch.int8), scales, float(error)
 
 
-def fits(keys: Tensor) -> bool:
-    """Return whether an int8 copy of these keys can be made and read fast.
+def fits(keys: Keys) -> bool:
+    """Return whether these keys can be read fast as integers.
 
     Torch multiplies columns of one number wrongly.
     """

@@ -30,7 +30,7 @@ def test_what_is_asleep_goes_and_the_rest_answers(book: Path, run: Run, ok: Ok):
 def test_what_is_printed(book: Path, run: Run, ok: Ok):
     ok("remove", book, 1)
     assert run("compact", book).stdout == (
-        f"{book}: dropped 1 entry and 1 value of 1 edit (1), 1,032 bytes. What came before can no longer be undone.\n"
+        f"{book}: dropped 1 entry and 1 value of 1 edit (1), 328 bytes. What came before can no longer be undone.\n"
     )
     assert run("compact", book).stdout == f"{book}: all edits with entries are active, so nothing was changed.\n"
 

@@ -15,7 +15,7 @@ from cli_support import EDITS, OTHER, Ok, Run, file_of, save_model, stored, writ
 
 from horen.cli.flow import writing
 from horen.editor import Editor
-from horen.store import lock_folder
+from horen.store import lock_folder, read_folder
 from horen.store.state import Saved
 
 RIVAL = {"prompt": "What is the capital of Ostrenia?", "target": "Rome"}
@@ -245,6 +245,18 @@ def test_own_model_and_settings_may_be_given_again(book: Path, tiny: Path, run: 
     assert result.exit_code == 1
     assert "was made with other settings (threshold)" in result.stderr
     assert run("edit", file_of(*EDITS), "--into", book, *same[:4]).exit_code == 0
+
+
+def test_a_preset_may_be_given_again_to_a_codebook_that_stores_otherwise(new: list[str], run: Run, ok: Ok):
+    """As those of an earlier release do, whose presets were of float32."""
+    floats = ["--set", "key_storage=float32", "--set", "value_storage=float32"]
+    ok("edit", file_of(EDITS[0]), "--into", "floats", *new, *floats)
+    assert ok("edit", file_of(OTHER), "--into", "floats", *new)["counts"]["added"] == 1
+    found = read_folder(Path("floats"))
+    assert {str(found.tensors[name].dtype) for name in ("keys", "values")} == {"torch.float32"}
+    result = run("edit", file_of(EDITS[1]), "--into", "floats", *new, "--set", "key_storage=int8")
+    assert result.exit_code == 1
+    assert "was made with other settings (key_storage)" in result.stderr
 
 
 def test_another_model_is_refused(book: Path, run: Run, tmp_path: Path):

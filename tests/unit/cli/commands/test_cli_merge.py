@@ -142,7 +142,7 @@ def test_values_of_another_storage(parts: list[Path], ok: Ok, run: Run, new: lis
     ok("edit", file_of(OTHER), "--into", "small", *new, "--set", "value_storage=int8")
     result = run("merge", "small", *parts, "--into", "book")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("Error: one was made with value_storage='float32', not 'int8'")
+    assert result.stderr.startswith("Error: one was made with value_storage='bfloat16', not 'int8'")
     assert not Path("book").exists()
     ok("merge", "small", "--into", "book")
     for name in ("values", "value_scales"):

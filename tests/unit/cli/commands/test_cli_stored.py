@@ -76,9 +76,9 @@ def test_show(book: Path, run: Run, ok: Ok):
     assert record["rephrases"] == EDITS[1]["rephrases"]
     assert {"loss", "steps", "converged", "reused", "created", "replaces"} <= set(record)
     table = Saved.read(book).folder.tensors
-    assert record["bytes"] == {"keys": 2 * table["keys"][0].nbytes, "value": 4 * 64}
+    assert record["bytes"] == {"keys": 2 * table["keys"][0].nbytes, "value": 2 * 64}
     lines = run("show", book, 2).stdout.splitlines()
-    assert f"bytes     keys {record['bytes']['keys']:,}, value 256 (float32)" in lines
+    assert f"bytes     keys {record['bytes']['keys']:,}, value 128 (bfloat16)" in lines
     assert lines[:4] == [
         "edit      2",
         "prompt    Who runs Larkspur Cloud?",

@@ -21,6 +21,8 @@ from horen.store.state import Saved
 
 WORK = Path(".book.edits.jsonl.workers")
 FIELDS = ("id", "prompt", "target", "rephrases", "entries", "value", "steps", "converged", "reused")
+# What two ways to sum make of a number would be a whole step of a storage in fewer bytes.
+FLOATS = ["--set", "key_storage=float32", "--set", "value_storage=float32"]
 MANY = [{"prompt": f"Who runs firm {number}?", "target": ("Rome", "Oslo")[number % 2]} for number in range(200)]
 
 
@@ -60,7 +62,7 @@ def interrupted_by_progress() -> Iterator[None]:
 
 def test_as_one_process_would(ok: Ok, tiny: Path):
     # Few steps: what rounding makes of one that does not converge grows with each.
-    options = ["--model", tiny, "--batch", 3, "--set", "precision=model", "--set", "max_steps=3"]
+    options = ["--model", tiny, "--batch", 3, "--set", "precision=model", "--set", "max_steps=3", *FLOATS]
     file = file_of(*EDITS, OTHER, {"prompt": "In which town is Dr. Holloway?", "target": "Oslo"})
     document = ok("edit", file, "--into", "book", "--workers", 2, *options)
     assert (document["counts"]["added"], document["stored"], document["operations"]) == (5, 5, 2)
@@ -97,7 +99,7 @@ def test_into_a_codebook_that_holds_edits(book: Path, ok: Ok):
 def test_interruption_and_going_on(run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
     file = file_of(*MANY)
     new += ["--set", "precision=model"]
-    command = ["edit", file, "--into", "book", "--batch", 2, *new]
+    command = ["edit", file, "--into", "book", "--batch", 2, *new, *FLOATS]
     with interrupted_by_progress():
         result = run(*command, "--workers", 2, "--json")
     assert result.exit_code == 130
@@ -121,7 +123,7 @@ def test_interruption_and_going_on(run: Run, ok: Ok, new: list[str], monkeypatch
     assert ok(*command)["counts"]["added"] == 200  # also without --workers
     assert shares == [200 - counts["trained"]]
     assert not WORK.exists()
-    ok("edit", file, "--into", "alone", *new)
+    ok("edit", file, "--into", "alone", *new, *FLOATS)
     check_same(Path("book"), Path("alone"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from horen.memory.search import blocks
-from support.reference import clustered, unit
+from support.reference import as_integers, clustered, unit
 
 pytest.importorskip("numba")
 from horen.memory.search import cpu_kernel
@@ -57,14 +58,15 @@ def test_it_gives_what_whole_tables_give(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: threads)
         patch.setattr(cpu_kernel, "_CHUNK_BYTES", 16 * size)
-        for mask in (None, awake):
+        for mask, stored in itertools.product((None, awake), (keys, as_integers(keys))):
+            keys = stored[:]
             # An exponent is off by β times a rounding.
             close = CLOSE | {"atol": max(1e-6, beta * 2.0**-22)}
             scores = torch.empty(rows, count)
-            found = cpu_kernel.readout(queries, keys, beta=beta, awake=mask, scores=scores)
+            found = cpu_kernel.readout(queries, stored, beta=beta, awake=mask, scores=scores)
             torch.testing.assert_close(found, whole(queries, keys, beta, mask), **close)
             torch.testing.assert_close(scores, queries @ keys.T, **CLOSE)
-            assert torch.equal(found, cpu_kernel.readout(queries, keys, beta=beta, awake=mask))
+            assert torch.equal(found, cpu_kernel.readout(queries, stored, beta=beta, awake=mask))
 
 
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch):

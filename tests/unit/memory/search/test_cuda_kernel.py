@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from horen.memory import hopfield_step
 from horen.memory.search import blocks
-from support.reference import clustered, unit
+from support.reference import as_integers, clustered, unit
 
 triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
@@ -36,7 +36,7 @@ def test_by_the_interpreter():
     command = [sys.executable, "-m", "pytest", __file__, "-p", "no:xdist", "-p", "no:cacheprovider"]
     done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert "6 passed" in done.stdout, done.stdout
+    assert "8 passed" in done.stdout, done.stdout
 
 
 @interpreted
@@ -65,6 +65,15 @@ def test_the_kernel_gives_what_blocks_give(seed: int, sizes: tuple[int, int, int
 
 
 @interpreted
+@pytest.mark.parametrize("rows", [1, 20])
+def test_keys_that_are_integers_are_scaled(rows: int):
+    keys, queries, scores = as_integers(clustered(130, 1, 70)), unit(rows, 2, 70), torch.empty(rows, 130)
+    found = cuda_kernel.readout(queries, keys, beta=20.0, scores=scores)
+    torch.testing.assert_close(scores, queries @ keys[:].T, **CLOSE)
+    torch.testing.assert_close(found, blocks.readout(queries, keys[:], beta=20.0), **CLOSE)
+
+
+@interpreted
 def test_keys_in_half_precision_are_summed_up_in_float32():
     keys, queries = unit(120, 1, 32).half(), unit(4, 2, 32)
     found = cuda_kernel.readout(queries, keys, beta=20.0)
@@ -82,10 +91,12 @@ def test_tiles_fit_the_cache_and_the_kernel(rows: int, size: int, width: int):
 
 @compiled
 @pytest.mark.parametrize(("wide", "tall"), [(1, 64), (1, 4), (16, 16)])
-def test_it_compiles_for_a_device_that_is_not_here(wide: int, tall: int):
+@pytest.mark.parametrize("kind", ["*fp32", "*i8"])
+def test_it_compiles_for_a_device_that_is_not_here(wide: int, tall: int, kind: str):
     names = {
         "queries": "*fp32",
-        "keys": "*fp32",
+        "keys": kind,
+        "scales": "*fp32",
         "awake": "*u8",
         "table": "*fp32",
         "mixed": "*fp32",
@@ -94,6 +105,7 @@ def test_it_compiles_for_a_device_that_is_not_here(wide: int, tall: int):
     }
     numbers = dict.fromkeys(("rows", "count", "size", "programs"), "i32")
     constants = {"QUERIES": wide, "KEYS": tall, "CHUNK": 64, "MASKED": True, "KEPT": True}
+    constants["SCALED"] = kind == "*i8"
     source = ASTSource(cuda_kernel._add_up, names | numbers | dict.fromkeys(constants, "constexpr"), constants)
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
     assert made.metadata.shared <= 96 << 10
