@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from horen.errors import EditError
@@ -112,8 +112,14 @@ class Similar:
     score: float
 
 
+class _Unread:
+    """What of a record is still to be read: what reads it, and the line that says it."""
+
+    __slots__ = ("_rest",)
+
+
 @dataclass(frozen=True, slots=True)
-class EditRecord:
+class EditRecord(_Unread):
     """An edit as it is stored.
 
     Attributes:
@@ -144,9 +150,8 @@ class EditRecord:
     converged: bool
     reused: bool
     created: str
-    # Made anew each, so that the class has nothing by these names that would pass for what is still to be read.
-    replaces: tuple[int, ...] = field(default_factory=tuple)
-    left: tuple[int, ...] = field(default_factory=tuple)
+    replaces: tuple[int, ...] = ()
+    left: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
@@ -167,7 +172,8 @@ class EditRecord:
         if not all(isinstance(text, str) for text in (kept["prompt"], kept["target"], *kept["rephrases"])):
             raise TypeError("a prompt, a target or a rephrase is no text")
         record = object.__new__(cls)
-        record.__dict__.update(kept)
+        for name, lay in _LAYING:
+            lay(record, kept[name])
         return record
 
     @classmethod
@@ -180,22 +186,23 @@ class EditRecord:
             line: what it is given.
         """
         record = object.__new__(cls)
-        kept = record.__dict__
-        kept["id"], kept["_rest"] = number, (read, line)
+        object.__setattr__(record, "id", number)
+        object.__setattr__(record, "_rest", (read, line))
         return record
 
     if not TYPE_CHECKING:  # which would take every name for one of a field
 
         def __getattr__(self, name: str) -> Any:
             # Called for what is not there. Two threads may read the rest at once, and both find the same.
-            rest = self.__dict__.get("_rest")
-            if rest is not None and name in _FIELDS:
+            if name not in _FIELDS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            if (rest := self._rest) is not None:
                 read, line = rest
-                self.__dict__.update(read(line).__dict__)
-                self.__dict__.pop("_rest", None)
-            if name in self.__dict__:
-                return self.__dict__[name]
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+                found = read(line)
+                for each, lay in _LAYING:
+                    lay(self, getattr(found, each))
+                object.__setattr__(self, "_rest", None)
+            return object.__getattribute__(self, name)
 
     @property
     def values(self) -> range:
@@ -204,6 +211,8 @@ class EditRecord:
 
 
 _FIELDS = frozenset(item.name for item in fields(EditRecord))
+# What lays a field of a record down, past what keeps it from being changed.
+_LAYING = tuple((name, vars(EditRecord)[name].__set__) for name in sorted(_FIELDS))
 _LISTS = ("rephrases", "entries", "replaces")
 
 #: What a judge says of a text beside a stored prompt, in words.

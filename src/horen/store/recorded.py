@@ -19,9 +19,11 @@ from horen.store.header import Kept, joined_headers, read_header
 from horen.store.history import History, Operation, no_history, operation_of
 from horen.store.reading import Opened, State, settled
 
-# How the line of an edit begins, up to its id. What follows is read when it is asked for.
+# How the line of an edit begins, up to its id; up to format 4 it has blanks between fields. What follows is read when
+# it is asked for.
 _EDIT = re.compile(
-    rb'\{"sequence": ([1-9][0-9]*), "operation": ("[a-z]+"), "at": ("[^"\\]*"), "edit": \{"id": (?=([1-9][0-9]*), )'
+    rb'\{"sequence":( ?)([1-9][0-9]*),\1"operation":\1("[a-z]+"),\1"at":\1("[^"\\]*"),'
+    rb'\1"edit":\1\{"id":\1(?=([1-9][0-9]*),)'
 )
 
 
@@ -109,15 +111,15 @@ def _operations(path: Path, lines: Sequence[bytes]) -> Iterator[Operation]:
         match = _EDIT.match(line)
         if match is not None:
             # Edits of one operation begin with the same bytes, and their ids follow each other.
-            added, begun, number = [], match[0], int(match[4])
-            while line.startswith(b"%b%d, " % (begun, number)) and line.endswith(b"}}"):
+            added, begun, number = [], match[0], int(match[5])
+            while line.startswith(b"%b%d," % (begun, number)) and line.endswith(b"}}"):
                 added.append(EditRecord.later(number, read, line))
                 number, place = number + 1, place + 1
                 if place == len(lines):
                     break
                 line = lines[place]
             if added:
-                yield Operation(int(match[1]), json.loads(match[2]), json.loads(match[3]), tuple(added))
+                yield Operation(int(match[2]), json.loads(match[3]), json.loads(match[4]), tuple(added))
         if place == first:
             place += 1
             yield operation_of(_parsed(path, line, f"line {place}"))

@@ -11,6 +11,7 @@ from torch import Tensor
 from horen import ConfigError, Edit, Editor, MismatchError, StoreError
 from horen.memory import KeyStorage
 from horen.store import read_folder, write_folder
+from horen.store.recorded import Recorded
 from horen.store.state import Saved
 from support.editor_support import EDITS, busy_editor
 from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, outputs, quick_editor, same
@@ -65,7 +66,8 @@ def test_bytes(tmp_path: Path):
     width = keys(editor).shape[1]
     assert floats.stored_bytes - editor.stored_bytes == 3 * (4 * width - width)
     editor.save(tmp_path / "book")
-    assert Saved.read(tmp_path / "book").bytes_of(editor.get(1))["keys"] == 2 * width
+    recorded, sizes = Recorded.read_with_sizes(tmp_path / "book")
+    assert sizes.of(recorded.history.get(1))["keys"] == 2 * width
     assert read_folder(tmp_path / "book").tensors["keys"].nbytes == 3 * width
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,9 @@ def run_alone(*args: Any) -> tuple[set[str], str]:
         "from horen.cli import main\nmain()"
     )
     command = [sys.executable, "-c", code, *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # What runs the tests may say how wide its terminal is, and then a table is printed into a pipe.
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     return set(done.stderr.split()), done.stdout
 
 
