@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from horen import Edit, Editor
+from support.arithmetics import fastest_in
 from support.editors import (
     EDITED,
     OTHER,
@@ -154,9 +155,10 @@ def test_in_another_dtype(dtype: torch.dtype):
 
 
 @each_family
-def test_values_are_near_where_bfloat16_is_fast(family: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("machine", ["bfloat16", "int8"])
+def test_values_are_near_where_another_arithmetic_is_fast(machine: str, family: str, monkeypatch: pytest.MonkeyPatch):
     exact = quick_editor(family)
-    monkeypatch.setattr("horen.model.partial.precision.bfloat16_is_fast", lambda _model: True)
+    fastest_in(machine, monkeypatch)
     rough = quick_editor(family, precision="auto")
     assert not torch.equal(value_of(rough, 1), value_of(exact, 1))
     torch.testing.assert_close(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from horen import Edit, Editor
-from horen.editing import write as writer
+from support.arithmetics import MACHINES, fastest_in
 from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, hooks_on, ids_of, logits, quick_editor
 from support.tiny_models import FAMILIES
 
@@ -82,13 +82,13 @@ def asks(editor: Editor) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("rough", [False, True], ids=["exact", "rough"])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_who_asks_while_another_thread_trains_gets_what_is_stored(
-    family: str, rough: bool, monkeypatch: pytest.MonkeyPatch
+    family: str, machine: str, monkeypatch: pytest.MonkeyPatch
 ):
     """Each family runs another way to the layers that training leaves out and to the attention it replaces."""
-    monkeypatch.setattr(writer, "trains_roughly", lambda *_: rough)  # on every machine
-    editor = quick_editor(family, max_steps=12)
+    fastest_in(machine, monkeypatch)
+    editor = quick_editor(family, max_steps=12, precision="auto")
     with beside(asks(editor)):
         for number in range(3):
             # Nobody asks this, so what the others are told stays.

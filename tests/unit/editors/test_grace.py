@@ -15,6 +15,7 @@ from horen.model.layout import Layout, first_tensor, with_first_tensor
 from horen.model.partial.precision import Arithmetic
 from horen.model.partial.tail import Sample, Tail
 from horen.model.quiet import quiet
+from support.arithmetics import MACHINES, fastest_in
 from support.editors import EDITED, FACTS, OTHER, PROMPTS, chat_ids, ids_of, logits, padded
 from support.tiny_models import HIDDEN, taught_model, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
@@ -200,7 +201,7 @@ def test_the_objective_is_that_of_the_model_with_the_layer_replaced(family: str,
     values = torch.randn(len(SAMPLES), HIDDEN, generator=torch.Generator().manual_seed(0))
     with quiet(method._adapter), torch.no_grad():
         objective = Tail(method.model, method._adapter.layout, method._adapter.write, SAMPLES)
-        objective = objective.rough(Arithmetic.BFLOAT16) if rough else objective
+        objective = objective.rough(objective.fast(Arithmetic.BFLOAT16)) if rough else objective
         found, real = objective.log_probabilities(values)
         kept, _ = objective.keep(torch.tensor([2, 0])).log_probabilities(values[[2, 0]])
     assert len(objective) == len(SAMPLES)
@@ -265,8 +266,9 @@ def test_batches_are_of_like_length_and_no_larger_than_allowed(monkeypatch: pyte
     torch.testing.assert_close(small._memory.codebook.values, whole._memory.codebook.values, atol=1e-4, rtol=1e-4)
 
 
-def test_both_ways_of_optimising(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.model.partial.precision.bfloat16_is_fast", lambda _model: True)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_way_of_optimising(machine: str, monkeypatch: pytest.MonkeyPatch):
+    fastest_in(machine, monkeypatch)
     method = Grace(taught_model(), tiny_tokenizer(), GraceConfig(layer=1, precision="auto"))
     method.edit([Edit(EDITED, "Oslo")])
     ids = ids_of(EDITED)

@@ -14,9 +14,9 @@ from horen import ConfigError, Edit, EditError, ModelError
 from horen.editors import open_method
 from horen.editors.common.locate import LocateMethod, SpreadingMethod
 from horen.editors.common.locate import method as locating
-from horen.editors.common.locate import values as training
 from horen.model.layout import Site
 from horen.model.partial.frozen import frozen
+from support.arithmetics import fastest_in
 from support.editors import EDITED, FACTS, OTHER, PROMPTS, checksums, facts, same_weights
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
@@ -211,8 +211,9 @@ def test_values_do_not_depend_on_what_is_trained_beside_them():
     torch.testing.assert_close(values[:1], trained(method, [ONE], ends(method)), atol=1e-3, rtol=1e-3)
 
 
-def test_training_in_bfloat16_is_checked_in_the_models_arithmetic(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(training, "bfloat16_is_fast", lambda _: True)
+@pytest.mark.parametrize("machine", ["bfloat16", "int8"])
+def test_training_is_checked_in_the_models_arithmetic(machine: str, monkeypatch: pytest.MonkeyPatch):
+    fastest_in(machine, monkeypatch)
     method = taught("memit", precision="auto")
     method.edit(facts())
     assert texts(method, list(FACTS)) == list(FACTS.values())

@@ -14,6 +14,7 @@ from horen import ConfigError, Edit, Editor, HorenConfig, MismatchError, StoreEr
 from horen.store import read_folder, write_folder
 from horen.store.recorded import Recorded
 from horen.store.state import Saved
+from support.arithmetics import fastest_in
 from support.editor_support import EDITS, busy_editor
 from support.editors import (
     EDITED,
@@ -94,9 +95,11 @@ def test_a_list_at_once_is_as_one_edit_after_another(name: str):
 
 @each_storage
 @each_kind
-@pytest.mark.parametrize("precision", ["auto", "model"])
-def test_receipts_speak_of_the_stored_value(name: str, kind: str, precision: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("horen.model.partial.precision.bfloat16_is_fast", lambda _model: True)
+@pytest.mark.parametrize(("precision", "machine"), [("auto", "bfloat16"), ("auto", "int8"), ("model", "int8")])
+def test_receipts_speak_of_the_stored_value(
+    name: str, kind: str, precision: str, machine: str, monkeypatch: pytest.MonkeyPatch
+):
+    fastest_in(machine, monkeypatch)
     rates = {"vector": {}, "lora": {"learning_rate": 0.05, "learning_rate_unit": "absolute"}}
     editor = taught_editor(value_storage=name, precision=precision, **KINDS[kind], **rates[kind])
     receipts = editor.edit(facts())

@@ -16,6 +16,7 @@ from torch import Tensor
 from horen.config import TrainingSettings
 
 _MOMENTUM = 0.8
+_GENTLE = 0.25  # of the learning rate, for values that a check found to fall short
 _TINY = 1e-30  # an edit that has left the batch has no gradient
 
 
@@ -94,9 +95,9 @@ def train_checked(
 ) -> list[Trained]:
     """Train on a fast approximation of an objective, then check each value on the exact one.
 
-    A value that does not hold there is trained on, once more on the approximation with half the probability to miss,
-    then exactly, for the steps that are left to it; so what a result says is measured on ``exact`` alone. Arguments and
-    result are those of :func:`train_values`.
+    A value that does not hold there is trained on in smaller steps, since it is all but there: once more on the
+    approximation with half the probability to miss, then exactly, for the steps that are left to it. So what a result
+    says is measured on ``exact`` alone. Arguments and result are those of :func:`train_values`.
     """
     rough = train_values(fast, owner, start, config)
     values = torch.stack([item.value for item in rough])
@@ -105,9 +106,10 @@ def train_checked(
         Trained(seen.value, seen.loss, item.steps, seen.converged) for item, seen in zip(rough, checked, strict=True)
     ]
     if config.stop_probability < 1:
-        stricter = config.replace(stop_probability=(1 + config.stop_probability) / 2)
+        gentle = config.replace(learning_rate=_GENTLE * config.learning_rate)
+        stricter = gentle.replace(stop_probability=(1 + config.stop_probability) / 2)
         _train_on(result, fast, exact, owner, stricter, config)
-        _train_on(result, exact, None, owner, config, config)
+        _train_on(result, exact, None, owner, gentle, config)
     return result
 
 

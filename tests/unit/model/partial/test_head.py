@@ -30,6 +30,7 @@ def some(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_values_and_gradients_are_those_of_the_logits(bias: bool, rows: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("horen.model.partial.head._LOGITS", {"cpu": 12})
     monkeypatch.setattr("horen.model.partial.head._LEAST_WORDS", 2)
+    monkeypatch.setattr("horen.model.partial.head._RUN", 2)
     linear, head = head_of(bias=bias)
     hidden, labels = some(rows)
     weights = torch.arange(1.0, rows + 1)

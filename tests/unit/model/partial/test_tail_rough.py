@@ -28,7 +28,8 @@ def test_in_bfloat16():
 def test_matrices_cast_once_are_those_that_autocasting_makes_at_every_step(family: str):
     model = tiny_model(family).requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    rough = tail_of(model, MIXED).rough(Arithmetic.BFLOAT16)
+    tail = tail_of(model, MIXED)
+    rough = tail.rough(tail.fast(Arithmetic.BFLOAT16))
     assert rough._cast
     with torch.no_grad():
         found, _ = rough.log_probabilities(values_for(MIXED))
@@ -43,11 +44,15 @@ def test_the_rough_variant_is_near_and_does_not_stick():
     tail, values = tail_of(model, MIXED), values_for(MIXED)
     with torch.no_grad():
         exact, _ = tail.log_probabilities(values)
-        rough, _ = tail.rough(Arithmetic.BFLOAT16).log_probabilities(values)
+        rough, _ = in_bfloat16(tail).log_probabilities(values)
         torch.testing.assert_close(rough, exact, atol=0.3, rtol=0.1)
-        part, _ = tail.rough(Arithmetic.BFLOAT16).keep(torch.tensor([1])).log_probabilities(values[1:2])
+        part, _ = in_bfloat16(tail).keep(torch.tensor([1])).log_probabilities(values[1:2])
         torch.testing.assert_close(part, exact[1:2], atol=0.3, rtol=0.1)
         assert torch.equal(tail.log_probabilities(values)[0], exact)
+
+
+def in_bfloat16(tail: Tail) -> Tail:
+    return tail.rough(tail.fast(Arithmetic.BFLOAT16))
 
 
 def check_near(model: PreTrainedModel, tail: Tail, rows: Sequence[int] = range(len(MIXED))) -> None:
@@ -72,10 +77,10 @@ def check_rough_prefixes(model: PreTrainedModel) -> None:
     prefixes = Prefixes(model, [sample.prompt[:-1] for sample in MIXED], rough=True)
     tail = tail_of(model, MIXED, prefixes=prefixes)
     kept = [3, 0]
-    for one in (tail, tail.rough(Arithmetic.BFLOAT16)):
+    for one in (tail, in_bfloat16(tail)):
         check_near(model, one)
         check_near(model, one.keep(torch.tensor(kept)), kept)
-    check_near(model, tail.keep(torch.tensor(kept)).rough(Arithmetic.BFLOAT16), kept)
+    check_near(model, in_bfloat16(tail.keep(torch.tensor(kept))), kept)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])  # eager layers are given a cache that is joined
