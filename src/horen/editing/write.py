@@ -23,7 +23,7 @@ from horen.editing.training import Objective, Stored, Trained, packed, seeded, t
 from horen.edits import Edit, EditRecord, Progress, Receipt
 from horen.errors import EditError
 from horen.memory import Codebook
-from horen.model.partial.precision import Fast, fastest, reads_roughly
+from horen.model.partial.precision import Fast, fastest, for_reading
 from horen.model.partial.prefix import Prefixes
 from horen.model.partial.tail import Tail
 from horen.model.partial.windows import cut
@@ -96,7 +96,7 @@ class _Trainer:
         self._progress: Progress | None = None
         self._arithmetic = fastest(session.model, session.config)
         self._fast: Fast | None = None
-        self._rough = reads_roughly(session.model, session.config)
+        self._reading = for_reading(session.model, session.config)
 
     def encode(self, plans: Sequence[Plan]) -> None:
         """Turn every edit into token ids.
@@ -187,7 +187,9 @@ class _Trainer:
         begun = before.kept if before is not None else {}
         site = self._adapter.write
         return (
-            Prefixes(self._session.model, written, site, written, begun=begun, rough=self._rough) if written else None
+            Prefixes(self._session.model, written, site, written, begun=begun, reading=self._reading)
+            if written
+            else None
         )
 
     def _tell(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from horen.editing.training import packed, seeded, train_checked, train_values
 from horen.editors.grace.adapter import GraceAdapter
 from horen.editors.grace.config import GraceConfig
-from horen.model.partial.precision import fastest, reads_roughly
+from horen.model.partial.precision import fastest, for_reading
 from horen.model.partial.prefix import Prefixes
 from horen.model.partial.tail import Sample, Tail
 
@@ -39,8 +39,8 @@ def train(adapter: GraceAdapter, lessons: Sequence[Lesson], config: GraceConfig,
         seed: of the random start, together with each lesson's prompt.
     """
     settings = adapter.config
-    fast, rough = fastest(adapter.model, settings), reads_roughly(adapter.model, settings)
-    prefixes = Prefixes(adapter.model, [lesson.sample.prompt[:-1] for lesson in lessons], rough=rough)
+    fast, reading = fastest(adapter.model, settings), for_reading(adapter.model, settings)
+    prefixes = Prefixes(adapter.model, [lesson.sample.prompt[:-1] for lesson in lessons], reading=reading)
     vocabulary = int(adapter.model.config.get_text_config(decoder=True).vocab_size)
     values: dict[int, Tensor] = {}
     for batch in packed([[len(lesson.sample.target)] for lesson in lessons], config.batch_tokens, vocabulary):

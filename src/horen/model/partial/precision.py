@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from horen.config import TrainingSettings
 from horen.model.alone import Forward
@@ -23,15 +27,16 @@ from horen.model.partial.shortlist import Shortlist
 
 # What lies between the products costs the same in every arithmetic, and a rough one is checked: it has to be this much
 # faster, in seconds of the products.
-_FASTER_BFLOAT16 = 0.8
+_FASTER = 0.8
 _FASTER_INT8 = 0.6
 _MANY_TOKENS = 64
 
 
 class Arithmetic(StrEnum):
-    """What linear maps multiply in while values are optimised."""
+    """What linear maps multiply in while values are optimised, or while prompts are read."""
 
     MODEL = "model"
+    FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     INT8 = "int8"
 
@@ -80,13 +85,21 @@ def fastest(model: PreTrainedModel, settings: TrainingSettings) -> Arithmetic | 
     return Arithmetic.MODEL if Shortlist.pays(Head.of(model)) else None
 
 
-def reads_roughly(model: PreTrainedModel, settings: TrainingSettings) -> bool:
-    """Return whether prompts before their last token are read in bfloat16.
+def for_reading(model: PreTrainedModel, settings: TrainingSettings) -> Arithmetic:
+    """Return in what prompts before their last token are read, which a check takes as it is: in bytes they never are.
 
-    They are where the settings leave it open and this machine is faster at it. What is read so is not checked, so no
-    coarser arithmetic does it.
+    It is another one than the model's own where the settings leave it open and this machine is faster at it: bfloat16
+    for float32, or float32 for half precision, of which some processors have no products.
     """
-    return settings.precision == "auto" and bfloat16_is_fast(model)
+    if settings.precision != "auto":
+        return Arithmetic.MODEL
+    if bfloat16_is_fast(model):
+        return Arithmetic.BFLOAT16
+    if device_of(model).type == "cpu" and model.dtype in (torch.bfloat16, torch.float16):
+        taken = rates.seconds()
+        if taken["float32"] < _FASTER * taken[str(model.dtype).removeprefix("torch.")]:
+            return Arithmetic.FLOAT32
+    return Arithmetic.MODEL
 
 
 def bfloat16_is_fast(model: PreTrainedModel) -> bool:
@@ -99,7 +112,21 @@ def bfloat16_is_fast(model: PreTrainedModel) -> bool:
     if kind != "cpu":
         return False
     taken = rates.seconds()
-    return taken["bfloat16"] < _FASTER_BFLOAT16 * taken["float32"]
+    return taken["bfloat16"] < _FASTER * taken["float32"]
+
+
+def float32_maps(parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:
+    """Return what linear maps of half precision in some parts compute in float32, without gradients.
+
+    Their weights are widened as they are used, one at a time.
+    """
+    return {module: functools.partial(_widened, module) for module in frozen_maps(parts)}
+
+
+def _widened(module: Any, given: Tensor) -> Tensor:
+    weight = module.weight.float()
+    bias = None if module.bias is None else module.bias.float()
+    return linear(given.float(), weight.T if isinstance(module, Conv1D) else weight, bias).to(given.dtype)
 
 
 def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str, Tensor]:
@@ -107,8 +134,8 @@ def bfloat16_matrices(model: nn.Module, parts: Iterable[nn.Module]) -> dict[str,
 
     Autocasting would make them anew at each step, because it remembers only weights that take a gradient.
     """
-    linear = set(frozen_maps(parts))
-    return {f"{name}.weight": module.weight.bfloat16() for name, module in model.named_modules() if module in linear}
+    maps = frozen_maps(parts)
+    return {f"{name}.weight": module.weight.bfloat16() for name, module in model.named_modules() if module in maps}
 
 
 def bfloat16_maps(parts: Iterable[nn.Module]) -> dict[nn.Module, Forward]:

@@ -24,7 +24,7 @@ from horen.errors import ModelError
 from horen.model.alone import here, instead
 from horen.model.devices import device_of
 from horen.model.layout import Site, first_tensor, rewritten
-from horen.model.partial.precision import bfloat16_maps
+from horen.model.partial.precision import Arithmetic, bfloat16_maps, float32_maps
 from horen.model.past import past_argument
 
 States = tuple[Tensor, Tensor]
@@ -34,6 +34,7 @@ Written = Mapping[Row, Sequence[tuple[int, Tensor]]]
 Kept = Mapping[Row, Mapping[int, States]]
 _Item = TypeVar("_Item")
 
+_READING = {Arithmetic.BFLOAT16: bfloat16_maps, Arithmetic.FLOAT32: float32_maps}
 # What a call of the model costs beyond its tokens, in tokens: a group that saves no more is not worth one.
 _CALL = 32
 _LEAST_KEPT = 16
@@ -87,7 +88,8 @@ class Prefixes:
         site: where values are written.
         written: of rows with values among their tokens the tokens' indices and the values [P].
         begun: what is known of beginnings of rows with values, with all values that stand in them.
-        rough: in bfloat16 arithmetic; what comes of it has the model's own dtype, as what is asked about it has.
+        reading: the arithmetic: the model's own, bfloat16, or float32 for a model of half precision. What comes of it
+            has the model's own dtype, as what is asked about it has.
 
     Attributes:
         kept: keys and values of the rows with values that were asked for.
@@ -101,10 +103,11 @@ class Prefixes:
         written: Written = MappingProxyType({}),
         *,
         begun: Kept = MappingProxyType({}),
-        rough: bool = False,
+        reading: Arithmetic = Arithmetic.MODEL,
     ) -> None:
-        self.model, self.rough, self.site, self.written = model, rough, site, written
-        self.cast = bfloat16_maps([model.base_model]) if rough else {}
+        self.model, self.site, self.written = model, site, written
+        self.rough = reading is Arithmetic.BFLOAT16
+        self.cast = _READING[reading]([model.base_model]) if reading in _READING else {}
         self.kept: dict[Row, dict[int, States]] = {}
         self._begun = begun
         self._stems: dict[Row, Row] = {}

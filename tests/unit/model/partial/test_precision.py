@@ -7,7 +7,7 @@ import torch
 
 from horen import HorenConfig
 from horen.model.partial import rates, shortlist
-from horen.model.partial.precision import Arithmetic, bfloat16_is_fast, fastest, reads_roughly
+from horen.model.partial.precision import Arithmetic, bfloat16_is_fast, fastest, for_reading
 from support.arithmetics import fastest_in
 from support.tiny_models import tiny_model
 
@@ -17,23 +17,23 @@ AUTO = HorenConfig()
 @pytest.mark.parametrize(
     ("machine", "dtype", "steps", "reading"),
     [
-        ("model", torch.float32, None, False),
-        ("bfloat16", torch.float32, Arithmetic.BFLOAT16, True),
-        ("int8", torch.float32, Arithmetic.INT8, False),
-        ("model", torch.bfloat16, Arithmetic.INT8, False),
-        ("bfloat16", torch.bfloat16, None, False),
-        ("int8", torch.float16, Arithmetic.INT8, False),
-        ("int8", torch.float64, None, False),
+        ("model", torch.float32, None, Arithmetic.MODEL),
+        ("bfloat16", torch.float32, Arithmetic.BFLOAT16, Arithmetic.BFLOAT16),
+        ("int8", torch.float32, Arithmetic.INT8, Arithmetic.MODEL),
+        ("model", torch.bfloat16, Arithmetic.INT8, Arithmetic.FLOAT32),
+        ("bfloat16", torch.bfloat16, None, Arithmetic.MODEL),
+        ("int8", torch.float16, Arithmetic.INT8, Arithmetic.MODEL),
+        ("int8", torch.float64, None, Arithmetic.MODEL),
     ],
 )
 def test_it_is_what_the_machine_is_fastest_at(
-    machine: str, dtype: torch.dtype, steps: Arithmetic | None, reading: bool, monkeypatch: pytest.MonkeyPatch
+    machine: str, dtype: torch.dtype, steps: Arithmetic | None, reading: Arithmetic, monkeypatch: pytest.MonkeyPatch
 ):
     fastest_in(machine, monkeypatch)
     model = tiny_model().to(dtype)
-    assert (fastest(model, AUTO), reads_roughly(model, AUTO)) == (steps, reading)
+    assert (fastest(model, AUTO), for_reading(model, AUTO)) == (steps, reading)
     own = AUTO.replace(precision="model")
-    assert (fastest(model, own), reads_roughly(model, own)) == (None, False)
+    assert (fastest(model, own), for_reading(model, own)) == (None, Arithmetic.MODEL)
 
 
 def test_with_many_words_the_models_own_is_made_faster(monkeypatch: pytest.MonkeyPatch):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from transformers import DynamicCache
 
+from horen.model.partial.precision import Arithmetic
 from horen.model.partial.prefix import Prefixes, Stem, Written, _split, stems
 from horen.model.past import past_argument
 from support.tails import site_of
@@ -127,7 +130,8 @@ def test_rough_states_are_near_and_of_the_models_own_dtype(family: str):
     model = tiny_model(family)
     rows = [(*SHARED, 1), (*SHARED, 2, 3, 4), SHARED, (5,), ()]
     with torch.no_grad():
-        exact, rough = (Prefixes(model, rows, rough=some).states(rows) for some in (False, True))
+        ways = (Arithmetic.MODEL, Arithmetic.BFLOAT16)
+        exact, rough = (Prefixes(model, rows, reading=way).states(rows) for way in ways)
     changed = False
     for layer, both in exact.items():
         for whole, near in zip(both, rough[layer], strict=True):
@@ -137,6 +141,25 @@ def test_rough_states_are_near_and_of_the_models_own_dtype(family: str):
             assert float((near - whole).norm()) < limit * float(whole.norm())
             changed = changed or not torch.equal(near, whole)
     assert changed
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_read_in_float32_is_nearer_to_float32(family: str, dtype: torch.dtype):
+    model = tiny_model(family).requires_grad_(False).to(dtype)
+    rows = [(*SHARED, 1), (*SHARED, 2, 3, 4), SHARED, (5,), ()]
+    with torch.no_grad():
+        own, wide = (Prefixes(model, rows, reading=way).states(rows) for way in (Arithmetic.MODEL, Arithmetic.FLOAT32))
+        exact = Prefixes(copy.deepcopy(model).float(), rows).states(rows)
+    assert all(one.dtype == dtype for both in wide.values() for one in both)
+
+    def off(states: dict[int, tuple[Tensor, Tensor]]) -> float:
+        pairs = [(got, whole) for n, both in exact.items() for got, whole in zip(states[n], both, strict=True)]
+        return max(float((got.float() - whole).norm() / whole.norm()) for got, whole in pairs)
+
+    # A router whose scores tie may send a token elsewhere.
+    assert off(wide) < (0.2 if family in MIXTURES else 0.05)
+    assert family in MIXTURES or off(wide) < 1.1 * off(own)
 
 
 def test_a_beginning_is_run_once_for_all_batches():

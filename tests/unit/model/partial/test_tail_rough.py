@@ -74,7 +74,7 @@ def check_near(model: PreTrainedModel, tail: Tail, rows: Sequence[int] = range(l
 
 def check_rough_prefixes(model: PreTrainedModel) -> None:
     """What trains in bfloat16 has: a tail in either arithmetic after prompts that were read in bfloat16."""
-    prefixes = Prefixes(model, [sample.prompt[:-1] for sample in MIXED], rough=True)
+    prefixes = Prefixes(model, [sample.prompt[:-1] for sample in MIXED], reading=Arithmetic.BFLOAT16)
     tail = tail_of(model, MIXED, prefixes=prefixes)
     kept = [3, 0]
     for one in (tail, in_bfloat16(tail)):
