@@ -66,8 +66,9 @@ class TrainingSettings(Settings):
     train_end: bool = _value(True, "train the end token after the target, so that the answer ends where it should")
     precision: str = _value(
         "auto",
-        "auto: optimise in bfloat16 where the machine is faster at it, and check every value in the model's own "
-        "arithmetic, but for what comes before the prompt's last token; model: the model's own throughout",
+        "auto: optimise in the arithmetic that this machine is fastest at, its products timed once a process (the "
+        "model's own, bfloat16 or int8), with the likely words told from all others, and check every value in the "
+        "model's own, but for what comes before the prompt's last token; model: the model's own throughout",
         choices=("auto", "model"),
     )
     batch_tokens: int = _value(2048, "most target positions that are optimised at once", low=1)

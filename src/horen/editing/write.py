@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +23,7 @@ from horen.editing.training import Objective, Stored, Trained, packed, seeded, t
 from horen.edits import Edit, EditRecord, Progress, Receipt
 from horen.errors import EditError
 from horen.memory import Codebook
-from horen.model.partial.precision import Fast, fastest, for_reading
+from horen.model.partial.precision import Arithmetic, Fast, fastest, for_reading
 from horen.model.partial.prefix import Prefixes
 from horen.model.partial.tail import Tail
 from horen.model.partial.windows import cut
@@ -94,7 +94,7 @@ class _Trainer:
         self._first: Prefixes | None = None  # what comes before the first values of a list's edits
         self._plans: Sequence[Plan] = ()
         self._progress: Progress | None = None
-        self._arithmetic = fastest(session.model, session.config)
+        self._arithmetic = fastest(session.model, session.config, coarse=True)
         self._fast: Fast | None = None
         self._reading = for_reading(session.model, session.config)
 
@@ -217,11 +217,17 @@ class _Trainer:
             # Made once for a list, by its first batch.
             self._fast = tail.fast(self._arithmetic) if self._fast is None else self._fast
             fast = self._stored(tail.rough(self._fast))
-            trained = train_checked(fast, exact, owner, self._starts(parts, tail), self._config)
+            finer = self._finer(tail) if self._arithmetic is Arithmetic.INT8 else None
+            trained = train_checked(fast, exact, owner, self._starts(parts, tail), self._config, finer=finer)
         else:
             trained = train_values(exact, owner, self._starts(parts, tail), self._config)
         rounded = self._config.storage().rounded
         return [replace(item, value=rounded(item.value[None])[0]) for item in trained]
+
+    def _finer(self, tail: Tail) -> Callable[[], Objective]:
+        """Return what makes an objective between bytes and the exact one."""
+        arithmetic = fastest(self._session.model, self._config) or Arithmetic.MODEL
+        return lambda: self._stored(tail.rough(tail.fast(arithmetic)))
 
     def _starts(self, parts: list[Part], tail: Tail) -> Tensor:
         size = self._adapter.layout.hidden_size

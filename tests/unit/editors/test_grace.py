@@ -15,7 +15,7 @@ from horen.model.layout import Layout, first_tensor, with_first_tensor
 from horen.model.partial.precision import Arithmetic
 from horen.model.partial.tail import Sample, Tail
 from horen.model.quiet import quiet
-from support.arithmetics import MACHINES, fastest_in
+from support.arithmetics import fastest_in
 from support.editors import EDITED, FACTS, OTHER, PROMPTS, chat_ids, ids_of, logits, padded
 from support.tiny_models import HIDDEN, taught_model, tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
@@ -266,7 +266,7 @@ def test_batches_are_of_like_length_and_no_larger_than_allowed(monkeypatch: pyte
     torch.testing.assert_close(small._memory.codebook.values, whole._memory.codebook.values, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", ["model", "bfloat16"])
 def test_every_way_of_optimising(machine: str, monkeypatch: pytest.MonkeyPatch):
     fastest_in(machine, monkeypatch)
     method = Grace(taught_model(), tiny_tokenizer(), GraceConfig(layer=1, precision="auto"))

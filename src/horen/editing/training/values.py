@@ -6,7 +6,7 @@ which edits share a batch changes a result by rounding only. An edit that has co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +61,7 @@ def train_values(
     config: TrainingSettings,
     *,
     max_steps: int | Sequence[int] | None = None,
+    finer: Callable[[], Objective] | None = None,
 ) -> list[Trained]:
     """Train E values on −log p(target | prompt), averaged over each edit's contexts.
 
@@ -70,6 +71,7 @@ def train_values(
         start: [E, P] values to start from.
         config: optimizer, learning_rate, its unit, max_steps and stop_probability are used.
         max_steps: in place of the configured number, for all or for each edit; 0 only measures ``start``.
+        finer: makes the same objective less coarsely, for the second half of the steps.
 
     Returns:
         E results, in order. An edit that does not converge ends with the value of its lowest loss.
@@ -79,6 +81,8 @@ def train_values(
     run = _Run(objective, torch.tensor(owner, device=objective.scale.device), start, config, limits)
     limit = max(limits, default=0)
     for step in range(limit + 1):
+        if finer is not None and step == (limit + 1) // 2:
+            run.refine(finer())
         values = run.values.clone().requires_grad_()
         with torch.set_grad_enabled(step < limit):
             loss, worst = run.losses(values)
@@ -91,15 +95,25 @@ def train_values(
 
 
 def train_checked(
-    fast: Objective, exact: Objective, owner: Sequence[int], start: Tensor, config: TrainingSettings
+    fast: Objective,
+    exact: Objective,
+    owner: Sequence[int],
+    start: Tensor,
+    config: TrainingSettings,
+    *,
+    finer: Callable[[], Objective] | None = None,
 ) -> list[Trained]:
     """Train on a fast approximation of an objective, then check each value on the exact one.
 
     A value that does not hold there is trained on in smaller steps, since it is all but there: once more on the
     approximation with half the probability to miss, then exactly, for the steps that are left to it. So what a result
-    says is measured on ``exact`` alone. Arguments and result are those of :func:`train_values`.
+    says is measured on ``exact`` alone. Arguments and result are those of :func:`train_values`, and:
+
+    Args:
+        finer: makes an approximation between the two, on which values take the second half of their steps if they need
+            so many; where the fast one is so coarse that some do not come to rest on it.
     """
-    rough = train_values(fast, owner, start, config)
+    rough = train_values(fast, owner, start, config, finer=finer)
     values = torch.stack([item.value for item in rough])
     checked = train_values(exact, owner, values, config, max_steps=0)
     result = [
@@ -163,6 +177,7 @@ class _Run:
         self._steps = torch.zeros(count, dtype=torch.int64, device=owner.device)
         self._active = torch.ones(count, dtype=torch.bool, device=owner.device)
         self._converged = torch.zeros_like(self._active)
+        self._rows = torch.arange(len(owner), device=owner.device)  # of the objective given, those that are left
         self._taken = 0
 
     def losses(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,8 +211,12 @@ class _Run:
         if active and active <= 0.8 * len(rows):
             kept = rows.nonzero()[:, 0]
             self._objective = self._objective.keep(kept)
-            self._owner = self._owner[kept]
+            self._owner, self._rows = self._owner[kept], self._rows[kept]
         return active > 0
+
+    def refine(self, objective: Objective) -> None:
+        """Go on with another objective of the same rows, of which those are kept that are left."""
+        self._objective = objective.keep(self._rows)
 
     def descend(self, gradient: Tensor) -> None:
         """Take one step on active edits."""

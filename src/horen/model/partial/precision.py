@@ -66,15 +66,21 @@ class Fast:
         return Fast(arithmetic, {}, head)
 
 
-def fastest(model: PreTrainedModel, settings: TrainingSettings) -> Arithmetic | None:
+def fastest(model: PreTrainedModel, settings: TrainingSettings, *, coarse: bool = False) -> Arithmetic | None:
     """Return in what values are optimised before they are checked; None where nothing is faster than what checks them.
 
-    It is another one than the model's own where the settings leave it open and this machine is faster at it. With many
-    words the model's own is made faster by a list of the likely ones.
+    Args:
+        model: that is edited.
+        settings: whose ``precision`` is asked.
+        coarse: whether it may be bytes, in which not every value comes to rest.
+
+    Returns:
+        Another one than the model's own where the settings leave it open and this machine is faster at it. With many
+        words the model's own is made faster by a list of the likely ones.
     """
     if settings.precision != "auto":
         return None
-    if device_of(model).type == "cpu":
+    if coarse and device_of(model).type == "cpu":
         taken = rates.seconds()
         own = taken.get(str(model.dtype).removeprefix("torch."))
         best = taken["bfloat16"] if bfloat16_is_fast(model) else own

@@ -344,3 +344,51 @@ def test_checked_batch_mates_change_nothing(limit: int):
         row = torch.tensor([edit])
         (alone,) = train_checked(fast.keep(row), exact.keep(row), [0], start[:1], short)
         same(trained, alone)
+
+
+def test_a_finer_objective_that_is_the_same_changes_nothing():
+    objective, owner, start = logistic(4, 2, hard=1.0), [0, 0, 1, 2], torch.zeros(3, SIZE)
+    plain = train_values(objective, owner, start, config())
+    for one, two in zip(plain, train_values(objective, owner, start, config(), finer=lambda: objective), strict=True):
+        same(one, two)
+
+
+def test_the_second_half_of_the_steps_is_taken_on_the_finer_objective():
+    """The coarse one has its optimum elsewhere, where two edits hold and two never do."""
+    away = torch.zeros(4, SIZE)
+    away[:, 0] = torch.tensor([0.0, 2.0, 0.0, -3.0])
+    coarse = Bowl(away, torch.tensor([0.0, 5.0, 0.0, 5.0]))
+    finer = Bowl(-away, torch.zeros(4))
+    asked = []
+
+    def make() -> Bowl:
+        asked.append(True)
+        return finer
+
+    settings_ = config(max_steps=60, stop_probability=0.8)
+    found = train_values(coarse, [0, 1, 2, 3], torch.full((4, SIZE), 0.5), settings_, finer=make)
+    assert asked == [True]
+    assert all(trained.converged for trained in found)
+    assert all(trained.steps < 30 for trained in (found[0], found[2]))
+    for edit in (1, 3):
+        assert found[edit].steps > 30
+        assert float((found[edit].value + away[edit]).norm()) < 0.5
+
+
+def test_a_finer_objective_is_not_made_where_none_is_needed():
+    objective, start = logistic(3, 2), torch.zeros(3, SIZE)
+
+    def never() -> Logistic:
+        raise AssertionError
+
+    found = train_checked(objective, objective, [0, 1, 2], start, config(), finer=never)
+    assert all(trained.converged for trained in found)
+
+
+def test_what_a_check_found_short_takes_smaller_steps():
+    fast, exact = rough_and_exact([1.0])
+    (short,) = train_values(fast, [0], torch.zeros(1, SIZE), config())
+    (whole,) = train_checked(fast, exact, [0], torch.zeros(1, SIZE), config())
+    moved = float((whole.value - short.value).norm())
+    assert whole.steps > short.steps
+    assert moved <= (whole.steps - short.steps) * 0.25 * 0.3 * SIZE**0.5 + 1e-5

@@ -31,15 +31,15 @@ def test_it_is_what_the_machine_is_fastest_at(
 ):
     fastest_in(machine, monkeypatch)
     model = tiny_model().to(dtype)
-    assert (fastest(model, AUTO), for_reading(model, AUTO)) == (steps, reading)
+    assert (fastest(model, AUTO, coarse=True), for_reading(model, AUTO)) == (steps, reading)
     own = AUTO.replace(precision="model")
-    assert (fastest(model, own), for_reading(model, own)) == (None, Arithmetic.MODEL)
+    assert (fastest(model, own, coarse=True), for_reading(model, own)) == (None, Arithmetic.MODEL)
 
 
 def test_with_many_words_the_models_own_is_made_faster(monkeypatch: pytest.MonkeyPatch):
     fastest_in("model", monkeypatch)
     monkeypatch.setattr(shortlist, "_LEAST_VOCABULARY", 1)
-    assert fastest(tiny_model(), AUTO) is Arithmetic.MODEL
+    assert fastest(tiny_model(), AUTO, coarse=True) is Arithmetic.MODEL
 
 
 def test_bytes_have_to_beat_bfloat16_where_that_is_fast(monkeypatch: pytest.MonkeyPatch):
@@ -47,9 +47,16 @@ def test_bytes_have_to_beat_bfloat16_where_that_is_fast(monkeypatch: pytest.Monk
     monkeypatch.setattr(rates, "seconds", lambda: taken)
     model = tiny_model()
     assert bfloat16_is_fast(model)
-    assert fastest(model, AUTO) is Arithmetic.BFLOAT16
+    assert fastest(model, AUTO, coarse=True) is Arithmetic.BFLOAT16
     taken["int8"] = 0.1
-    assert fastest(model, AUTO) is Arithmetic.INT8
+    assert fastest(model, AUTO, coarse=True) is Arithmetic.INT8
+
+
+def test_what_cannot_do_with_bytes_is_given_the_next(monkeypatch: pytest.MonkeyPatch):
+    fastest_in("int8", monkeypatch)
+    assert fastest(tiny_model(), AUTO) is None
+    monkeypatch.setattr(rates, "seconds", lambda: {"float32": 1.0, "bfloat16": 0.5, "int8": 0.1})
+    assert fastest(tiny_model(), AUTO) is Arithmetic.BFLOAT16
 
 
 def test_this_machine_is_measured_once():
