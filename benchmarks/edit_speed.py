@@ -6,8 +6,8 @@ The yardstick is the procedure of arXiv 2605.08143 written down plainly: one edi
 forwards and backwards on the prompt and its target, Adam over the table of all values. It makes a few of the edits, at
 even distances in the stream and each with a table of the size that it has there; HoReN makes all of them. The limit is
 what the taken steps need at least: the prompt once through the model, then for every step the target tokens forwards
-and backwards through the layers after the write site and the head, at the rate that this machine multiplies matrices of
-the shapes that occur.
+and backwards through the layers after the write site, and the head at the first step and in the check, each at the rate
+that this machine multiplies matrices of the shapes that occur in the arithmetic that is used.
 
 With ``--stored 50000 200000`` the same edits are also written into codebooks that hold so many random ones already and
 into an empty one, all of one model and in turn, 32 edits at a time. Reported is the median of the turns' ratios to the
@@ -22,7 +22,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from horen.bench.files import write_text
 from horen.bench.plan import environment
 from horen.model.contexts import Contexts
 from horen.model.layout import Layout, first_tensor, with_first_tensor
+from horen.model.partial.precision import Arithmetic, fastest, for_reading
 from horen.model.partial.tail import Sample
 from horen.model.zoo.loading import load_model
 
@@ -69,7 +70,7 @@ def main() -> None:
         "ours": {},
     }
     for name, config in {"default": HorenConfig(), "prompt alone": HorenConfig(contexts="prompt")}.items():
-        ours = measured(given.model, edits, config, max(result["products"].values()))
+        ours = measured(given.model, edits, config, result["products"])
         ours["ratio"] = result["published"]["seconds"] / ours["seconds"]
         ours |= compared(ours.pop("losses"), result["published"]["losses"], some)
         result["ours"][name] = ours
@@ -87,10 +88,11 @@ def products(name: str) -> dict[str, float]:
     shapes = {tuple(m.weight.shape) for m in layout.layers[0].modules() if isinstance(m, nn.Linear)}
     device = editor.model.device
     found = {}
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16, torch.int8):
         work = seconds = 0.0
         for out, size in sorted(shapes):
             left, right = (torch.ones(n, size, dtype=dtype, device=device) for n in (1024, out))
+            right = right.T.contiguous() if dtype is torch.int8 else right.T
             best = min(_timed(left, right, device) for _ in range(20))
             work, seconds = work + 2 * 1024 * out * size, seconds + best
         found[str(dtype).removeprefix("torch.")] = work / seconds
@@ -100,7 +102,7 @@ def products(name: str) -> dict[str, float]:
 def _timed(left: Tensor, right: Tensor, device: torch.device) -> float:
     _wait(device)
     start = time.perf_counter()
-    torch.nn.functional.linear(left, right)
+    (torch._int_mm if left.dtype is torch.int8 else torch.mm)(left, right)
     _wait(device)
     return time.perf_counter() - start
 
@@ -165,15 +167,18 @@ def _edit(model: Any, site: nn.Module, sample: Sample, stored: int, size: int) -
         handle.remove()
 
 
-def measured(name: str, edits: Sequence[Edit], config: HorenConfig, rate: float) -> dict[str, Any]:
+def measured(name: str, edits: Sequence[Edit], config: HorenConfig, products: Mapping[str, float]) -> dict[str, Any]:
     """Return the seconds that an edit of HoReN takes, and the share of the limit."""
     editor = Editor.from_pretrained(name, config)
     editor.prepare()
-    return measured_on(editor, edits, rate)
+    return measured_on(editor, edits, products)
 
 
-def measured_on(editor: Editor, edits: Sequence[Edit], rate: float) -> dict[str, Any]:
-    """Return the same of an editor that is prepared."""
+def measured_on(editor: Editor, edits: Sequence[Edit], products: Mapping[str, float]) -> dict[str, Any]:
+    """Return the same of an editor that is prepared.
+
+    ``products`` is the machine's rate of them by dtype, as :func:`products` gives it.
+    """
     config = editor.config
     _wait(editor.model.device)
     start = time.perf_counter()
@@ -188,22 +193,36 @@ def measured_on(editor: Editor, edits: Sequence[Edit], rate: float) -> dict[str,
         sum(p.numel() for m in layer.modules() if isinstance(m, nn.Linear) for p in [m.weight])
         for layer in layout.layers
     ]
-    above = sum(sizes[layout.write_site(config).layer + 1 :]) + editor.model.get_output_embeddings().weight.numel()
+    above = sum(sizes[layout.write_site(config).layer + 1 :])
+    head = editor.model.get_output_embeddings().weight.numel()
     prefix = sum(len(s.prompt) for group in samples for s in group)
     target = sum(
         receipt.steps * len(s.target) for (_, receipt), group in zip(trained, samples, strict=True) for s in group
     )
-    least = 2 * prefix * sum(sizes) + 4 * target * above
+    once = sum(len(s.target) for group in samples for s in group)
+    reading, steps = (
+        _dtype(way, editor.model)
+        for way in (for_reading(editor.model, config), fastest(editor.model, config, coarse=True))
+    )
+    # A pass over the vocabulary at the start and one at the end; between them steps need none.
+    work = {"reading": 2 * prefix * sum(sizes), "steps": 4 * target * above, "ends": 2 * once * (above + 2 * head)}
+    least = (work["reading"] + work["ends"]) / products[reading] + work["steps"] / products[steps]
     return {
         "seconds": seconds,
         "edits": len(edits),
         "reused": len(edits) - len(trained),
         "converged": sum(r.converged for r in receipts),
         "steps": statistics.mean(r.steps for _, r in trained),
-        "least_flops": least / len(edits),
-        "share_of_limit": least / len(edits) / rate / seconds,
+        "arithmetic": {"reading": reading, "steps": steps},
+        "least_flops": {name: flops / len(edits) for name, flops in work.items()},
+        "share_of_limit": least / len(edits) / seconds,
         "losses": [r.loss for r in receipts],
     }
+
+
+def _dtype(arithmetic: Arithmetic | None, model: PreTrainedModel) -> str:
+    own = arithmetic in (None, Arithmetic.MODEL)
+    return str(model.dtype).removeprefix("torch.") if own else str(arithmetic)
 
 
 def into_full(name: str, edits: Sequence[Edit], counts: Sequence[int]) -> dict[str, Any]:

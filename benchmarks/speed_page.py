@@ -3,10 +3,10 @@
     python benchmarks/speed_page.py
 
 Every folder in benchmarks/results/speed is a machine, with the files that there are of it: ``editing.json``,
-``retrieval.json``, ``approximate*.json``, ``inference.json``, ``start.json``, ``saving.json``, ``size.json``,
-``compaction.json``, ``million.json``, ``stored.json`` and ``gpu.json``. A machine is named as its results name it; for
-those that do not, and for what a reader should know of them, there may be a ``machine.json`` with ``name`` and
-``note``.
+``retrieval.json``, ``approximate*.json``, ``inference.json``, ``start.json``, ``starting.json``, ``saving.json``,
+``size.json``, ``compaction.json``, ``million.json``, ``stored.json`` and ``gpu.json``. A machine is named as its
+results name it; for those that do not, and for what a reader should know of them, there may be a ``machine.json`` with
+``name`` and ``note``.
 """
 
 from __future__ import annotations
@@ -55,15 +55,17 @@ _MEANING = """\
   a paragraph) and on the prompt alone, as published. The published procedure is that of arXiv 2605.08143 written
   down plainly: one edit at a time, 50 times the whole model forwards and backwards, Adam over the table of values.
   The limit is the least that the steps taken need: the prompt once through the model, then each step's target
-  tokens forwards and backwards through the layers after the write site and the head, at the rate of products of
-  1,024 tokens with a layer's matrices, in float32 or bfloat16, whichever is faster. `benchmarks/edit_speed.py`
+  tokens forwards and backwards through the layers after the write site, and the head at the first step and in the
+  check, at the rate of products of 1,024 tokens with a layer's matrices in the arithmetic that is used. Files from
+  before steps did without the head count it in every step. `benchmarks/edit_speed.py`
 - **A look-up**: which edits prompts wake, exactly, among random keys of 512 dimensions, with one Hopfield step, as
   generation asks it. The step is left out where its outcome is certain ([decisions](decisions.md)); beside it
   stands what it takes with the step always taken, and without one. Files from before generation left it out have
   the step always taken. `benchmarks/retrieval.py exact`
 - **Answers**: pairs of the untouched model and one with a full codebook; medians and quartiles of the pairs'
   ratios. `benchmarks/inference.py`
-- **A start**: `Editor.load` beside a loaded model. **A save** writes what is new alone
+- **A start**: `Editor.load` beside a loaded model, and commands that start, do one thing and end; a script without
+  edits loads the same model and gives the same answer (`benchmarks/starting.py`). **A save** writes what is new alone
   ([bulk](tasks/bulk.md#what-a-save-writes)).
 - **An accelerator**: `make gpu-check` runs all that only one can show, with a model of Llama-3-8B's shape whose
   random weights are made there. Random weights need not let values converge: a row says in how many steps how many
@@ -167,6 +169,9 @@ def _stored(files: dict[str, Found]) -> dict[str, str]:
     found: dict[str, Any] = files.get("start", {}).get("results", {})
     if "load_s" in found:
         told = {"start": duration(found["load_s"]), "disk": digits(found["bytes_an_edit"])}
+    loaded = files.get("starting", {}).get("results", {}).get("this: Editor.load beside a loaded model")
+    if loaded is not None:
+        told["start"] = duration(loaded["seconds"])
     if "size" in files:
         told["disk"] = digits(files["size"]["now"]["on disk"]["all"])
         told["memory"] = digits(files["size"]["now"]["in memory"]["all"])

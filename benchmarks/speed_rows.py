@@ -13,6 +13,15 @@ Found = dict[str, Any]
 # Least seconds that are told in seconds, and in milliseconds.
 _SECOND, _MILLI = 0.1, 1e-3
 _KINDS = {"default": "an edit", "prompt alone": "an edit with `contexts=prompt`"}
+_COMMANDS = {
+    "list, a page": "`horen list --limit`",
+    "list": "`horen list`",
+    "show": "`horen show`",
+    "history": "`horen history`",
+    "ask": "`horen ask`",
+    "ask, beyond the bare script": "`horen ask`, beyond a script without edits",
+    "Editor.load beside a loaded model": "`Editor.load` beside a loaded model",
+}
 _SAVES = {
     "an edit more": "saving one edit more",
     "an edit less": "`horen remove` of one edit",
@@ -169,6 +178,25 @@ def start(found: Found) -> Iterator[Row]:
     )
 
 
+def starting(found: Found) -> Iterator[Row]:
+    """Yield what a command costs that does one thing and ends, against an older build where it was measured too."""
+    told = found["results"]
+    edits = f"{found['arguments']['edits']:,} edits"
+    for name, label in _COMMANDS.items():
+        this, older = told.get(f"this: {name}"), told.get(f"older: {name}")
+        if this is not None:
+            before = "" if older is None else f"; {_both(older)} before"
+            yield (
+                f"{label} with {edits}",
+                duration(this["seconds"]),
+                f"{duration(this['processor_s'])} of processor time{before}",
+            )
+
+
+def _both(took: Found) -> str:
+    return f"{duration(took['seconds'])}, {duration(took['processor_s'])} of processor time"
+
+
 def sizes(found: Found) -> Iterator[Row]:
     """Yield the bytes of an edit."""
     for where in ("on disk", "in memory"):
@@ -204,6 +232,7 @@ ROWS: dict[str, Callable[[Found], Iterator[Row]]] = {
     "approximate": approximate,
     "inference": inference,
     "start": start,
+    "starting": starting,
     "saving": saving,
     "size": sizes,
     "compaction": compaction,
