@@ -47,7 +47,8 @@ def make_model(place: Path) -> None:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     begin, end = _SPECIAL
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=begin, eos_token=end, pad_token=end)
+    made: Any = PreTrainedTokenizerFast  # which says no types
+    tokenizer = made(tokenizer_object=inner, bos_token=begin, eos_token=end, pad_token=end)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
