@@ -175,12 +175,13 @@ def emit(document: Any, *, indent: int | None = 2) -> None:
     sys.stdout.flush()
 
 
-def listed(lines: Sequence[str], most: int = 20) -> None:
-    """Print the first of many messages, and how many more there are."""
+def listed(lines: Sequence[str], most: int = 20, *, count: int | None = None) -> None:
+    """Print the first of many messages, and how many more there are; ``count`` in all, where ``lines`` are not all."""
     for line in lines[:most]:
         say(f"  {line}")
-    if len(lines) > most:
-        say(f"  … and {len(lines) - most} more")
+    count = len(lines) if count is None else count
+    if count > most:
+        say(f"  … and {count - most} more")
 
 
 def table(headers: Iterable[Header], rows: Iterable[Sequence[str | Text]]) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from horen.store.content import EDITS, TENSORS, Chunk, records_to_bytes
+from horen.store.content import EDITS, TENSORS, Data, records_to_bytes
 from horen.store.names import FIRST, added_name, added_number, listed
 from horen.store.tensors import tensors_to_bytes
 
@@ -63,7 +63,7 @@ def addition(
     records: Sequence[Mapping[str, Any]],
     tensors: Mapping[str, Tensor],
     grows: Collection[str],
-) -> dict[str, list[Chunk]] | None:
+) -> dict[str, Data] | None:
     """Return the content of the next additions by their names; None where all files have to be written, or should be.
 
     Args:
@@ -83,12 +83,15 @@ def addition(
     names = listed(path, document)
     last = [name for some in names.values() for name in some if name not in FIRST]
     number = 1 + max(map(added_number, last), default=0)
+    first = sum(document["files"][name]["bytes"] for name in FIRST)
+    if first < _SMALL or number > _MOST:
+        return None
     data = {}
     if len(records) > begun.records:
-        data[added_name(EDITS, number)] = records_to_bytes(path, records[begun.records :])
+        data[added_name(EDITS, number)] = records_to_bytes(path, records, begun.records)
     if rows:
-        data[added_name(TENSORS, number)] = tensors_to_bytes(path, rows)
-    first = sum(document["files"][name]["bytes"] for name in FIRST)
+        added = tensors_to_bytes(path, rows)
+        data[added_name(TENSORS, number)] = Data(lambda: added)
     more = sum(document["files"][name]["bytes"] for name in last)
-    more += sum(len(chunk) for chunks in data.values() for chunk in chunks)
-    return data if first >= _SMALL and more <= _SHARE * first and number <= _MOST else None
+    more += sum(content.size for content in data.values())
+    return data if more <= _SHARE * first else None

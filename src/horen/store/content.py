@@ -11,7 +11,7 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -33,6 +33,9 @@ TENSORS = "codebook.safetensors"
 #: A part of a file's content, a byte an item.
 Chunk = bytes | memoryview
 
+# Bytes of records that are made at a time.
+_BLOCK = 1 << 16
+
 
 @contextmanager
 def uncollected() -> Iterator[None]:
@@ -46,19 +49,51 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]]) -> list[Chunk]:
-    """Put one record on a line."""
-    lines: list[Chunk] = []
+class Data:
+    """The content of a file in parts, which are made each time that they are read, and not kept.
+
+    Attributes:
+        size: its bytes.
+        sha256: its digest.
+    """
+
+    def __init__(self, made: Callable[[], Iterable[Chunk]]) -> None:
+        self._made = made
+        self.size, digest = 0, hashlib.sha256()
+        for chunk in self:
+            self.size += len(chunk)
+            digest.update(chunk)
+        self.sha256 = digest.hexdigest()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self._made())
+
+
+def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]], begin: int = 0) -> Data:
+    """Put one record on a line, from a number on.
+
+    Raises:
+        StoreError: when one is not JSON.
+    """
+    return Data(lambda: _blocks(path, records if not begin else map(records.__getitem__, range(begin, len(records)))))
+
+
+def _blocks(path: Path, records: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Yield the lines of records, many at a time."""
+    block = bytearray()
     for number, record in enumerate(records, start=1):
         try:
             line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            lines.append(line.encode("utf-8") + b"\n")
+            block += line.encode("utf-8") + b"\n"
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(
                 f"{path} was not written: record {number} is not a JSON object ({error}); use text, finite numbers, "
                 "lists and dictionaries only."
             ) from error
-    return lines
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
 
 
 def format_of(config: Mapping[str, Any], records: Sequence[Mapping[str, Any]], *, grown: bool = False) -> int:
@@ -74,7 +109,7 @@ def document_to_bytes(
     path: Path,
     config: Mapping[str, Any],
     kind: str,
-    data: Mapping[str, Sequence[Chunk]],
+    data: Mapping[str, Data],
     number: int,
     kept: Mapping[str, Any],
 ) -> bytes:
@@ -88,10 +123,7 @@ def document_to_bytes(
             "format": number,
             "kind": kind,
             "files": dict(kept)
-            | {
-                name: {"bytes": sum(len(chunk) for chunk in chunks), "sha256": _digest(chunks)}
-                for name, chunks in data.items()
-            },
+            | {name: {"bytes": content.size, "sha256": content.sha256} for name, content in data.items()},
             # Through JSON and back, so that the checksum sees what a reader will see (tuples become lists).
             "config": json.loads(json.dumps(dict(config), allow_nan=False)),
         }
@@ -191,13 +223,6 @@ def _records_one_by_one(path: Path, lines: Sequence[bytes]) -> Iterator[dict[str
         if not isinstance(record, dict):
             raise damaged(path, EDITS, f"line {number} is not an object")
         yield record
-
-
-def _digest(chunks: Sequence[Chunk]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

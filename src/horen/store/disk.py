@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_file(path: Path, chunks: Sequence[Chunk]) -> None:
+def write_file(path: Path, chunks: Iterable[Chunk]) -> None:
     """Write a new file and flush it to the disk."""
     # A leftover of a killed write may be a link or belong to another user, so it is replaced, never reused.
     path.unlink(missing_ok=True)

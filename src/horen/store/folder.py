@@ -37,7 +37,7 @@ from horen.store.content import (
     CONFIG,
     EDITS,
     TENSORS,
-    Chunk,
+    Data,
     check_kind,
     document_to_bytes,
     format_of,
@@ -147,7 +147,7 @@ def _read(state: State, opened: Opened) -> Folder:
 class _Write(NamedTuple):
     """What a write puts into a folder: new files by name, the configuration, and the names of all that it lists."""
 
-    data: Mapping[str, Sequence[Chunk]]
+    data: Mapping[str, Data]
     document: bytes
     files: Collection[str]
 
@@ -175,10 +175,11 @@ class _Content:
                 grown = any(map(is_addition, (*kept, *data)))
                 number = max(document["format"], format_of(self.config, (), grown=grown))
                 return mark, self._write(path, data, number, kept)
-        data = {EDITS: records_to_bytes(path, self.records), TENSORS: tensors_to_bytes(path, self.tensors)}
+        tensors = tensors_to_bytes(path, self.tensors)
+        data = {EDITS: records_to_bytes(path, self.records), TENSORS: Data(lambda: tensors)}
         return mark, self._write(path, data, format_of(self.config, self.records), {})
 
-    def _write(self, path: Path, data: Mapping[str, Sequence[Chunk]], number: int, kept: Mapping[str, Any]) -> _Write:
+    def _write(self, path: Path, data: Mapping[str, Data], number: int, kept: Mapping[str, Any]) -> _Write:
         document = document_to_bytes(path, self.config, self.kind, data, number, kept)
         return _Write(data, document, (*kept, *data))
 
@@ -247,7 +248,7 @@ def _finish_previous_write(path: Path) -> None:
         ) from error
 
 
-def _stage_and_commit(path: Path, data: Mapping[str, Sequence[Chunk]], document: bytes) -> None:
+def _stage_and_commit(path: Path, data: Mapping[str, Data], document: bytes) -> None:
     try:
         for name, chunks in data.items():
             write_file(path / (name + NEXT), chunks)

@@ -38,6 +38,9 @@ class Operation:
     dropped: tuple[int, ...] = ()
 
 
+_STORED = tuple(field.name for field in dataclasses.fields(EditRecord))
+
+
 class _State:
     """What a history says at one moment: readers take one, and whoever appends makes the next of a copy."""
 
@@ -366,10 +369,8 @@ def _add_wordings(found: dict[str, tuple[int, ...]], record: EditRecord) -> None
 
 
 def _fields(record: EditRecord) -> dict[str, Any]:
-    fields = dataclasses.asdict(record)
-    if not record.left:
-        del fields["left"]
-    return fields
+    # What dataclasses.asdict gives, without a copy of each: texts, numbers and tuples of them need none.
+    return {name: getattr(record, name) for name in _STORED if name != "left" or record.left}
 
 
 def operation_of(line: Mapping[str, Any]) -> Operation:

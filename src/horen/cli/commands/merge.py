@@ -12,6 +12,7 @@ from horen.cli.flow.applying import Batches, apply, claimed
 from horen.cli.flow.checking import Skipped, Sorted, Words, sort_by_history
 from horen.cli.flow.opening import model_of, open_editor
 from horen.cli.flow.outcomes import Outcome, document, left, summarise
+from horen.cli.flow.receipts import receipts
 from horen.cli.options import AsJson, Batch, Conflict, Device, Dtype, EncoderPlace, ModelPlace, OnConflict, WeightType
 from horen.cli.terminal import counted, emit, listed, say, status
 from horen.editfiles.records import FileRecord
@@ -56,7 +57,7 @@ def merge(
         read = Parts.read(parts, None if saved is None else saved.config)
         records, skipped = _settled(read, on_conflict)
         base = saved or Saved.read(parts[0])
-        outcome = Outcome(model_of(base, model), [], skipped)
+        outcome = Outcome(model_of(base, model), receipts(), skipped)
         found = Sorted(records, outcome.receipts)
         if saved is not None:
             found = sort_by_history(records, saved.history, on_conflict, Words("edit", "the parts", read.place))

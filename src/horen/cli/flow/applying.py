@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from horen.cli.flow.checking import as_edit, sort_by_history
 from horen.cli.flow.likeness import Resemblance
 from horen.cli.flow.outcomes import Outcome
+from horen.cli.flow.receipts import receipts
 from horen.cli.options import OnConflict
 from horen.cli.terminal import edit_bar, status
 from horen.editfiles.records import FileRecord
-from horen.edits import Receipt
 
 if TYPE_CHECKING:
     from horen.editor import Editor
@@ -62,18 +62,18 @@ def apply(batches: Batches, pending: Sequence[FileRecord], editor: Editor, outco
 
     before = len(editor.history())
     keeper = _Keeper(editor, batches.folder)
-    done: list[tuple[FileRecord, Receipt]] = []
+    done = receipts()
     try:
         with edit_bar(len(pending), batches.doing) as bar:
             for start in range(0, len(pending), batches.size):
-                batch = pending[start : start + batches.size]
-                receipts = editor.edit(
+                batch = list(pending[start : start + batches.size])
+                told = editor.edit(
                     [as_edit(record) for record in batch],
                     batches.on_conflict.value,
                     on_similar=_still_there([batches.replaced.get(record.line) for record in batch], editor),
                     progress=lambda some, _, start=start: bar(start + some),  # type: ignore[misc]
                 )
-                for record, receipt in zip(batch, receipts, strict=True):
+                for record, receipt in zip(batch, told, strict=True):
                     like = batches.alike.get(record.line)
                     done.append((record, replace(receipt, resembles=None if like is None else like.stored.id)))
                 bar(start + len(batch))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from horen.cli.flow.receipts import Receipts, receipts
 from horen.cli.options import OnConflict
 from horen.cli.terminal import clean, counted, listed, say, short
 from horen.editfiles.records import BadLine, FileRecord, iter_edits, unit_of
+from horen.editfiles.spool import chosen, spooled
 from horen.editing.conflicts import Clash, Relation, relation, settle
 from horen.edits import Edit, EditRecord, Receipt
 from horen.errors import ConflictError, DataError, EditError
@@ -31,8 +34,8 @@ class Skipped:
 class Sorted:
     """Lines of a file by what a codebook holds already."""
 
-    pending: list[FileRecord]
-    settled: list[tuple[FileRecord, Receipt]]
+    pending: Sequence[FileRecord]
+    settled: Receipts
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,18 @@ def as_edit(record: FileRecord) -> Edit:
     return Edit(record.prompt, record.target, record.rephrases)
 
 
-def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[list[FileRecord], list[Skipped]]:
+def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[Sequence[FileRecord], list[Skipped]]:
     """Read every line of a file; what is wrong with any of them is said before the error.
 
     Returns:
-        The lines to apply, and those that are left out.
+        The lines to apply, as they were read: they are kept in a temporary file. And those that are left out.
 
     Raises:
         DataError: when a line cannot be used, or lines contradict or repeat each other, and no option allows it.
     """
     bad: list[BadLine] = []
     fields: dict[str, str] = {}
-    records = list(iter_edits(file, on_bad=bad.append, fields=fields))
+    records = spooled(iter_edits(file, on_bad=bad.append, fields=fields))
     refuse_bad(file, bad, skip_bad=skip_bad)
     if any(what != name for name, what in fields.items()):
         say(f"Of {file} {told(fields)}.")
@@ -86,7 +89,7 @@ def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[l
     skipped = [Skipped(item.line, item.reason) for item in bad]
     for dropped, stays in found.dropped.items():
         skipped.append(Skipped(records[dropped].line, f"gives way to {unit_of(file)} {records[stays].line}"))
-    return [records[number] for number in found.kept], sorted(skipped, key=lambda item: item.line)
+    return chosen(records, found.kept), sorted(skipped, key=lambda item: item.line)
 
 
 def sort_by_history(
@@ -105,9 +108,9 @@ def sort_by_history(
     """
     from horen.editing.plan import plan  # noqa: PLC0415
 
-    found = Sorted([], [])
+    settled, pending = receipts(), array("Q")
     conflicts: list[tuple[FileRecord, EditRecord]] = []
-    for record in records:
+    for number, record in enumerate(records):
         planned = plan([as_edit(record)], history, "keep")[0]
         if planned.action == "kept" and on_conflict is OnConflict.error:
             conflicts.append((record, history.get(planned.stored[0])))
@@ -116,9 +119,9 @@ def sort_by_history(
             receipt = Receipt(
                 stored.id, stored.loss, stored.steps, stored.converged, stored.reused, action=planned.action
             )
-            found.settled.append((record, receipt))
+            settled.append((record, receipt))
         else:
-            found.pending.append(record)
+            pending.append(number)
     if conflicts:
         say("Stored edits answer otherwise:")
         listed(
@@ -132,28 +135,28 @@ def sort_by_history(
             f"{counted(len(conflicts), words.unit)} of {words.source} contradict stored edits, so nothing was "
             "applied. Replace those with --on-conflict supersede, or leave them with --on-conflict keep."
         )
-    return found
+    return Sorted(chosen(records, pending), settled)
 
 
 def check_encodable(
     file: Path, records: Sequence[FileRecord], editor: Editor, *, skip_bad: bool
-) -> tuple[list[FileRecord], list[Skipped]]:
+) -> tuple[Sequence[FileRecord], list[Skipped]]:
     """Find lines that this very model cannot take, such as one longer than its context.
 
     Raises:
         DataError: when there are some and they are not to be skipped; all are said before.
     """
-    fine: list[FileRecord] = []
+    fine = array("Q")
     bad: list[BadLine] = []
-    for record in records:
+    for number, record in enumerate(records):
         try:
             editor.check(as_edit(record))
         except EditError as error:
             bad.append(BadLine(record.line, str(error).rstrip(".")))
         else:
-            fine.append(record)
+            fine.append(number)
     refuse_bad(file, bad, skip_bad=skip_bad)
-    return fine, [Skipped(item.line, item.reason) for item in bad]
+    return chosen(records, fine), [Skipped(item.line, item.reason) for item in bad]
 
 
 def refuse_bad(file: Path, bad: Sequence[BadLine], *, skip_bad: bool) -> None:

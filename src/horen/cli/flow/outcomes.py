@@ -6,15 +6,18 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from horen.cli.flow.checking import Skipped
+from horen.cli.flow.receipts import Receipts
 from horen.cli.terminal import counted, interrupted, listed, say, short, show
-from horen.editfiles.records import FileRecord
 from horen.edits import Receipt
+
+_WEAK_TOLD = 10
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Outcome:
     """
 
     model: str
-    receipts: list[tuple[FileRecord, Receipt]]
+    receipts: Receipts
     skipped: list[Skipped]
     remaining: int = 0
     interrupted: bool = False
@@ -46,7 +49,7 @@ class Outcome:
     def in_order(self) -> None:
         """Sort everything by line."""
         self.skipped.sort(key=lambda item: item.line)
-        self.receipts.sort(key=lambda item: item[0].line)
+        self.receipts.sort(lambda item: item[0].line)
 
 
 def document(
@@ -99,14 +102,14 @@ def summarise(folder: Path, outcome: Outcome, skipped: str) -> None:
     show(f"{folder} holds {counted(outcome.stored, 'edit')}; this took {outcome.seconds:.1f} s.")
     if outcome.operations > 1:
         show(f"They were written in {outcome.operations} operations; horen undo takes back one of them.")
-    weak = [
-        f"edit {receipt.id}: {short(record.prompt)} -> {short(record.target, 30)} (loss {receipt.loss:.2f})"
-        for record, receipt in outcome.receipts
-        if not receipt.converged and receipt.action in {"added", "superseded"}
-    ]
-    if weak:
-        say(f"{len(weak)} did not converge; ask to see if they hold:")
-        listed(weak, 10)
+    if weak := counts["not_converged"]:
+        say(f"{weak} did not converge; ask to see if they hold:")
+        told = (
+            f"edit {receipt.id}: {short(record.prompt)} -> {short(record.target, 30)} (loss {receipt.loss:.2f})"
+            for record, receipt in outcome.receipts
+            if not receipt.converged and _is_written(receipt)
+        )
+        listed(list(islice(told, _WEAK_TOLD)), _WEAK_TOLD, count=weak)
 
 
 def left(outcome: Outcome) -> typer.Exit:
@@ -126,17 +129,24 @@ def left(outcome: Outcome) -> typer.Exit:
     )
 
 
+def _is_written(receipt: Receipt) -> bool:
+    return receipt.action in {"added", "superseded"}
+
+
 def _counts(outcome: Outcome) -> dict[str, int]:
-    receipts = [receipt for _, receipt in outcome.receipts]
-    actions = Counter(receipt.action for receipt in receipts)
-    written = [receipt for receipt in receipts if receipt.action in {"added", "superseded"}]
+    actions: Counter[str] = Counter()
+    for _, receipt in outcome.receipts:
+        actions[receipt.action] += 1
+        if _is_written(receipt):
+            actions["reused"] += receipt.reused
+            actions["not_converged"] += not receipt.converged
     return {
         "added": actions["added"],
         "superseded": actions["superseded"],
         "kept": actions["kept"],
         "unchanged": actions["unchanged"],
-        "reused": sum(receipt.reused for receipt in written),
-        "not_converged": sum(not receipt.converged for receipt in written),
+        "reused": actions["reused"],
+        "not_converged": actions["not_converged"],
         "skipped": len(outcome.skipped),
         "remaining": outcome.remaining,
         "trained": outcome.trained,

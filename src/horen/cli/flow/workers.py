@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from horen.cli.flow.applying import uninterrupted
 from horen.cli.terminal import edit_bar, status
 from horen.editfiles.records import EditLike, FileRecord, write_edits
+from horen.editfiles.spool import chosen
 from horen.errors import EditError, MismatchError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Crew:
                 f"{error} {self.place} is what an interrupted run with --workers has left: give the command that began "
                 "it, or delete that folder to train anew."
             ) from error
-        rest = [edit for edit, done in zip(edits, self.trained(edits), strict=True) if not done]
+        rest = chosen(edits, (number for number, done in enumerate(self.trained(edits)) if not done))
         if not rest:
             return
         shares = _shared_out(rest, self.count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from horen.cli.flow.checking import check_encodable, read_file, sort_by_history
 from horen.cli.flow.likeness import replaced_by, resemblances
 from horen.cli.flow.opening import model_of, new_editor, open_editor
 from horen.cli.flow.outcomes import Outcome
+from horen.cli.flow.receipts import receipts
 from horen.cli.flow.workers import Crew, work_place
 from horen.cli.options import OnConflict, OnSimilar, Preset
 from horen.cli.terminal import status
@@ -134,7 +136,7 @@ def write_file(order: Order) -> Outcome:
     return outcome
 
 
-def _into_new(order: Order, records: list[FileRecord]) -> Outcome:
+def _into_new(order: Order, records: Sequence[FileRecord]) -> Outcome:
     if order.model is None:
         raise ModelError(
             f"{order.folder} is a new codebook: say with --model which model it is for, an embedded one "
@@ -143,10 +145,10 @@ def _into_new(order: Order, records: list[FileRecord]) -> Outcome:
     if order.encoder is not None and not order.config.reads_text:
         raise ConfigError("A new codebook of these settings reads no text encoder: leave --encoder out.")
     editor = new_editor(order.model, order.config, order.dtype, order.device, calibration=order.calibrated)
-    return _write(order, records, editor, Outcome(order.model, [], []))
+    return _write(order, records, editor, Outcome(order.model, receipts(), []))
 
 
-def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
+def _into_old(order: Order, records: Sequence[FileRecord], saved: Saved) -> Outcome:
     name = model_of(saved, order.model)
     # The same command must do for a second run, so settings may be given again, but not changed.
     given = order.preset is not None or bool(order.settings) or order.calibration is not None
@@ -173,7 +175,7 @@ def _into_old(order: Order, records: list[FileRecord], saved: Saved) -> Outcome:
 
 
 def _write(
-    order: Order, records: list[FileRecord], editor: Editor, outcome: Outcome, saved: Saved | None = None
+    order: Order, records: Sequence[FileRecord], editor: Editor, outcome: Outcome, saved: Saved | None = None
 ) -> Outcome:
     with status("Checking the edits …"):
         pending, skipped = check_encodable(order.file, records, editor, skip_bad=order.skip_bad)

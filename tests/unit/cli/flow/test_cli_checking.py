@@ -11,7 +11,7 @@ from horen.cli.flow.checking import read_file
 from horen.cli.options import OnConflict
 
 
-def test_long_files_take_little_more_memory_than_their_texts(tmp_path: Path):
+def test_long_files_take_a_few_bytes_a_line_whatever_their_texts(tmp_path: Path):
     lines = 20_000
     prompts = [f"Who was the chief executive of company number {number:06}?" for number in range(lines)]
     edits = [{"prompt": prompt, "target": "Ada Morrow", "rephrases": [prompt[8:]]} for prompt in prompts]
@@ -24,6 +24,6 @@ def test_long_files_take_little_more_memory_than_their_texts(tmp_path: Path):
     finally:
         tracemalloc.stop()
     assert (len(kept), skipped) == (lines, [])
-    texts = sum(3 * 49 + len(prompt) + len(prompt) - 8 + len("Ada Morrow") for prompt in prompts)
-    assert after < texts + 180 * lines
-    assert peak < texts + 400 * lines
+    # A megabyte lies in memory before there is a temporary file; of each wording the hash is held for a while.
+    assert after < (1 << 20) + 32 * lines
+    assert peak < (3 << 20) + 120 * lines
