@@ -27,7 +27,7 @@ _LOGITS_ELSEWHERE = 2**26
 _LEAST_WORDS = 256
 # Words whose weights are rounded to bytes together.
 _BYTES = 2**12
-# Words that follow each other of which the likeliest is found at once: a whole sort would cost more than the logits.
+# Words of which the likeliest is found at once: a whole sort would cost more than the logits.
 _RUN = 64
 
 
@@ -143,7 +143,7 @@ def survey(head: Head, hidden: Tensor, labels: Tensor, *, means: bool = True, li
         hidden: [M, d] what the head is given.
         labels: [M] int64.
         means: whether the means of weights are asked for.
-        likely: how many likely words are, one at most of each 64 that follow each other.
+        likely: how many likely words are, one at most of each run of 64.
     """
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         top = torch.full((len(hidden), 1), -torch.inf, device=hidden.device)
@@ -174,10 +174,13 @@ def survey(head: Head, hidden: Tensor, labels: Tensor, *, means: bool = True, li
 
 
 def _best(logits: Tensor, first: int) -> Tensor:
-    """Return [2, M, n]: the largest logit of each run of words in a part, and which word it is."""
+    """Return [2, M, n]: the largest logit of each run of words in a part, and which word it is.
+
+    A run's words lie n apart: those beside each other, such as the digits, are each other's rivals.
+    """
     count = logits.shape[1] // _RUN
-    most, place = logits[:, : count * _RUN].reshape(len(logits), count, _RUN).max(-1)
-    return torch.stack([most, place + torch.arange(count, device=place.device) * _RUN + first])
+    most, place = logits[:, : count * _RUN].reshape(len(logits), _RUN, count).max(1)
+    return torch.stack([most, place * count + torch.arange(count, device=place.device) + first])
 
 
 def _parts(head: Head, hidden: Tensor) -> Iterator[tuple[int, Tensor, Callable[[Tensor], Tensor]]]:

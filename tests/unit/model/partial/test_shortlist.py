@@ -126,10 +126,20 @@ def test_a_survey_names_the_likeliest_word_of_each_run(likely: int):
     head, hidden = head_of(bias=True), numbers(5, SIZE, seed=3)
     seen = survey(head, hidden, LABELS, likely=likely)
     logits = head.logits(hidden)
-    runs = logits[:, : WORDS // 4 * 4].reshape(5, -1, 4).max(-1).values.sort(-1, descending=True).values
+    runs = logits[:, : WORDS // 4 * 4].reshape(5, 4, -1).max(1).values.sort(-1, descending=True).values
     torch.testing.assert_close(seen.scores, runs[:, :likely])
     torch.testing.assert_close(logits.gather(1, seen.likely), seen.scores)
     torch.testing.assert_close(seen.total, logits.logsumexp(-1))
+
+
+def test_neighbours_are_listed_beside_each_other():
+    """Rivals such as the digits follow each other in a vocabulary."""
+    linear = nn.Linear(1, WORDS, bias=False)
+    weight = torch.full((WORDS, 1), -1.0)
+    weight[40:50, 0] = torch.arange(10.0)
+    head = Head(linear, weight, None)
+    seen = survey(head, torch.ones(1, 1), torch.tensor([3]), likely=10)
+    assert sorted(seen.likely[0].tolist()) == list(range(40, 50))
 
 
 @pytest.mark.parametrize("arithmetic", Arithmetic)
