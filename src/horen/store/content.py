@@ -216,13 +216,22 @@ def parse_records(path: Path, content: bytes) -> list[dict[str, Any]]:
 
 def _records_one_by_one(path: Path, lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise damaged(path, EDITS, f"line {number} is not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise damaged(path, EDITS, f"line {number} is not an object")
-        yield record
+        yield record_of(path, line, f"line {number}")
+
+
+def record_of(path: Path, line: bytes, which: str) -> dict[str, Any]:
+    """Read the record of a line.
+
+    Raises:
+        StoreError: naming ``which`` line it is, when it is no JSON object.
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, EDITS, f"{which} is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise damaged(path, EDITS, f"{which} is not an object")
+    return found
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

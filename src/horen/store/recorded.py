@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from horen.config import HorenConfig
 from horen.edits import EditRecord
 from horen.errors import StoreError
-from horen.store.content import EDITS, TENSORS, damaged, split_lines, uncollected
+from horen.store.content import EDITS, TENSORS, record_of, split_lines, uncollected
 from horen.store.header import Kept, joined_headers, read_header
 from horen.store.history import History, Operation, no_history, operation_of
 from horen.store.reading import Opened, State, settled
@@ -122,21 +121,11 @@ def _operations(path: Path, lines: Sequence[bytes]) -> Iterator[Operation]:
                 yield Operation(int(match[2]), json.loads(match[3]), json.loads(match[4]), tuple(added))
         if place == first:
             place += 1
-            yield operation_of(_parsed(path, line, f"line {place}"))
+            yield operation_of(record_of(path, line, f"line {place}"))
 
 
 def _edit(path: Path, line: bytes) -> EditRecord:
     try:
-        return EditRecord.of(_parsed(path, line, "a line")["edit"])
+        return EditRecord.of(record_of(path, line, "a line")["edit"])
     except (KeyError, TypeError, ValueError) as error:
         raise no_history(error) from error
-
-
-def _parsed(path: Path, line: bytes, which: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, EDITS, f"{which} is not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise damaged(path, EDITS, f"{which} is not an object")
-    return found

@@ -70,7 +70,7 @@ class Head:
         parts = [
             (self.weight[i : i + _BYTES], self.bias if self.bias is None else self.bias[i : i + _BYTES]) for i in starts
         ]
-        return replace(self, codes=[Int8Map(weight, bias) for weight, bias in parts])
+        return replace(self, codes=[Int8Map(weight, bias, once=True) for weight, bias in parts])
 
     def log_probabilities(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Return log p(label) of each token, differentiable with respect to ``hidden`` alone.

@@ -64,12 +64,16 @@ class Int8Map:
         weight: [N, K] of any float dtype; it is rounded and not kept.
         bias: [N], or None.
         rows: shared by the maps of a model.
+        once: keep one copy of the codes, for maps of which no gradient is asked.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, rows: _Rows | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, rows: _Rows | None = None, *, once: bool = False
+    ) -> None:
         codes, scales = rounded(weight.detach())
         # A product is fastest with the second matrix's rows in order, so one copy for each direction.
-        self._forth, self._back, self._scales = codes.T.contiguous(), codes, scales[:, 0]
+        self._forth, self._scales = codes.T.contiguous(), scales[:, 0]
+        self._back = self._forth.T if once else codes
         self._bias = None if bias is None else bias.detach().float()
         self._rows = rows or _Rows()
 

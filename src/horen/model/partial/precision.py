@@ -59,8 +59,10 @@ class Fast:
     def of(arithmetic: Arithmetic, parts: Iterable[nn.Module], head: Head | None, *, tokens: int) -> Fast:
         """Make it for some layers and a head, of which so many tokens are asked at once at most."""
         if arithmetic is Arithmetic.INT8:
-            # Rounding the head pays where many tokens are asked: for few a pass is but reading it.
-            return Fast(arithmetic, int8_maps(parts), head.in_bytes() if head and tokens >= _MANY_TOKENS else head)
+            # Rounding the head pays where many tokens are asked: for few a pass is but reading it. Without a list all
+            # that is said comes of the pass.
+            pays = head is not None and tokens >= _MANY_TOKENS and Shortlist.pays(head)
+            return Fast(arithmetic, int8_maps(parts), head.in_bytes() if head is not None and pays else head)
         if arithmetic is Arithmetic.BFLOAT16:
             return Fast(arithmetic, bfloat16_maps(parts), head and head.to(torch.bfloat16))
         return Fast(arithmetic, {}, head)

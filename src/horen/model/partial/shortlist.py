@@ -2,8 +2,8 @@
 
 A training step changes a token's state a little, and what its log-probability depends on are the target and the
 strongest rivals. So a pass over the vocabulary notes, for each token, which words these are and what all others come
-to: the log of their sum and its slope. As long as the state stays near, steps are taken against that; a state that has
-moved away is surveyed anew. The sum of the others is convex in the state, so its tangent never makes it too large.
+to: the log of their sum exactly, and its slope as the likeliest of them have it. As long as the state stays near, steps
+are taken against that; a state that has moved away is surveyed anew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from horen.model.partial.head import Head, survey
 
-# Words of a list. Half or twice as many need as many passes.
+# Words of a list.
 _WORDS = 32
 # Words behind them that stand for all others.
 _NEXT = 256
@@ -25,8 +25,6 @@ _NEAR = 0.35
 # Weights of so many words are fetched at once: what a processor's cache holds.
 _TOGETHER = {"cpu": 2**20}
 _TOGETHER_ELSEWHERE = 2**26
-# The slope of what is all but nothing is all rounding.
-_LEAST_REST = 1e-2
 _LEAST = 1e-9
 # With fewer words a pass costs little.
 _LEAST_VOCABULARY = 2**12
