@@ -158,7 +158,7 @@ class Prefixes:
 
 def _begun(run: _Run, fresh: Sequence[Row]) -> dict[Row, dict[int, States]]:
     found = {}
-    for together in _split(sorted(fresh, key=len), len):
+    for together in _split(fresh, len):
         beginnings = run.forward(together)
         for number, stem in enumerate(together):
             found[stem] = {
@@ -182,13 +182,13 @@ class _Run:
         if past is not None:
             for i in ends:
                 self._lay(i, past, 0, 0)
-        longer = sorted((i for i in stem.rows if len(self._rows[i]) > stem.length), key=lambda i: len(self._rows[i]))
-        for together in _split(longer, lambda i: len(self._rows[i])):
+        longer = [i for i in stem.rows if len(self._rows[i]) > stem.length]
+        for together in _split(longer, lambda i: len(self._rows[i]) - stem.length, self._held):
             self._go_through(together, [stem.length] * len(together), past or {})
 
     def go_on(self, stems: Mapping[int, Row], begun: Kept) -> None:
         """Do the same for rows of which each has a beginning of its own."""
-        for together in _split(sorted(stems, key=lambda i: len(self._rows[i])), lambda i: len(self._rows[i])):
+        for together in _split(stems, lambda i: len(self._rows[i]) - len(stems[i]), self._held):
             lengths = [len(stems[i]) for i in together]
             pasts = [begun[stems[i]] for i in together]
             longest = max(lengths)
@@ -200,6 +200,9 @@ class _Run:
                 for layer in pasts[0]
             }
             self._go_through(together, lengths, past)
+
+    def _held(self, i: int) -> int:
+        return len(self._rows[i])
 
     def _go_through(self, members: Sequence[int], lengths: Sequence[int], past: Mapping[int, States]) -> None:
         """Run what rows have after so many tokens of each, and lay all of it down."""
@@ -298,15 +301,37 @@ def shared_start(one: Sequence[int], other: Sequence[int]) -> int:
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _split(items: Sequence[_Item], length: Callable[[_Item], int]) -> Iterator[Sequence[_Item]]:
-    """Yield items in order of their length, as many together as may be read at once."""
-    first = 0
-    for last, item in enumerate(items):
-        if last > first and (last + 1 - first) * length(item) > _TOKENS_TOGETHER:
-            yield items[first:last]
-            first = last
-    if items:
-        yield items[first:]
+def _split(
+    items: Iterable[_Item], new: Callable[[_Item], int], held: Callable[[_Item], int] | None = None
+) -> Iterator[Sequence[_Item]]:
+    """Yield items in groups, each padded to its longest, so that padding and calls cost least.
+
+    No group is larger than what may be read at once, unless it is one item.
+
+    Args:
+        items: in any order.
+        new: how many tokens an item has that are run.
+        held: how many it has in all; by default those.
+    """
+    ordered = sorted(items, key=new)
+    widths, sizes = [new(item) for item in ordered], [(held or new)(item) for item in ordered]
+    costs, firsts = [0], [0]
+    for end, width in enumerate(widths, 1):
+        least, at, largest = costs[end - 1] + width, end - 1, sizes[end - 1]
+        for first in range(end - 2, -1, -1):
+            padded, largest = (end - first) * width, max(largest, sizes[first])
+            # What stands before costs something too, so no larger group could be worth it.
+            if padded >= least or (end - first) * largest > _TOKENS_TOGETHER:
+                break
+            if costs[first] + padded < least:
+                least, at = costs[first] + padded, first
+        costs.append(least + _CALL)
+        firsts.append(at)
+    ends = [len(ordered)]
+    while ends[-1]:
+        ends.append(firsts[ends[-1]])
+    for first, end in pairwise(reversed(ends)):
+        yield ordered[first:end]
 
 
 def _states(layer: Any) -> States:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -55,14 +57,34 @@ def test_every_row_with_tokens_is_in_one_group_and_begins_as_the_group_does(rows
         assert stem.length == 0 or stem.length * (len(stem.rows) - 1) > 32
 
 
-@given(st.lists(st.integers(1, 90), max_size=20).map(sorted), st.integers(1, 200))
-def test_as_many_rows_are_read_together_as_there_is_room_for(lengths: list[int], room: int):
+def cost(groups: Iterable[Sequence[int]]) -> int:
+    return sum(len(group) * max(group) + 32 for group in groups)
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=9).map(sorted), st.integers(1, 400))
+def test_rows_are_read_in_the_groups_that_cost_least(lengths: list[int], room: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("horen.model.partial.prefix._TOKENS_TOGETHER", room)
         found = [list(part) for part in _split(lengths, int)]
     assert [length for part in found for length in part] == lengths
-    assert all(len(part) * part[-1] <= room or len(part) == 1 for part in found)
-    assert all((len(part) + 1) * after[0] > room for part, after in pairwise(found))
+
+    def fits(group: Sequence[int]) -> bool:
+        return len(group) * max(group) <= room or len(group) == 1
+
+    assert all(map(fits, found))
+    cuts = itertools.product([False, True], repeat=len(lengths) - 1)
+    ways = ([list(part) for part in split_at(lengths, cut)] for cut in cuts)
+    assert cost(found) == min(cost(way) for way in ways if all(map(fits, way)))
+
+
+def split_at(lengths: Sequence[int], cut: Sequence[bool]) -> list[Sequence[int]]:
+    places = [0, *(i for i, here in enumerate(cut, 1) if here), len(lengths)]
+    return [lengths[first:last] for first, last in pairwise(places)]
+
+
+def test_rows_of_one_length_are_read_at_once():
+    assert [len(part) for part in _split([9] * 100, int)] == [100]
+    assert list(_split([], int)) == []
 
 
 @pytest.mark.parametrize("together", [1, 100])
