@@ -207,20 +207,23 @@ def _both(pairs: Iterable[Iterable[bool]]) -> list[int]:
     return [sum(some) for some in zip(*pairs, strict=True)]
 
 
-def keys(sets: dict[str, Trial], given: argparse.Namespace) -> dict[str, Any]:
-    """Return which decisions differ between storages of keys, by set and kind of question, and in all."""
-    told: dict[str, Any] = {}
-    for name, made in sets.items():
-        editor = Editor(*load_model(given.model), HorenConfig.from_preset(given.preset, key_storage="float32"))
-        both, rows = Both(editor, made.stored), fed(editor, made, follows=name == "conversations")
-        found = both.routed([asked.text for asked in made.asked], rows)
-        told[name] = {"stored": len(made.stored)}
-        for kind in dict.fromkeys(asked.kind for asked in made.asked):
-            some = [i for i, asked in enumerate(made.asked) if asked.kind == kind]
-            own = [made.asked[i].own + 1 for i in some]
-            told[name][kind] = compared([found[i] for i in some], own, asks=kind in _OWN)
-        print(name, json.dumps(summed([told[name]])), flush=True)
-    return {"all": summed(told.values()), "sets": told}
+def keys(made: Trial, given: argparse.Namespace, *, follows: bool) -> dict[str, Any]:
+    """Return which decisions differ between storages of keys, by kind of question.
+
+    Args:
+        made: what is stored and asked.
+        given: names the model and the preset.
+        follows: whether what is asked is the turn after a question for a stored fact and its answer.
+    """
+    editor = Editor(*load_model(given.model), HorenConfig.from_preset(given.preset, key_storage="float32"))
+    both, rows = Both(editor, made.stored), fed(editor, made, follows=follows)
+    found = both.routed([asked.text for asked in made.asked], rows)
+    told: dict[str, Any] = {"stored": len(made.stored)}
+    for kind in dict.fromkeys(asked.kind for asked in made.asked):
+        some = [i for i, asked in enumerate(made.asked) if asked.kind == kind]
+        own = [made.asked[i].own + 1 for i in some]
+        told[kind] = compared([found[i] for i in some], own, asks=kind in _OWN)
+    return told
 
 
 def summed(sets: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -284,14 +287,17 @@ def main() -> None:
         dataset = load(name, path, limit=end)
         datasets.append({"part": span, **circumstances(dataset, None)["dataset"]})
         parts[f"{Path(path).name} {span}"] = dataset.records[first:]
-    if given.what == "keys":
-        sets = {name: of_records(records) for name, records in parts.items()}
-        told = keys(sets | {name: named(name) for name in given.sets}, given)
-    else:
-        told = values([record for records in parts.values() for record in records], given)
     head = {"datasets": datasets, **environment(), "model": given.model, "preset": given.preset}
-    write_text(given.out, json.dumps({**head, **told}, indent=2) + "\n")
-    print(json.dumps(told, indent=2))
+    if given.what == "values":
+        told = values([record for records in parts.values() for record in records], given)
+        write_text(given.out, json.dumps({**head, **told}, indent=2) + "\n")
+        return
+    sets = {name: of_records(records) for name, records in parts.items()} | {name: named(name) for name in given.sets}
+    found: dict[str, Any] = {}
+    for name, made in sets.items():
+        found[name] = keys(made, given, follows=name == "conversations")
+        print(name, json.dumps(summed([found[name]])), flush=True)
+        write_text(given.out, json.dumps({**head, "all": summed(found.values()), "sets": found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
