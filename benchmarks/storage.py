@@ -190,7 +190,6 @@ def compared(pairs: Sequence[tuple[Explanation, Explanation]], own: list[int], *
         "new false fire": sum(b and not a for a, b in false),
         "removed false fire": sum(a and not b for a, b in false),
         "recalls other facts": sum(a.recalled != b.recalled for a, b in pairs),
-        "own fact recalled": _both((n in x.recalled for x in pair) for pair, n in zip(pairs, own, strict=True)),
         "greatest difference of a score": max(abs(a - b) for a, b in scores),
         "mean difference of a score": sum(b - a for a, b in scores) / len(scores),
     }

@@ -63,7 +63,7 @@ def test_ways_in_which_a_decision_changes_are_counted_apart(script: ModuleType):
     told = script.compared(pairs, [1] * 6, asks=True)
     assert [told[way] for way in ways] == [2, 1, 1, 1, 5]
     assert told["own edit fired"] == [3, 2]
-    assert (told["recalls other facts"], told["own fact recalled"]) == (1, [0, 1])
+    assert told["recalls other facts"] == 1
     assert told["greatest difference of a score"] == pytest.approx(0.2)
     # What asks for no stored fact is right only where nothing fires.
     told = script.compared(pairs, [1] * 6, asks=False)
