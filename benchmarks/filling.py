@@ -28,10 +28,11 @@ def remember(history: History, edits: int) -> None:
     """Put so many edits, with one entry and one value each, into a history that has no others."""
     start = history.next_id - 1
     for first in range(start, start + edits, _TOGETHER):
-        history.record("edit", [_record(n) for n in range(first, min(first + _TOGETHER, start + edits))])
+        history.record("edit", [record(n) for n in range(first, min(first + _TOGETHER, start + edits))])
 
 
-def _record(number: int) -> EditRecord:
+def record(number: int) -> EditRecord:
+    """Return an edit with an entry and a value of its own."""
     return EditRecord(
         id=number + 1,
         prompt=f"Who is the head gardener of the {number}th house in Mallow Street?",

@@ -3,8 +3,8 @@
     python benchmarks/inference.py --edits 50000 --out inference.json
 
 The codebook is filled with random unit keys of the key space's own dimension and random values, so that prompts are
-routed among as many entries as a real one has and wake none; then an entry is added for each prompt, at a cosine of 0.8
-to it as a rephrase's is, which wakes it.
+routed among as many entries as a real one has and wake none; then an edit is added for each prompt that asks it in other
+words and wakes. Where a judge decides, it reads prompts beside the nearest edits' own words both times.
 The untouched model (no hook on it) and the wrapped one are timed in turn on the same prompts, and what is reported is
 the median of the pairs' ratios.
 """
@@ -16,40 +16,38 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from filling import fill
+from filling import fill, record
 from horen import Editor, HorenConfig
 from horen.bench.files import write_text
 from horen.bench.plan import environment
-from horen.session import Session
 
-_NEAR = 0.8
+_OTHERWISE = "Please tell me: "
 _WORDS = (
     "Who was the first person to cross the northern strait in a small wooden boat without any help from the shore, and "
     "in which year did the town put up a statue of that sailor beside the old lighthouse near the market square today?"
 )
 
 
-def wake(session: Session, ids: Tensor) -> None:
-    """Add an entry near each prompt, all with one value, which changes nothing."""
-    codebook = session.codebook()
-    queries = session.keys(ids.tolist())
+def wake(editor: Editor, ids: Tensor) -> None:
+    """Add an edit in other words for each prompt, all with one value, which changes nothing."""
+    session = editor._session
+    codebook, history = session.codebook(), session.history
+    asked = editor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    worded = [_OTHERWISE + text for text in asked]
+    keys = session.keys([session.contexts.plain(text) for text in worded])
     value = codebook.add_value(torch.zeros_like(codebook.values[0]))
-    codebook.add_entries(at_cosine(queries, _NEAR), value)
-    assert all(match.fired for match in codebook.match(queries, session.config.retrieval()))
-
-
-def at_cosine(rows: Tensor, cosine: float) -> Tensor:
-    """Return [B, d] unit rows at a cosine to unit rows, in random directions."""
-    noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(0)).to(rows.device)
-    across = normalize(noise - (noise * rows).sum(-1, keepdim=True) * rows, dim=-1)
-    return cosine * rows + (1 - cosine**2) ** 0.5 * across
+    entries = codebook.add_entries(session.config.of_keys().rounded(keys), value)
+    first = history.next_id - 1
+    records = [replace(record(first + n), prompt=text, value=value) for n, text in enumerate(worded)]
+    history.record("edit", [replace(one, entries=(entry,)) for one, entry in zip(records, entries, strict=True)])
+    assert all(explained.fired for explained in editor.explain(asked))
 
 
 def prompts(editor: Editor, tokens: int, batch: int) -> Tensor:
@@ -140,7 +138,7 @@ def main() -> None:
     results = []
     for woken in (False, True):
         if woken:  # smaller batches are the beginning of the largest
-            wake(editor._session, max(batches, key=len))
+            wake(editor, max(batches, key=len))
         results += [{"woken": woken, **measured(editor, ids, given.new, given.pairs)} for ids in batches]
     told = {name: value for name, value in vars(given).items() if name != "out"}
     print(json.dumps(results, indent=1))
