@@ -31,7 +31,7 @@ from horen.bench.plan import circumstances
 from horen.bench.records import Record
 from horen.edits import EditRecord
 from horen.model.zoo.loading import load_model
-from horen.store.history import now
+from horen.store.operations import now
 
 _BATCH = 32
 
