@@ -13,6 +13,7 @@ from typing import Any, overload
 
 from horen.edits import EditRecord
 from horen.errors import StoreError
+from horen.store.content import as_json
 from horen.store.packed import Records, fields_of
 
 
@@ -78,9 +79,13 @@ class Step:
         """How many lines it takes."""
         return len(self.added) + bool(self.removed) or 1
 
+    def head(self, sequence: int) -> dict[str, Any]:
+        """Return what its lines have in common."""
+        return {"sequence": sequence, "operation": self.name, "at": self.at}
+
     def line(self, number: int, sequence: int, records: Records) -> dict[str, Any]:
         """Return one of its lines, from 0."""
-        head = {"sequence": sequence, "operation": self.name, "at": self.at}
+        head = self.head(sequence)
         if self.undoes is not None:
             return head | {"undoes": self.undoes}
         if self.dropped:
@@ -123,6 +128,20 @@ class Lines(Sequence[dict[str, Any]]):
         for number in range(self._count):
             step = self._steps[number]
             yield from (step.line(place, number + 1, self._records) for place in range(step.lines))
+
+    def written(self, begin: int) -> Iterator[dict[str, Any] | bytes]:
+        """Yield the lines from one on; those of packed records as they are written."""
+        first = bisect_right(self._ends, begin) - 1
+        for number in range(first, self._count):
+            step, head = self._steps[number], b""
+            for place in range(max(0, begin - self._ends[number]), step.lines):
+                told = self._records.line(step.added[place]) if place < len(step.added) else None
+                if told is None:
+                    yield step.line(place, number + 1, self._records)
+                    continue
+                if not head:
+                    head = as_json(step.head(number + 1)).removesuffix(b"}")
+                yield b'%b,"edit":%b}' % (head, told)
 
 
 def now() -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from horen.edits import EditRecord, unread
+from horen.store.content import as_json
 
 # So many records are packed together: with ZsRE's texts a record takes 86 bytes, and reading one 23 µs and its JSON.
 _TOGETHER = 16
@@ -38,13 +39,15 @@ class Records:
         """Return a record, which may be made anew each time."""
         place, offset = divmod(number - 1, _TOGETHER)
         block = self._blocks[place]
-        if isinstance(block, list):
-            return block[offset]
-        recent, lines = self._recent
-        if recent != place:
-            lines = zlib.decompress(block).split(b"\n")
-            self._recent = place, lines
-        return EditRecord.of(json.loads(lines[offset]))
+        return (
+            block[offset] if isinstance(block, list) else EditRecord.of(json.loads(self._lines(place, block)[offset]))
+        )
+
+    def line(self, number: int) -> bytes | None:
+        """Return the fields of a record as they are stored, in JSON; None where they have still to be made."""
+        place, offset = divmod(number - 1, _TOGETHER)
+        block = self._blocks[place]
+        return None if isinstance(block, list) else self._lines(place, block)[offset]
 
     def seen(self, number: int) -> EditRecord:
         """Return a record; of one that is packed no more than the id is read before somebody asks for the rest."""
@@ -73,9 +76,13 @@ class Records:
                 self._blocks[place] = _packed(block)
             self._settled = place + 1
 
-    def keep(self, count: int) -> None:
-        """Leave the first so many as they are."""
-        self._settled = count // _TOGETHER
+    def _lines(self, place: int, block: bytes) -> list[bytes]:
+        """Return the lines of a packed block, which are often asked for one after another."""
+        recent, lines = self._recent
+        if recent != place:
+            lines = zlib.decompress(block).split(b"\n")
+            self._recent = place, lines
+        return lines
 
 
 def _packed(block: list[EditRecord]) -> list[EditRecord] | bytes:
@@ -83,11 +90,6 @@ def _packed(block: list[EditRecord]) -> list[EditRecord] | bytes:
     if any(map(unread, block)):
         return block
     try:
-        return zlib.compress(b"\n".join(map(_line, block)), 1)
+        return zlib.compress(b"\n".join(as_json(fields_of(record)) for record in block), 1)
     except (TypeError, ValueError, RecursionError):
         return block
-
-
-def _line(record: EditRecord) -> bytes:
-    # A lone surrogate has no bytes in UTF-8, and is told when it is saved; json.loads reads it like this.
-    return json.dumps(fields_of(record), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
