@@ -121,6 +121,7 @@ class History:
         """Append an operation and make it so."""
         operation = Operation(self._state.steps + 1, name, now(), tuple(added), tuple(removed))
         self._append(operation)
+        self._records.pack(self._state.last)
         return operation
 
     def undo(self) -> tuple[Operation, Undone]:
@@ -207,6 +208,8 @@ class History:
                 history._append(whole(list(each)))
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             raise no_history(error) from error
+        # Packing them would take three times as long as reading them does.
+        history._records.keep(history._state.last)
         return history
 
     def entries(self, number: int) -> tuple[int, ...]:
@@ -228,7 +231,6 @@ class History:
         self._steps.append(step)
         self._records.add(before.last, operation.added if step.added else ())
         self._state = after
-        self._records.pack(after.last)
 
     def _after(self, state: _State, operation: Operation) -> tuple[_State, Step]:
         """Return what a history says after an operation, and what is kept of that.

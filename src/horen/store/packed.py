@@ -76,6 +76,10 @@ class Records:
                 self._blocks[place] = _packed(block)
             self._settled = place + 1
 
+    def keep(self, count: int) -> None:
+        """Leave the first so many as they are for good."""
+        self._settled = count // _TOGETHER
+
     def _lines(self, place: int, block: bytes) -> list[bytes]:
         """Return the lines of a packed block, which are often asked for one after another."""
         recent, lines = self._recent
