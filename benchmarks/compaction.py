@@ -32,7 +32,8 @@ from horen.bench.plan import environment
 from horen.editing.compact import compact_folder
 from horen.memory import Codebook
 from horen.store import write_folder
-from horen.store.history import History, now
+from horen.store.history import History
+from horen.store.operations import now
 from horen.store.state import Saved, remove_from_folder
 from horen.store.tables import filled
 

@@ -3,8 +3,8 @@
     python benchmarks/inference.py --edits 50000 --out inference.json
 
 The codebook is filled with random unit keys of the key space's own dimension and random values, so that prompts are
-routed among as many entries as a real one has and wake none; then an edit is added for each prompt that asks it in other
-words and wakes. Where a judge decides, it reads prompts beside the nearest edits' own words both times.
+routed among as many entries as a real one has and wake none. Then each prompt gets an edit that asks it in other words,
+which it wakes. Where a judge decides, it reads a prompt beside the nearest edits' own words both times.
 The untouched model (no hook on it) and the wrapped one are timed in turn on the same prompts, and what is reported is
 the median of the pairs' ratios.
 """

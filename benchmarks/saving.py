@@ -28,7 +28,8 @@ from horen import HorenConfig
 from horen.bench.files import write_text
 from horen.bench.plan import environment
 from horen.store import Known, write_folder
-from horen.store.history import History, now
+from horen.store.history import History
+from horen.store.operations import now
 from horen.store.state import GROWS, Saved, remove_from_folder
 
 _DIMENSION, _VALUE = 512, 576

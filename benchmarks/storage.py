@@ -47,7 +47,7 @@ from horen.model.routed import Routed
 from horen.model.zoo.loading import load_model
 from horen.scope.training.corpus import packaged
 from horen.scope.training.joining import trial
-from horen.store.history import now
+from horen.store.operations import now
 from scope import Asked, Trial, demo, everyday, natural, traps
 
 _BATCH = 32

@@ -27,7 +27,7 @@ from horen.bench.plan import circumstances
 from horen.bench.records import Record
 from horen.cli.commands.edit import parse_settings
 from horen.edits import same_text
-from horen.store.history import now
+from horen.store.operations import now
 from routing import Router
 
 _ANOTHER = "another answer than any stored one"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from horen.errors import EditError
 
@@ -14,6 +14,8 @@ OnSimilar = Literal["ignore", "warn", "supersede"] | Sequence[int | None]
 Action = Literal["added", "superseded", "kept", "unchanged"]
 #: Called with (edits done, edits to do).
 Progress = Callable[[int, int], None]
+
+_Place = TypeVar("_Place")
 
 
 def check_encodable(text: str, name: str) -> None:
@@ -113,7 +115,7 @@ class Similar:
 
 
 class _Unread:
-    """What of a record is still to be read: what reads it, and the line that says it."""
+    """What of a record is still to be read: what reads it, and where it is."""
 
     __slots__ = ("_rest",)
 
@@ -177,17 +179,17 @@ class EditRecord(_Unread):
         return record
 
     @classmethod
-    def later(cls, number: int, read: Callable[[bytes], EditRecord], line: bytes) -> Self:
+    def later(cls, number: int, read: Callable[[_Place], EditRecord], place: _Place) -> Self:
         """Return a record of which all but the id is read when it is first asked for.
 
         Args:
             number: its id.
             read: gives the whole record; what it raises is raised by whoever asks.
-            line: what it is given.
+            place: what it is given.
         """
         record = object.__new__(cls)
         object.__setattr__(record, "id", number)
-        object.__setattr__(record, "_rest", (read, line))
+        object.__setattr__(record, "_rest", (read, place))
         return record
 
     if not TYPE_CHECKING:  # which would take every name for one of a field
@@ -197,8 +199,8 @@ class EditRecord(_Unread):
             if name not in _FIELDS:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             if (rest := self._rest) is not None:
-                read, line = rest
-                found = read(line)
+                read, place = rest
+                found = read(place)
                 for each, lay in _LAYING:
                     lay(self, getattr(found, each))
                 object.__setattr__(self, "_rest", None)
@@ -208,6 +210,11 @@ class EditRecord(_Unread):
     def values(self) -> range:
         """Numbers of all its values; none where a compaction has dropped them."""
         return range(self.value, self.value + 1 + len(self.left)) if self.entries else range(0)
+
+
+def unread(record: EditRecord) -> bool:
+    """Return whether a record is still to be read."""
+    return getattr(record, "_rest", None) is not None
 
 
 _FIELDS = frozenset(item.name for item in fields(EditRecord))

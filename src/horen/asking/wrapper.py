@@ -19,7 +19,7 @@ from horen.asking.recall import converse, explain, generate, rows
 from horen.config import HorenConfig
 from horen.edits import Answer, EditRecord, Explanation, Progress
 from horen.session import Session
-from horen.store.history import Operation
+from horen.store.operations import Operation
 
 
 class Wrapped:
@@ -54,6 +54,16 @@ class Wrapped:
         """Return the active edits by id."""
         return self._session.history.active()
 
+    @property
+    def edit_count(self) -> int:
+        """How many edits are active."""
+        return len(self._session.history)
+
+    @property
+    def operation_count(self) -> int:
+        """How many operations :meth:`history` has."""
+        return self._session.history.count
+
     def get(self, number: int) -> EditRecord:
         """Return the active edit of an id.
 
@@ -69,7 +79,7 @@ class Wrapped:
     @property
     def stored_bytes(self) -> int:
         """Bytes that the codebook takes in memory; removed and superseded edits, which undo can wake, included."""
-        return self._session.codebook().nbytes if self.history() else 0
+        return self._session.codebook().nbytes if self.operation_count else 0
 
     @overload
     def generate(

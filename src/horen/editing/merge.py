@@ -14,7 +14,8 @@ from horen.editing.conflicts import Clash, Relation, Settled, relation, settle
 from horen.edits import Edit, EditRecord
 from horen.errors import ConfigError, ConflictError
 from horen.store import write_folder
-from horen.store.history import History, now
+from horen.store.history import History
+from horen.store.operations import now
 from horen.store.state import Saved
 
 if TYPE_CHECKING:

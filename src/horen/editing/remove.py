@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from horen.edits import EditRecord, Undone
 from horen.session import Session
-from horen.store.history import Operation
+from horen.store.operations import Operation
 
 
 def remove(session: Session, numbers: int | Iterable[int]) -> list[EditRecord]:

@@ -38,7 +38,8 @@ def find_sources(plans: Sequence[Plan], codebook: Codebook, history: History, th
             near: list[tuple[float, EditRecord | Plan]] = []
             if stored is not None:
                 entry, similarity = stored[row]
-                record = history.owner(entry)
+                # What is not nearer than the threshold is nobody's source, and need not be read.
+                record = history.owner(entry) if similarity > threshold else None
                 near.extend([(similarity, record)] if record is not None else [])
             if earlier is not None:
                 entry, similarity = earlier[row]

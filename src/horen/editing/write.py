@@ -29,7 +29,7 @@ from horen.model.partial.tail import Tail
 from horen.model.partial.windows import cut
 from horen.model.quiet import quiet
 from horen.session import Session
-from horen.store.history import now
+from horen.store.operations import now
 
 _log = logging.getLogger("horen")
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from horen._version import __version__
 from horen.errors import MismatchError, StoreError
@@ -69,22 +69,48 @@ class Data:
         return iter(self._made())
 
 
+@runtime_checkable
+class Written(Protocol):
+    """Records some of which are there as the lines that they become."""
+
+    def written(self, begin: int) -> Iterator[Mapping[str, Any] | bytes]:
+        """Yield the records from a number on, or the lines of some that were edits, without their ends."""
+
+
 def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]], begin: int = 0) -> Data:
     """Put one record on a line, from a number on.
 
     Raises:
         StoreError: when one is not JSON.
     """
-    return Data(lambda: _blocks(path, records if not begin else map(records.__getitem__, range(begin, len(records)))))
+    return Data(lambda: _blocks(path, _each(records, begin)))
 
 
-def _blocks(path: Path, records: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def _each(records: Sequence[Mapping[str, Any]], begin: int = 0) -> Iterable[Mapping[str, Any] | bytes]:
+    if isinstance(records, Written):
+        return records.written(begin)
+    return map(records.__getitem__, range(begin, len(records))) if begin else records
+
+
+def as_json(record: Mapping[str, Any]) -> bytes:
+    """Return a record as it is written, without the end of the line.
+
+    Raises:
+        TypeError: when it is not JSON.
+        ValueError: likewise.
+        RecursionError: likewise.
+    """
+    line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return line.encode("utf-8")
+
+
+def _blocks(path: Path, records: Iterable[Mapping[str, Any] | bytes]) -> Iterator[bytes]:
     """Yield the lines of records, many at a time."""
     block = bytearray()
     for number, record in enumerate(records, start=1):
         try:
-            line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            block += line.encode("utf-8") + b"\n"
+            block += record if isinstance(record, bytes) else as_json(record)
+            block += b"\n"
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(
                 f"{path} was not written: record {number} is not a JSON object ({error}); use text, finite numbers, "
@@ -102,7 +128,8 @@ def format_of(config: Mapping[str, Any], records: Sequence[Mapping[str, Any]], *
         return _PACKED_KEYS
     if grown:
         return _GROWN
-    return _COMPACTED if any("dropped" in record for record in records) else USUAL
+    drops = any("dropped" in record for record in _each(records) if not isinstance(record, bytes))
+    return _COMPACTED if drops else USUAL
 
 
 def document_to_bytes(

@@ -3,133 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import accumulate, groupby
-from typing import Any, overload
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from horen.edits import EditRecord, Undone, same_text
-from horen.errors import EditError, EditNotFoundError, StoreError
+from horen.errors import EditError, EditNotFoundError
+from horen.store.lookup import Holders, Numbers, Wordings, wordings
+from horen.store.operations import Lines, Operation, Step, no_history, now, operation_of, whole
+from horen.store.packed import Records
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One step of the history: edits that came and edits that went, together.
+class _State(NamedTuple):
+    """What a history says at one moment, of lists that go on growing behind it.
 
     Attributes:
-        sequence: number of the operation, from 1.
-        name: edit, supersede, remove, undo or compact.
-        at: time, ISO 8601 in UTC.
-        added: edits that became active.
-        removed: ids of edits that became inactive.
-        undoes: for an undo the number of the operation that it took back.
-        dropped: for a compaction the ids of the edits that have no entries since, so that nothing before it can be
-            taken back.
+        steps: how many operations there are.
+        last: id of the last edit.
+        active: ids of the active edits.
+        undoable: number of the operation that an undo takes back; 0 for none.
     """
 
-    sequence: int
-    name: str
-    at: str
-    added: tuple[EditRecord, ...] = ()
-    removed: tuple[int, ...] = ()
-    undoes: int | None = None
-    dropped: tuple[int, ...] = ()
-
-
-_STORED = tuple(field.name for field in dataclasses.fields(EditRecord))
-
-
-class _State:
-    """What a history says at one moment: readers take one, and whoever appends makes the next of a copy."""
-
-    def __init__(self) -> None:
-        self.operations: list[Operation] = []
-        self.records: dict[int, EditRecord] = {}
-        self.active: dict[int, EditRecord] = {}
-        self.undoable: list[Operation] = []
-        self.last = 0
-        # Made when they are first asked for, and kept up from then on: not everybody looks edits up.
-        self._wordings: dict[str, tuple[int, ...]] | None = None
-        self._holders: dict[int, int] | None = None
-
-    @property
-    def wordings(self) -> dict[str, tuple[int, ...]]:
-        """Ids of the active edits that have a prompt or rephrase, the earliest first."""
-        found = self._wordings
-        if found is None:
-            found = {}
-            for record in self.active.values():
-                _add_wordings(found, record)
-            self._wordings = found
-        return found
-
-    @property
-    def holders(self) -> dict[int, int]:
-        """The id of the edit that a codebook entry belongs to."""
-        found = self._holders
-        if found is None:
-            found = {entry: record.id for record in self.records.values() for entry in record.entries}
-            self._holders = found
-        return found
-
-    def copied(self) -> _State:
-        """Return another one that says the same."""
-        other = _State()
-        for name, value in vars(self).items():
-            setattr(other, name, value.copy() if isinstance(value, list | dict) else value)
-        return other
-
-    def append(self, operation: Operation) -> None:
-        """Take an operation in; after an error this state is of no use."""
-        if operation.dropped:
-            if any(number in self.active or self.records[number].entries for number in operation.dropped):
-                raise ValueError(f"operation {operation.sequence} drops edits that have entries")
-            self.undoable.clear()
-        elif operation.undoes is None:
-            expected = range(self.last + 1, self.last + 1 + len(operation.added))
-            if [record.id for record in operation.added] != list(expected):
-                raise ValueError(f"operation {operation.sequence} does not add the edits that come next")
-            self._apply(operation.added, operation.removed)
-            self.last += len(operation.added)
-            self.undoable.append(operation)
-        else:
-            target = self.undoable.pop()
-            if target.sequence != operation.undoes:
-                raise ValueError(f"operation {operation.sequence} undoes {operation.undoes} out of order")
-            self._apply([self.records[number] for number in target.removed], [record.id for record in target.added])
-        self.operations.append(operation)
-
-    def _apply(self, added: Iterable[EditRecord], removed: Iterable[int]) -> None:
-        for number in removed:
-            record = self.active.pop(number)
-            if self._wordings is not None:
-                for text in _wordings(record):
-                    left = tuple(other for other in self._wordings.pop(text) if other != number)
-                    if left:
-                        self._wordings[text] = left
-        for record in added:
-            self.records[record.id] = self.active[record.id] = record
-            if self._holders is not None:
-                self._holders.update(dict.fromkeys(record.entries, record.id))
-            if self._wordings is not None:
-                _add_wordings(self._wordings, record)
+    steps: int = 0
+    last: int = 0
+    active: Numbers = Numbers()
+    undoable: int = 0
 
 
 class History:
     """Append-only; what is active follows from the operations alone. Each entry is of one edit.
 
-    One thread appends at a time. Others may read meanwhile: they see every operation whole or not at all.
+    One thread appends at a time, in time that grows with the operation alone. Others may read meanwhile: they see every
+    operation whole or not at all, because it is in the lists before the state tells of it.
     """
 
     def __init__(self) -> None:
+        self._steps: list[Step] = []
+        self._records = Records()
+        self._wordings, self._holders = Wordings(), Holders()
         self._state = _State()
 
     @property
     def operations(self) -> tuple[Operation, ...]:
         """All operations, oldest first."""
-        return tuple(self._state.operations)
+        return tuple(self._operation(number) for number in range(1, self._state.steps + 1))
+
+    @property
+    def count(self) -> int:
+        """How many operations there are."""
+        return self._state.steps
 
     @property
     def next_id(self) -> int:
@@ -138,8 +60,7 @@ class History:
 
     def active(self) -> list[EditRecord]:
         """Return the active edits by id."""
-        active = self._state.active
-        return [active[number] for number in sorted(active)]
+        return list(map(self._records.seen, self._state.active))
 
     def __len__(self) -> int:
         return len(self._state.active)
@@ -152,53 +73,55 @@ class History:
         """
         state = self._state
         if number in state.active:
-            return state.active[number]
-        if number in state.records:
-            if not state.records[number].entries:
-                raise EditNotFoundError(
-                    f"Edit {number} was removed, superseded or undone, and a compaction has dropped its entries: write "
-                    "it anew."
-                )
+            return self._records[number]
+        if not isinstance(number, int) or not 0 < number <= state.last:
+            raise EditNotFoundError(f"There is no edit {number}: list the edits to see their ids.")
+        if not self._records[number].entries:
             raise EditNotFoundError(
-                f"Edit {number} was removed, superseded or undone: list the active edits, or undo the change."
+                f"Edit {number} was removed, superseded or undone, and a compaction has dropped its entries: write "
+                "it anew."
             )
-        raise EditNotFoundError(f"There is no edit {number}: list the edits to see their ids.")
+        raise EditNotFoundError(
+            f"Edit {number} was removed, superseded or undone: list the active edits, or undo the change."
+        )
 
     def asleep(self) -> int:
         """Return how many edits have entries and are not active."""
         state = self._state
-        return sum(bool(r.entries) for number, r in state.records.items() if number not in state.active)
+        return sum(bool(self._records.seen(number).entries) for number in state.active.absent(state.last))
 
     def find(self, wording: str) -> EditRecord | None:
         """Return the active edit that has this prompt or rephrase, up to white space."""
         return next(iter(self.find_all(wording)), None)
 
     def find_all(self, wording: str) -> list[EditRecord]:
-        """Return every active edit that has this wording; one whose prompt it is outranks one whose rephrase it is."""
+        """Return every active edit that has this wording, by id; one whose prompt it is outranks the others."""
         text = same_text(wording)
         state = self._state
-        found = [state.active[number] for number in state.wordings.get(text, ())]
+        numbers = self._wordings.find(text, state.last, self._records.__getitem__)
+        records = [self._records[number] for number in numbers if number in state.active]
+        found = [record for record in records if text in wordings(record)]
         return sorted(found, key=lambda record: same_text(record.prompt) != text)
 
     def owner(self, entry: int) -> EditRecord | None:
         """Return the active edit that a codebook entry belongs to."""
         state = self._state
-        number = state.holders.get(entry)
-        return None if number is None else state.active.get(number)
+        number = self._holders.find(entry, state.last, self._records.__getitem__)
+        return None if number is None or number not in state.active else self._records[number]
 
     def holder(self, entry: int) -> EditRecord | None:
         """Return the edit that a codebook entry belongs to, active or not.
 
         For whoever has found an entry awake: another thread may have removed its edit since.
         """
-        state = self._state
-        number = state.holders.get(entry)
-        return None if number is None else state.records[number]
+        number = self._holders.find(entry, self._state.last, self._records.__getitem__)
+        return None if number is None else self._records[number]
 
     def record(self, name: str, added: Iterable[EditRecord] = (), removed: Iterable[int] = ()) -> Operation:
         """Append an operation and make it so."""
-        operation = Operation(len(self._state.operations) + 1, name, now(), tuple(added), tuple(removed))
+        operation = Operation(self._state.steps + 1, name, now(), tuple(added), tuple(removed))
         self._append(operation)
+        self._records.pack(self._state.last)
         return operation
 
     def undo(self) -> tuple[Operation, Undone]:
@@ -207,23 +130,24 @@ class History:
         Raises:
             EditError: when there is none, or none since the last compaction.
         """
-        undoable = self._state.undoable
-        compacted = [operation.sequence for operation in self._state.operations if operation.dropped]
-        if not undoable and compacted:
+        state = self._state
+        if not state.undoable:
+            compacted = [number for number in range(1, state.steps + 1) if self._steps[number - 1].dropped]
+            if not compacted:
+                raise EditError("There is nothing to undo: no operation is left in the history.")
             raise EditError(
                 f"There is nothing to undo since operation {compacted[-1]}, which compacted the codebook: what came "
                 "before it cannot be taken back. Write an edit anew, with the texts that the history has."
             )
-        if not undoable:
-            raise EditError("There is nothing to undo: no operation is left in the history.")
-        target = undoable[-1]
+        target = self._operation(state.undoable)
         undone = Undone(target.name, tuple(record.id for record in target.added), target.removed)
-        self._append(Operation(len(self._state.operations) + 1, "undo", now(), undoes=target.sequence))
+        self._append(Operation(state.steps + 1, "undo", now(), undoes=target.sequence))
         return target, undone
 
     def stored(self) -> list[EditRecord]:
         """Return every edit that has entries, active or not, by id."""
-        return [record for record in self._state.records.values() if record.entries]
+        records = map(self._records.seen, range(1, self._state.last + 1))
+        return [record for record in records if record.entries]
 
     def compacted(self) -> tuple[History, list[int], list[int]]:
         """Return this history after a compaction, and the old numbers of entries and values that are left, each rising.
@@ -232,8 +156,9 @@ class History:
         It is the very same history where all edits that have entries are active.
         """
         state = self._state
-        entries = sorted(entry for record in state.active.values() for entry in record.entries)
-        values = sorted({value for record in state.active.values() for value in record.values})
+        records = self.active()
+        entries = sorted(entry for record in records for entry in record.entries)
+        values = sorted({value for record in records for value in record.values})
         dropped = tuple(record.id for record in self.stored() if record.id not in state.active)
         if not dropped:
             return self, entries, values
@@ -246,18 +171,18 @@ class History:
                 record, entries=tuple(places[entry] for entry in record.entries), value=numbers[record.value]
             )
 
-        after = _State()
-        for operation in state.operations:
-            after.append(dataclasses.replace(operation, added=tuple(map(anew, operation.added))))
-        after.append(Operation(len(after.operations) + 1, "compact", now(), dropped=dropped))
-        return self._of(after), entries, values
+        after = History()
+        for operation in map(self._operation, range(1, state.steps + 1)):
+            after._append(dataclasses.replace(operation, added=tuple(map(anew, operation.added))))
+        after._append(Operation(state.steps + 1, "compact", now(), dropped=dropped))
+        return after, entries, values
 
     def lines(self) -> Lines:
         """Return one JSON object for each edit added and each other operation.
 
         Lines of one operation share ``sequence``.
         """
-        return Lines(self.operations)
+        return Lines(self._steps, self._state.steps, self._records)
 
     @classmethod
     def from_lines(cls, lines: Iterable[Mapping[str, Any]]) -> History:
@@ -275,123 +200,63 @@ class History:
         Raises:
             StoreError: when they do not make one.
         """
-        state = _State()
+        history = cls()
         try:
             for sequence, each in groupby(parts, key=lambda part: part.sequence):
-                group = list(each)
-                if sequence != len(state.operations) + 1:
-                    raise ValueError(f"operation {len(state.operations) + 1} is missing")
-                if len(group) > 1 and any(part.undoes is not None or part.dropped for part in group):
-                    raise ValueError(f"operation {sequence} is there twice")
-                added = tuple(record for part in group for record in part.added)
-                removed = tuple(number for part in group for number in part.removed)
-                state.append(dataclasses.replace(group[0], added=added, removed=removed))
+                if sequence != history.count + 1:
+                    raise ValueError(f"operation {history.count + 1} is missing")
+                history._append(whole(list(each)))
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             raise no_history(error) from error
-        return cls._of(state)
+        # Packing them would take three times as long as reading them does.
+        history._records.keep(history._state.last)
+        return history
 
     def entries(self, number: int) -> tuple[int, ...]:
         """Return the codebook entries of an edit, active or not."""
-        return self._state.records[number].entries
+        return self._records[number].entries
 
     def is_active(self, number: int) -> bool:
         """Return whether an edit of this id is active."""
         return number in self._state.active
 
-    @classmethod
-    def _of(cls, state: _State) -> History:
-        history = cls()
-        history._state = state
-        return history
+    def _operation(self, number: int) -> Operation:
+        return self._steps[number - 1].operation(number, self._records)
 
     def _append(self, operation: Operation) -> None:
-        after = self._state.copied()
-        after.append(operation)
+        """Take an operation in; after an error, or where this is interrupted before it is in, nothing has changed."""
+        before = self._state
+        after, step = self._after(before, operation)
+        del self._steps[before.steps :]  # what an interruption has left
+        self._steps.append(step)
+        self._records.add(before.last, operation.added if step.added else ())
         self._state = after
 
+    def _after(self, state: _State, operation: Operation) -> tuple[_State, Step]:
+        """Return what a history says after an operation, and what is kept of that.
 
-class Lines(Sequence[dict[str, Any]]):
-    """The lines that operations are written as; each is made when it is asked for."""
-
-    def __init__(self, operations: Sequence[Operation]) -> None:
-        self._operations = operations
-        self._ends = [0, *accumulate(map(_count, operations))]
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    @overload
-    def __getitem__(self, place: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(len(self))[place]]
-        place = range(len(self))[place]
-        number = bisect_right(self._ends, place) - 1
-        return _line(self._operations[number], place - self._ends[number])
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for operation in self._operations:
-            yield from (_line(operation, number) for number in range(_count(operation)))
-
-
-def _count(operation: Operation) -> int:
-    """Return how many lines an operation takes."""
-    return len(operation.added) + bool(operation.removed) or 1
-
-
-def _line(operation: Operation, number: int) -> dict[str, Any]:
-    head = {"sequence": operation.sequence, "operation": operation.name, "at": operation.at}
-    if operation.undoes is not None:
-        return head | {"undoes": operation.undoes}
-    if operation.dropped:
-        return head | {"dropped": list(operation.dropped)}
-    if number < len(operation.added):
-        return head | {"edit": _fields(operation.added[number])}
-    return head | {"removed": list(operation.removed)}
-
-
-def now() -> str:
-    """Return the present time, ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _wordings(record: EditRecord) -> dict[str, None]:
-    return dict.fromkeys(same_text(text) for text in (record.prompt, *record.rephrases))
-
-
-def _add_wordings(found: dict[str, tuple[int, ...]], record: EditRecord) -> None:
-    for text in _wordings(record):
-        found[text] = (*found.get(text, ()), record.id)
-
-
-def _fields(record: EditRecord) -> dict[str, Any]:
-    # What dataclasses.asdict gives, without a copy of each: texts, numbers and tuples of them need none.
-    return {name: getattr(record, name) for name in _STORED if name != "left" or record.left}
-
-
-def operation_of(line: Mapping[str, Any]) -> Operation:
-    """Return what a line says of an operation, which may go on in the next line.
-
-    Raises:
-        KeyError: when something is missing.
-        TypeError: when something is of another type.
-        ValueError: when something is one thing more, or no number.
-    """
-    return Operation(
-        int(line["sequence"]),
-        line["operation"],
-        line["at"],
-        (EditRecord.of(line["edit"]),) if "edit" in line else (),
-        tuple(int(number) for number in line.get("removed", ())),
-        line.get("undoes"),
-        tuple(int(number) for number in line.get("dropped", ())),
-    )
-
-
-def no_history(error: Exception) -> StoreError:
-    """Say that lines do not make a history."""
-    return StoreError(f"edits.jsonl does not hold a history of edits ({error!r}): restore the folder from a copy.")
+        Raises:
+            KeyError: when it names an edit that it may not.
+            ValueError: when it does not go with those before it.
+        """
+        sequence, active, added = state.steps + 1, state.active, range(0)
+        if operation.dropped:
+            for number in operation.dropped:
+                if not 0 < number <= state.last:
+                    raise KeyError(number)
+                if number in active or self._records[number].entries:
+                    raise ValueError(f"operation {sequence} drops edits that have entries")
+            below = undoable = 0
+        elif operation.undoes is None:
+            added = range(state.last + 1, state.last + 1 + len(operation.added))
+            if any(record.id != number for record, number in zip(operation.added, added, strict=True)):
+                raise ValueError(f"operation {sequence} does not add the edits that come next")
+            active = active.changed(operation.removed, added)
+            below, undoable = state.undoable, sequence
+        else:
+            if not state.undoable or state.undoable != operation.undoes:
+                raise ValueError(f"operation {sequence} undoes {operation.undoes} out of order")
+            target = self._steps[state.undoable - 1]
+            active = active.changed(target.added, target.removed)
+            below, undoable = 0, target.below
+        return _State(sequence, state.last + len(added), active, undoable), Step.of(operation, added, below)

@@ -15,7 +15,8 @@ from horen.edits import EditRecord
 from horen.errors import StoreError
 from horen.store.content import EDITS, TENSORS, record_of, split_lines, uncollected
 from horen.store.header import Kept, joined_headers, read_header
-from horen.store.history import History, Operation, no_history, operation_of
+from horen.store.history import History
+from horen.store.operations import Operation, no_history, operation_of
 from horen.store.reading import Opened, State, settled
 
 # How the line of an edit begins, up to its id; up to format 4 it has blanks between fields. What follows is read when

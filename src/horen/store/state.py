@@ -17,7 +17,8 @@ from horen.errors import ConfigError, MismatchError, StoreError
 from horen.memory import Codebook, KeySpace, Packed
 from horen.store import Begun, Folder, Known, lock_folder, read_folder, write_folder
 from horen.store.content import uncollected
-from horen.store.history import History, now
+from horen.store.history import History
+from horen.store.operations import now
 from horen.store.tables import Sizes, filled
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from horen.cli.flow.receipts import receipts
 from horen.cli.options import OnConflict
 from horen.cli.terminal import edit_bar, status
 from horen.editfiles.records import FileRecord
+from horen.errors import EditNotFoundError
 
 if TYPE_CHECKING:
     from horen.editor import Editor
@@ -60,7 +61,7 @@ def apply(batches: Batches, pending: Sequence[FileRecord], editor: Editor, outco
     """
     from horen.store.state import Saved  # noqa: PLC0415
 
-    before = len(editor.history())
+    before = editor.operation_count
     keeper = _Keeper(editor, batches.folder)
     done = receipts()
     try:
@@ -82,21 +83,28 @@ def apply(batches: Batches, pending: Sequence[FileRecord], editor: Editor, outco
         outcome.interrupted = True
     finally:
         keeper.save_rest()
-    if outcome.interrupted and editor.edits():
+    if outcome.interrupted and editor.edit_count:
         # The batch that was running is in the folder or is not; what is in it counts as done.
         rest = sort_by_history(pending[len(done) :], Saved.read(batches.folder).history, OnConflict.supersede)
         done.extend(rest.settled)
     outcome.receipts.extend(done)
     outcome.remaining = len(pending) - len(done)
-    outcome.operations = len(editor.history()) - before
-    outcome.stored = len(editor.edits())
+    outcome.operations = editor.operation_count - before
+    outcome.stored = editor.edit_count
     return outcome
 
 
 def _still_there(numbers: Sequence[int | None], editor: Editor) -> list[int | None]:
     """Return ids of stored edits without those that an earlier batch of the file replaced already."""
-    active = {record.id for record in editor.edits()} if any(numbers) else set()
-    return [number if number in active else None for number in numbers]
+    return [None if number is None or not _is_there(number, editor) else number for number in numbers]
+
+
+def _is_there(number: int, editor: Editor) -> bool:
+    try:
+        editor.get(number)
+    except EditNotFoundError:
+        return False
+    return True
 
 
 class _Keeper:
@@ -104,7 +112,7 @@ class _Keeper:
 
     def __init__(self, editor: Editor, folder: Path) -> None:
         self._editor, self._folder = editor, folder
-        self._saved = len(editor.history())
+        self._saved = editor.operation_count
         self._at = time.monotonic()
         self._cost = 0.0
 
@@ -114,12 +122,12 @@ class _Keeper:
 
     def save_rest(self) -> None:
         """Save what is not saved yet; a second Ctrl-C waits until that is done."""
-        if len(self._editor.history()) != self._saved:
+        if self._editor.operation_count != self._saved:
             with uninterrupted(), status("Saving …"):
                 self._save()
 
     def _save(self) -> None:
-        count, start = len(self._editor.history()), time.monotonic()
+        count, start = self._editor.operation_count, time.monotonic()
         self._editor.save(self._folder)
         self._saved, self._at = count, time.monotonic()
         self._cost = self._at - start

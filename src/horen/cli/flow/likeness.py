@@ -53,7 +53,7 @@ def resemblances(
         own: ids of stored edits that are lines of the same file, which do not count.
         editor: with what is stored.
     """
-    if not editor.edits():
+    if not editor.edit_count:
         return {}
     with status("Comparing with what is stored …"):
         found = editor.similar([as_edit(record) for record in records])

@@ -13,7 +13,7 @@ from horen.config.settings import check_same
 from horen.errors import MismatchError, StoreError
 from horen.model.fingerprint import difference, fingerprint
 from horen.store import Folder, read_folder, write_folder
-from horen.store.history import now
+from horen.store.operations import now
 
 
 def write_state(

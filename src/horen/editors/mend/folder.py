@@ -19,7 +19,7 @@ from horen.model.devices import device_of
 from horen.model.fingerprint import difference, fingerprint
 from horen.model.layout import Layout
 from horen.store import Folder, read_folder, write_folder
-from horen.store.history import now
+from horen.store.operations import now
 
 _KIND = "network of MEND"
 COMMAND = "horen bench train-mend --dataset NAME --path FILE --model MODEL --out FOLDER"
