@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from horen.editor import Editor
 from horen.errors import ConfigError, HorenError
@@ -21,7 +22,7 @@ from horen.model.prompts import Placed
 from horen.model.routed import Routed
 from horen.model.zoo.loading import load_model
 from horen.session import Session
-from horen.store.names import CONFIG
+from horen.store.content import CONFIG
 from horen.store.state import Saved
 from horen.store.tables import Sizes
 from horen.vllm.settings import Settings
@@ -58,7 +59,8 @@ class Front:
         self._refused = self._mark  # the last that was tried
         loaded, tokenizer = load_model(model)
         self._editor = Editor.load(self._codebook, loaded, tokenizer)
-        loaded.to("meta")
+        for parameter in loaded.parameters():  # shapes and a device are asked for, weights no more
+            parameter.data = parameter.new_zeros(()).expand(parameter.shape)
 
     def route(self, rows: Sequence[Sequence[int]]) -> list[Writing | None]:
         """Return what is written for rows of token ids, each a prompt; None where no edit fires."""
@@ -137,7 +139,7 @@ class Front:
                 for value, left in zip(values, sequel.left, strict=True):
                     said = target[: len(target) - left]
                     writes.append(Write(at + len(said), said, value))
-        return Writing.of(record.id, routed.match.score, str(self._mark), writes)
+        return Writing.of(record.id, routed.match.score, session.history.count, writes)
 
 
 class _Noted:
@@ -167,8 +169,9 @@ def settings_of(codebook: str, model: str) -> Settings:
     saved = Saved.read(codebook)
     _check(saved)
     # Its shape says where values go; nothing of its weights is read.
+    maker: Any = AutoModelForCausalLM
     with torch.device("meta"):
-        shape = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+        shape: PreTrainedModel = maker.from_config(AutoConfig.from_pretrained(model))
     site = Layout.of(shape).write_site(saved.config)
     name = next(name for name, module in shape.named_modules() if module is site.module)
     return Settings(str(Path(codebook).resolve()), name, site.replaces)
@@ -185,7 +188,7 @@ def _check(saved: Saved) -> None:
     config = saved.config
     if not config.reads_text:
         raise ConfigError(
-            f"{saved.path} reads a model's activations, which only the engine has: let its edits be found by their text "
+            f"{saved.path} reads a model's activations, which only the engine has: let its edits be found by text "
             f"with `horen rekey {saved.path} --preset default`."
         )
     if config.value == "lora":

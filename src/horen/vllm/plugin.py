@@ -17,33 +17,42 @@ TESTED = ("0.32.0",)
 def register() -> None:
     """Prepare this process of vLLM's for edits; nothing changes where no codebook is named.
 
-    Raises:
-        ModelError: for a release of vLLM that is not known.
+    With a release that is not known an engine without a codebook starts as ever, and one with a codebook does not.
     """
+    from horen.extras import require  # noqa: PLC0415
+
+    require("vllm", "Edits in vLLM need")
     from vllm.engine.arg_utils import EngineArgs  # noqa: PLC0415
+
+    import vllm  # noqa: PLC0415
+    from horen.vllm import process  # noqa: PLC0415
+
+    if getattr(EngineArgs, _DONE, False):
+        return
+    setattr(EngineArgs, _DONE, True)
+    if vllm.__version__.partition("+")[0] in TESTED:
+        _install()
+        _around(EngineArgs, "create_engine_config", process.configured)
+    else:
+        _around(EngineArgs, "create_engine_config", process.refused(vllm.__version__, TESTED))
+
+
+def _install() -> None:
+    from horen.extras import require  # noqa: PLC0415
+
+    require("vllm", "Edits in vLLM need")
     from vllm.v1.core import kv_cache_utils  # noqa: PLC0415
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
     from vllm.v1.engine.input_processor import InputProcessor  # noqa: PLC0415
     from vllm.v1.engine.output_processor import RequestState  # noqa: PLC0415
     from vllm.v1.worker.gpu_worker import Worker  # noqa: PLC0415
 
-    import vllm  # noqa: PLC0415
-    from horen.errors import ModelError  # noqa: PLC0415
     from horen.vllm import blocks, process, worker  # noqa: PLC0415
 
-    if vllm.__version__.partition("+")[0] not in TESTED:
-        raise ModelError(
-            f"This is vLLM {vllm.__version__}, and edits were run with {', '.join(TESTED)}: install that one, or set "
-            "VLLM_PLUGINS to a list without horen to serve models as they are."
-        )
-    if getattr(kv_cache_utils, _DONE, False):
-        return
-    setattr(kv_cache_utils, _DONE, True)
     kv_cache_utils.generate_block_hash_extra_keys = blocks.own_blocks(kv_cache_utils.generate_block_hash_extra_keys)
     _around(InputProcessor, "__init__", process.begins)
     _around(InputProcessor, "process_inputs", process.processed)
     _around(AsyncLLM, "add_request", process.added)
-    _around(EngineArgs, "create_engine_config", process.configured)
     _around(Worker, "load_model", worker.loaded)
     _around(RequestState, "from_new_request", process.remembered)
     _around(RequestState, "make_request_output", process.told)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from horen.errors import ConfigError
+from horen.errors import ConfigError, ModelError
 from horen.vllm.front import Front, settings_of
 from horen.vllm.settings import Settings, named
 from horen.vllm.writing import ASKED, CARRIED, Writing, carried
@@ -37,6 +38,24 @@ def configured(usual: Any) -> Any:
         return config
 
     return create_engine_config
+
+
+def refused(release: str, tested: Sequence[str]) -> Any:
+    """Return what stops an engine that names a codebook, for a release of vLLM that is not known."""
+
+    def around(usual: Any) -> Any:
+        def create_engine_config(self: Any, *args: Any, **kwargs: Any) -> Any:
+            config = usual(self, *args, **kwargs)
+            if named(config) is not None:
+                raise ModelError(
+                    f"This is vLLM {release}, and edits were run with {', '.join(tested)}: install that one, or serve "
+                    "without a codebook."
+                )
+            return config
+
+        return create_engine_config
+
+    return around
 
 
 def begins(usual: Any) -> Any:

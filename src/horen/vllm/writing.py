@@ -38,19 +38,19 @@ class Writing:
     Attributes:
         edit: id of the edit.
         score: with which it fired.
-        revision: of what was stored.
+        revision: number of the codebook's last operation when the prompt was routed.
         writes: one value, and those for later windows of a long answer.
         digest: of all that changes states: the values, and where they go.
     """
 
     edit: int
     score: float
-    revision: str
+    revision: int
     writes: tuple[Write, ...]
     digest: str
 
     @classmethod
-    def of(cls, edit: int, score: float, revision: str, writes: Sequence[Write]) -> Writing:
+    def of(cls, edit: int, score: float, revision: int, writes: Sequence[Write]) -> Writing:
         """Return what an edit writes, with its digest."""
         digest = hashlib.sha256()
         for write in writes:
