@@ -101,7 +101,7 @@ def test_a_codebook_is_named_by_the_configuration_or_the_environment(monkeypatch
 
 @pytest.mark.parametrize("section", ["facts", {"folder": "facts"}])
 def test_a_section_that_is_not_understood_is_refused(section: Any):
-    with pytest.raises(ConfigError, match="give .'codebook': FOLDER"):
+    with pytest.raises(ConfigError, match="'codebook': FOLDER"):
         named(config({"horen": section}))
 
 

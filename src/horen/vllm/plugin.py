@@ -22,9 +22,9 @@ def register() -> None:
     from horen.extras import require  # noqa: PLC0415
 
     require("vllm", "Edits in vLLM need")
+    import vllm  # noqa: PLC0415
     from vllm.engine.arg_utils import EngineArgs  # noqa: PLC0415
 
-    import vllm  # noqa: PLC0415
     from horen.vllm import process  # noqa: PLC0415
 
     if getattr(EngineArgs, _DONE, False):
