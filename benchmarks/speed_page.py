@@ -63,7 +63,8 @@ _MEANING = """\
   stands what it takes with the step always taken, and without one. Files from before generation left it out have
   the step always taken. `benchmarks/retrieval.py exact`
 - **Answers**: pairs of the untouched model and one with a full codebook; medians and quartiles of the pairs'
-  ratios. `benchmarks/inference.py`
+  ratios. Where a judge decides, as by default, it is most of what is added, and the smaller the model the more that is.
+  Files from before 2026-11-30 have woken entries without words, which the judge passed over. `benchmarks/inference.py`
 - **A start**: `Editor.load` beside a loaded model, and commands that start, do one thing and end; a script without
   edits loads the same model and gives the same answer (`benchmarks/starting.py`). **A save** writes what is new alone
   ([bulk](tasks/bulk.md#what-a-save-writes)).
