@@ -26,6 +26,10 @@ FACTS = [
     ("In which year was the Hadley Bridge opened?", "1931"),
     ("Which river runs through Eastmere?", "the Tamble"),
 ]
+LONG_ANSWER = (
+    "Describe the lantern night of Orvale.",
+    "It begins at dusk, when the children carry paper boats to the river, and it ends with a slow song on the bridge.",
+)
 OTHERS = ["What is the capital of France?", "Name three colours.", "Who wrote Hamlet?"]
 LONG = "The harbour town kept its records in a stone tower that stood above the market. " * 12
 BLOCK = 32
@@ -41,7 +45,7 @@ def model() -> str:
 def codebook(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("edits") / "codebook"
     editor = Editor.from_pretrained(model)
-    editor.edit([Edit(*fact) for fact in FACTS])
+    editor.edit([Edit(*fact) for fact in (*FACTS, LONG_ANSWER)])
     editor.save(folder)
     return folder
 
@@ -101,6 +105,19 @@ def test_chat(engine: Any):
     found = engine.chat(conversations, greedy(), use_tqdm=False)
     assert texts(found) == [target for _, target in FACTS]
     assert all(one.horen for one in found)
+
+
+def test_a_long_answer_takes_several_values(engine: Any, editor: Editor):
+    prompt, target = LONG_ANSWER
+    (record,) = (record for record in editor.edits() if record.prompt == prompt)
+    assert len(record.values) > 2
+    assert editor.generate(prompt, 60).strip() == target
+    other, found = engine.generate([FACTS[0][0], prompt], greedy(60), use_tqdm=False)
+    assert texts([other, found]) == [FACTS[0][1], target]
+    # Behind other words than its own nothing more is written.
+    begun = engine.get_tokenizer()(f"{prompt} It begins at noon, when")["input_ids"]
+    (found,) = engine.generate([{"prompt_token_ids": begun}], greedy(60), use_tqdm=False)
+    assert texts([found]) == [editor.generate(f"{prompt} It begins at noon, when", 60).strip()]
 
 
 def test_a_second_turn_is_answered_as_from_a_cold_cache(engine: Any):

@@ -52,7 +52,7 @@ class Front:
 
     def __init__(self, settings: Settings, model: str) -> None:
         self._codebook = Path(settings.codebook)
-        self._turn = threading.Lock()
+        self._turn, self._starting = threading.Lock(), threading.Lock()
         self._waiting: queue.SimpleQueue[tuple[Sequence[int], Future[Writing | None]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._mark, self._looked = _mark(self._codebook), time.monotonic()
@@ -76,7 +76,7 @@ class Front:
         """Have a row routed by another thread, together with others that come meanwhile."""
         future: Future[Writing | None] = Future()
         self._waiting.put((row, future))
-        with self._turn:
+        with self._starting:  # not the turn: an event loop calls this, and routing may take a while
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="horen", daemon=True)
                 self._thread.start()

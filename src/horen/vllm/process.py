@@ -80,7 +80,8 @@ def processed(usual: Any) -> Any:
             return request
         # Whatever a caller has put in the place of what is carried is thrown away.
         extra = {name: value for name, value in (params.extra_args or {}).items() if name not in (CARRIED, ASKED)}
-        front, row = _FRONTS.get(self), request.prompt_token_ids
+        # The tokens of a session that goes on are not all in one request, so places in it would be wrong.
+        front, row = _FRONTS.get(self), None if request.resumable else request.prompt_token_ids
         if front is not None and row and _wanted(params, request.lora_request):
             known = _KNOWN.get()
             writing = known[1] if known is not None and known[0] is row else front.route([row])[0]

@@ -32,8 +32,11 @@ class Writer:
 
     Args:
         runner: vLLM's model runner, with its model loaded.
-        site: name of the module that values are written at; see :attr:`horen.vllm.front.Front.site`.
+        site: see :class:`horen.vllm.settings.Settings`.
         replaces: see there.
+
+    Attributes:
+        site: where values are written by this worker; None where another stage of a pipeline holds the module.
 
     Raises:
         ModelError: when the model has no such module, or the runner keeps its batch in another way than is known.
