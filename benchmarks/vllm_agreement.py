@@ -43,7 +43,7 @@ def by_transformers(codebook: Path, data: Path, count: int) -> dict[str, Any]:
     return told
 
 
-def by_vllm(codebook: Path, model: str, told: dict[str, Any]) -> dict[str, Any]:
+def by_vllm(codebook: Path, model: str, told: dict[str, Any], count: int) -> dict[str, Any]:
     """Return shares of agreement, for each way in which vLLM is asked."""
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     from vllm import LLM  # noqa: PLC0415
@@ -60,9 +60,10 @@ def by_vllm(codebook: Path, model: str, told: dict[str, Any]) -> dict[str, Any]:
         num_gpu_blocks_override=48,
         disable_log_stats=False,
     )
-    rows = [(kind, number) for kind in _KINDS for number in range(len(told["texts"][kind]))]
+    rows = [(kind, number) for kind in _KINDS for number in range(min(count, len(told["texts"][kind])))]
     plain = answers(engine, told, rows, off=True)
     found = {"in order": compared(told, plain, answers(engine, told, rows))}
+    print(json.dumps(found), flush=True)
     random.Random(0).shuffle(rows)  # noqa: S311
     before = counted(engine)
     found["random order, few blocks"] = compared(told, plain, answers(engine, told, rows, ignore_end=True))
@@ -142,7 +143,8 @@ def main() -> None:
     if given.engine == "transformers":
         found = by_transformers(given.codebook, given.data, given.count)
     else:
-        found = by_vllm(given.codebook, given.model, json.loads(given.told.read_text(encoding="utf-8")))
+        told = json.loads(given.told.read_text(encoding="utf-8"))
+        found = by_vllm(given.codebook, given.model, told, given.count)
         print(json.dumps(found, indent=1))
     given.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
