@@ -31,7 +31,7 @@ def measure(
     prompts = row[: max(batches) * tokens].view(max(batches), tokens)
     for woken in (False, True):
         if woken:
-            wake(editor._session, prompts)
+            wake(editor, prompts)
         for batch in batches:
             report.add(
                 "answers",
