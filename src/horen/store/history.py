@@ -119,9 +119,10 @@ class History:
 
     def record(self, name: str, added: Iterable[EditRecord] = (), removed: Iterable[int] = ()) -> Operation:
         """Append an operation and make it so."""
+        # What came before is packed first: nothing may be interrupted between the operation and the telling of it.
+        self._records.pack(self._state.last)
         operation = Operation(self._state.steps + 1, name, now(), tuple(added), tuple(removed))
         self._append(operation)
-        self._records.pack(self._state.last)
         return operation
 
     def undo(self) -> tuple[Operation, Undone]:
