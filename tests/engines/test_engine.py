@@ -100,6 +100,11 @@ def test_the_same_edits_fire_as_in_transformers_and_say_the_same(engine: Any, ed
     assert texts(found)[: len(FACTS)] == [target for _, target in FACTS]
 
 
+def test_every_worker_tells_where_it_writes(engine: Any):
+    (site,) = engine.collective_rpc("horen_site")
+    assert site.startswith("model.layers.")
+
+
 def test_chat(engine: Any):
     conversations = [[{"role": "user", "content": prompt}] for prompt, _ in FACTS]
     found = engine.chat(conversations, greedy(), use_tqdm=False)

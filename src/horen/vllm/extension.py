@@ -9,7 +9,7 @@ register()
 
 
 class Extension:
-    """Methods of a worker that the front calls by name."""
+    """What can be asked of every worker by name, with ``LLM.collective_rpc``."""
 
     def horen_site(self) -> str | None:
         """Return the name of the module that this worker writes at; None where another one holds it."""
