@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=50_000)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--against", type=Path, help="folder with an older src")
+    parser.add_argument("--against", type=Path, help="folder with an older src, which reads what this one saves")
     parser.add_argument("--folder", type=Path, help="where to save for a while; a temporary folder unless given")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
