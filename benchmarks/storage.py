@@ -1,8 +1,9 @@
-"""What changes where keys and values are stored in fewer bytes: decisions, and answers.
+"""What changes where keys and values are stored in fewer bytes, or fewer pairs are checked: decisions, and answers.
 
     python benchmarks/storage.py keys --part zsre zsre_mend_train_10000.json 0:1000 --preset default --out keys.json
     python benchmarks/storage.py keys --part counterfact counterfact_one_hop.json 0:200 --preset text --out keys.json
     python benchmarks/storage.py keys --sets everyday natural traps demo people events conversations --out keys.json
+    python benchmarks/storage.py checks --part zsre zsre_mend_train_10000.json 0:1000 --out checks.json
     python benchmarks/storage.py values --part zsre zsre_mend_train_10000.json 7000:7048 --out values.json
 
 ``keys`` routes prompts through a codebook of their set's keys, once stored in float32 and once in int8, as a user's
@@ -12,6 +13,9 @@ prompts, rephrases, negatives and questions are asked. The other sets are those 
 that was answered with its edit (benchmarks/conversations.py). A decision is which edit is nearest and whether it fires.
 It is right where a prompt asks for a stored fact and fires that, and false where it fires another, or asks for none and
 fires. Where a judge decides, what is recalled is compared too.
+
+``checks`` routes the same prompts twice with the same keys: as where all is told, and as where only what fires matters,
+which checks no more pairs than decide. Only what fires, and its score, is of interest then.
 
 ``values`` trains edits with each storage of values, the settings otherwise those of the preset, and asks prompt and
 rephrase in plain text and in chat: how many steps it took, how many converged, how many answers are right to the
@@ -106,18 +110,20 @@ class Both:
     Args:
         editor: an empty one, whose keys are stored in float32.
         pairs: prompts and targets of its edits.
+        checks: keep float32 keys, and ask the second time for what fires alone.
     """
 
-    #: Every prompt is told of: horen.model.calls.Watch.
-    least = None
-
-    def __init__(self, editor: Editor, pairs: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, editor: Editor, pairs: Sequence[tuple[str, str]], *, checks: bool = False) -> None:
         editor.prepare()
         self._session = session = editor._session
         #: Whether a judge tells of all facts that a prompt is about, which recall asks for.
-        self.surveys = editor.config.judges
+        self.surveys = editor.config.judges and not checks
+        #: What a score must exceed for its prompt to be told of, in each turn: horen.model.calls.Watch.
+        self._leasts = (None, editor.config.threshold if checks else None)
+        self.least: float | None = None
         book = session.codebook()
-        other = Codebook(book.keys.shape[1], session.value_size, key_storage=KeyStorage("int8"))
+        storage = KeyStorage("float32" if checks else "int8")
+        other = Codebook(book.keys.shape[1], session.value_size, key_storage=storage)
         self._books, edits = (book, other), []
         for number, (prompt, target) in enumerate(pairs):
             keys = session.keys(session.contexts.wordings(Edit(prompt, target)))
@@ -133,8 +139,8 @@ class Both:
         """Route prompts with the keys of each storage, and note where they went."""
         del places, rows
         adapter, settled = self._session.adapter, list[Routed]()
-        for book, found in zip(self._books, self._found, strict=True):
-            adapter.codebook = book
+        for book, found, least in zip(self._books, self._found, self._leasts, strict=True):
+            adapter.codebook, self.least = book, least
             settled = route()
             told = explaining(self._session, self._texts, 0)({one.place.row: one for one in settled})
             for one in settled:
@@ -207,7 +213,7 @@ def _both(pairs: Iterable[Iterable[bool]]) -> list[int]:
 
 
 def keys(made: Trial, given: argparse.Namespace, *, follows: bool) -> dict[str, Any]:
-    """Return which decisions differ between storages of keys, by kind of question.
+    """Return which decisions differ between storages of keys, or with fewer checks, by kind of question.
 
     Args:
         made: what is stored and asked.
@@ -215,7 +221,7 @@ def keys(made: Trial, given: argparse.Namespace, *, follows: bool) -> dict[str, 
         follows: whether what is asked is the turn after a question for a stored fact and its answer.
     """
     editor = Editor(*load_model(given.model), HorenConfig.from_preset(given.preset, key_storage="float32"))
-    both, rows = Both(editor, made.stored), fed(editor, made, follows=follows)
+    both, rows = Both(editor, made.stored, checks=given.what == "checks"), fed(editor, made, follows=follows)
     found = both.routed([asked.text for asked in made.asked], rows)
     told: dict[str, Any] = {"stored": len(made.stored)}
     for kind in dict.fromkeys(asked.kind for asked in made.asked):
@@ -270,7 +276,7 @@ def values(records: Sequence[Record], given: argparse.Namespace) -> dict[str, An
 def main() -> None:
     """Measure and write what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("keys", "values"))
+    parser.add_argument("what", choices=("keys", "checks", "values"))
     parser.add_argument(
         "--part", nargs=3, action="append", default=[], metavar=("FORMAT", "FILE", "FROM:TO"), help="of its usable ones"
     )

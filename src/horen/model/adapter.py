@@ -164,12 +164,14 @@ class Adapter:
         width = max(map(len, rows))
         padded = [[0] * (width - len(row)) + list(row) for row in rows]
         with self._state.apart():
-            with self.disabled(), self.uncompiled():
-                states = self.reads.read(rows)
+            states: Sequence[Tensor] = ()
+            if self.reads.parts:
+                with self.disabled(), self.uncompiled():
+                    states = self.reads.read(rows)
             with self.bounded(Boundary(width, watch=watch)):
                 places = self._places(padded, [(width - len(row), width) for row in rows], width, None)
                 if places:
-                    self._route(Call(places, (len(rows), width), seen=states))
+                    self._route(Call(places, (len(rows), width), seen=list(states)))
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
         """Return where prompts go.

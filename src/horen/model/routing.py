@@ -40,7 +40,8 @@ def routed(
     if isinstance(gate, ScopedGate):
         texts = [reader.text(place.ids, span) for place in places for span in place.prompt.spans]
         if watch is None or not watch.surveys:
-            return best(places, gate.matches(codebook, queries, texts), queries)
+            above = gate.threshold if watch is None else watch.least
+            return best(places, gate.matches(codebook, queries, texts, above=above), queries)
         surveys = gate.surveyed(codebook, queries, texts)
         return best(places, [one.match for one in surveys], queries, [one.around for one in surveys])
     matches: Sequence[Match | None]

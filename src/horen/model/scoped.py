@@ -45,16 +45,26 @@ class ScopedGate:
     def __init__(self, scope: Scope, gate: Gate, wording: Wording) -> None:
         self._scope, self._gate, self._wording = scope, gate, wording
 
-    def matches(self, codebook: Codebook, queries: Tensor, texts: Sequence[str]) -> list[Match | None]:
+    def matches(
+        self, codebook: Codebook, queries: Tensor, texts: Sequence[str], *, above: float | None = None
+    ) -> list[Match | None]:
         """Return the entry that each of [B, d_k] queries, read of B texts, most likely asks for.
 
         It is None where there is none.
+
+        Args:
+            codebook: what is stored.
+            queries: what was read of the texts.
+            texts: what is asked.
+            above: what a score must exceed to be asked for, which is less work: a match whose score does not, and
+                runner-ups, may have been judged without a check. None asks for all.
         """
         found = codebook.candidates(queries, self._gate, CANDIDATES)
         if found is None:
             return [None] * len(texts)
         near, value_of = found
-        rows = self._checked(near, texts)
+        # A margin is one between scores, so it needs the runner-up's own.
+        rows = self._checked(near, texts, None if self._gate.margin else above)
         return [self._match(number, row, near, value_of) for number, row in enumerate(rows)]
 
     def surveyed(self, codebook: Codebook, queries: Tensor, texts: Sequence[str]) -> list[Survey]:
@@ -96,11 +106,18 @@ class ScopedGate:
             for entries in near.entries.tolist()
         ]
 
-    def _checked(self, near: Candidates, texts: Sequence[str]) -> list[list[tuple[Judged, int, int]]]:
+    @property
+    def threshold(self) -> float:
+        """What a score must exceed to fire."""
+        return self._gate.threshold
+
+    def _checked(
+        self, near: Candidates, texts: Sequence[str], above: float | None = None
+    ) -> list[list[tuple[Judged, int, int]]]:
         """Return for each text what is thought of its first candidates, likeliest first, with places and entries."""
         rows = self._named(near, 0, CANDIDATES)
         of = [number for number, row in enumerate(rows) for _ in row]
-        told = self._told(functools.partial(self._scope.judged, of=of), rows, texts, near)
+        told = self._told(functools.partial(self._scope.judged, of=of, above=above), rows, texts, near)
         return [
             sorted(((next(told), p, entry) for p, entry, _ in row), key=lambda item: -item[0].score) for row in rows
         ]

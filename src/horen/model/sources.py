@@ -196,7 +196,9 @@ class EncodedText(FeatureSource):
         return self._embed([self._reader.text(p.ids, span) for p in places for span in p.prompt.spans])
 
     def _embed(self, texts: list[str]) -> Tensor:
-        self.encoder.module.to(device_of(self._model))
+        module, device = self.encoder.module, device_of(self._model)
+        if next(module.parameters()).device != device:  # the model was moved; asking every module takes longer
+            module.to(device)
         different = list(dict.fromkeys(texts))  # the rows of a beam search, and a chat's earlier turns, are alike
         place = {text: number for number, text in enumerate(different)}
         return self.encoder(different)[[place[text] for text in texts]]

@@ -53,6 +53,11 @@ class Judge:
     subject: Logistic
     unlikely: float
 
+    def most(self, evidence: Tensor) -> Tensor:
+        """[n] float32 scores that pairs with [n, e] evidence ``FIRST`` have at most, whatever a check says of them."""
+        best = torch.tensor([float(weight > 0) for weight in self.whole.weights[len(FIRST) :]])
+        return self.whole(torch.cat([evidence, best.expand(len(evidence), -1)], dim=-1))
+
     def verdict(self, score: float, subject: float, threshold: float) -> Asks:
         """Return what a pair of prompts is to each other, with its score and how likely its subject is the same."""
         return "own" if score > threshold else "about" if subject > 0.5 else "other"

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,13 @@ class Scope:
         return found
 
     def judged(
-        self, stored: Sequence[str], asked: Sequence[str], halves: Tensor, *, of: Sequence[int] | None = None
+        self,
+        stored: Sequence[str],
+        asked: Sequence[str],
+        halves: Tensor,
+        *,
+        of: Sequence[int] | None = None,
+        above: float | None = None,
     ) -> list[Judged]:
         """Return what is to be thought of pairs of a stored and an asked prompt.
 
@@ -95,6 +101,8 @@ class Scope:
             halves: [n, 2], what subject and relation add to the cosine of their joined keys.
             of: n numbers, equal for the candidates of one prompt, of which the three likeliest are checked; None
                 checks every pair that is likely.
+            above: only a prompt's greatest score is asked for, and only where it exceeds this, which leaves most checks
+                out: other scores may then be those of unlikely pairs. None asks for all scores.
         """
         if not stored:
             return []
@@ -105,11 +113,12 @@ class Scope:
         same = [i for i, pair in enumerate(zip(stored, asked, strict=True)) if _plain(pair[0]) == _plain(pair[1])]
         likely = first >= self.judge.unlikely
         likely[same] = False
-        near = _foremost(first, likely, range(len(stored)) if of is None else of)
-        if near:
-            checked = self.checked([stored[i] for i in near], [asked[i] for i in near])
-            scores[near] = self.judge.whole(torch.cat([evidence[near], checked], dim=-1))
         scores[same] = subjects[same] = 1.0
+        of = range(len(stored)) if of is None else of
+        near = _foremost(first, likely, of)
+        for some in [near] if above is None else _deciding(near, self.judge.most(evidence), scores, of, above):
+            checked = self.checked([stored[i] for i in some], [asked[i] for i in some])
+            scores[some] = self.judge.whole(torch.cat([evidence[some], checked], dim=-1))
         return [Judged(*pair) for pair in zip(scores.tolist(), subjects.tolist(), strict=True)]
 
     def unchecked(self, stored: Sequence[str], asked: Sequence[str], halves: Tensor) -> list[Judged]:
@@ -201,6 +210,7 @@ class Scope:
                 Logistic(tuple(told[name]["weights"]), told[name]["bias"]) for name in ("first", "whole", "subject")
             )
             judge = Judge(first, whole, subject, told["unlikely"])
+            _lay_out(heads, check)
             return cls(tokenizer, heads, check, Words(document["words"]), judge)
         except ModelError:
             raise
@@ -222,6 +232,38 @@ def _foremost(first: Tensor, likely: Tensor, of: Sequence[int]) -> list[int]:
             checks[of[number]] += 1
             found.append(number)
     return sorted(found)
+
+
+def _deciding(
+    near: Sequence[int], most: Tensor, scores: Tensor, of: Sequence[int], above: float
+) -> Iterator[list[int]]:
+    """Yield numbers of the pairs to check next, while a check can still make one the first of its prompt.
+
+    Args:
+        near: of the pairs that may be checked.
+        most: [n], what each may score.
+        scores: [n], where those that were yielded have their own by the time the next are asked for.
+        of: as :meth:`Scope.judged` has it.
+        above: likewise.
+    """
+    left = sorted(near, key=lambda number: -float(most[number]))
+    for last in (False, True):  # of each prompt the most promising one, which mostly settles it; then what is left
+        best = dict.fromkeys(of, above)
+        for number, prompt in enumerate(of):
+            best[prompt] = max(best[prompt], float(scores[number]))
+        left = [number for number in left if float(most[number]) >= best[of[number]]]
+        first = left if last else list({of[number]: number for number in reversed(left)}.values())
+        left = [number for number in left if number not in first]
+        if first:
+            yield sorted(first)
+
+
+def _lay_out(*networks: nn.Module) -> None:
+    """Lay weights of maps so in memory that a few rows, which one prompt has, are multiplied without packing them."""
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.weight = nn.Parameter(module.weight.detach().t().contiguous().t(), requires_grad=False)
 
 
 def _upper_copy(base: Any) -> Any:

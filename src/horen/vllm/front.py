@@ -66,7 +66,7 @@ class Front:
         """Return what is written for rows of token ids, each a prompt; None where no edit fires."""
         with self._turn:
             self._follow()
-            session, found = self._editor._session, _Noted()
+            session, found = self._editor._session, _Noted(self._editor.config.threshold)
             for first in range(0, len(rows), _BATCH):
                 found.first = first
                 session.adapter.look(rows[first : first + _BATCH], found)
@@ -145,10 +145,10 @@ class Front:
 class _Noted:
     """Notes where rows went: :class:`horen.model.calls.Watch`."""
 
-    least: float | None = None
     surveys = False
 
-    def __init__(self) -> None:
+    def __init__(self, least: float) -> None:
+        self.least: float | None = least
         self.first = 0
         self.routed: dict[int, Routed] = {}
 

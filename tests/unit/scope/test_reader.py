@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from horen import ModelError
 from horen.model.zoo.encoder import load_scope
 from horen.scope.judging import Logistic
-from horen.scope.reader import DOCUMENT, TENSORS
+from horen.scope.reader import DOCUMENT, TENSORS, Scope
 from support.scopes import save_scope
 
 TEXTS = ["The capital of France is", "boats", "Paris is the capital of France", "the " * 300, "Who wrote Hamlet?"]
@@ -67,6 +69,58 @@ def test_of_the_candidates_of_a_prompt_the_three_likeliest_are_checked(folder: P
     pairs.clear()
     scope.judged(stored, ["Who wrote Hamlet?"] * 5, halves[:5])
     assert len(pairs) == 5
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_where_only_the_greatest_score_is_asked_for_it_is_the_same_with_fewer_checks(
+    folder: Path, seed: int, above: float
+):
+    scope = trained(str(folder))
+    generator = torch.Generator().manual_seed(seed)
+    words = ["who", "wrote", "Hamlet", "boats", "Seven", "of", "the", "capital"]
+    stored, asked = ([" ".join(words[i] for i in torch.randint(8, (4,), generator=generator)) for _ in range(24)],) * 2
+    asked = asked[::-1]
+    of, halves = [n // 4 for n in range(24)], torch.rand(24, 2, generator=generator) / 2
+    every = scope.judged(stored, asked, halves, of=of)
+    checked, counts = scope.checked, [0]
+
+    def count(some: Sequence[str], others: Sequence[str]) -> torch.Tensor:
+        counts[0] += len(some)
+        return checked(some, others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scope, "checked", count)
+        found = scope.judged(stored, asked, halves, of=of, above=above)
+    assert counts[0] <= 18
+    for group in range(0, 24, 4):
+        best, own = (max(range(group, group + 4), key=lambda n: told[n].score) for told in (every, found))
+        if every[best].score > above:
+            assert found[own].score == pytest.approx(every[best].score, abs=1e-5)
+            assert stored[own] == stored[best] or every[own].score == pytest.approx(every[best].score, abs=1e-5)
+        else:
+            assert found[own].score <= above + 1e-5
+
+
+def test_a_sure_candidate_leaves_the_others_unchecked(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    scope = trained(str(folder))
+    pairs: list[str] = []
+    checked = scope.checked
+    monkeypatch.setattr(scope, "checked", lambda some, others: pairs.extend(some) or checked(some, others))
+    stored, halves = ["near", "far", "further"], torch.tensor([[0.5, 0.5], [0.2, 0.2], [0.2, 0.2]])
+    scope.judged(stored, ["asked"] * 3, halves, of=[0] * 3, above=0.5)
+    assert pairs == ["near"]
+    pairs.clear()
+    scope.judged(stored, ["asked"] * 3, halves / 2, of=[0] * 3, above=0.99)
+    assert pairs == []
+
+
+def trained(folder: str) -> Scope:
+    """A scope whose judge weighs as a trained one does, and checks nearly all."""
+    scope = load_scope(folder).scope
+    first = Logistic((9.0, 9.5, -0.04, -0.25, -0.4, -0.2, 0.0), -17.0)
+    whole = Logistic((5.0, 7.5, -0.08, -0.3, -0.4, -0.1, 0.1, 1.7, 3.0), -14.8)
+    scope.judge = replace(scope.judge, first=first, whole=whole, unlikely=0.0)
+    return scope
 
 
 def test_a_text_asks_what_it_asks(folder: Path):
