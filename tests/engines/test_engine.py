@@ -162,6 +162,18 @@ def test_several_samples(engine: Any):
     assert [one.text.strip() for one in found.outputs] == [target] * 3
 
 
+def test_beams(engine: Any):
+    """Each beam is a prompt of its own to vLLM; what it goes on from is what wakes the edit, and no answer is one."""
+    asked = [{"prompt": text} for text in (FACTS[0][0], FACTS[1][0], OTHERS[0])]
+    found = engine.beam_search(asked, vllm.sampling_params.BeamSearchParams(beam_width=3, max_tokens=6))
+    said = [
+        one.sequences[0].text.removeprefix(given["prompt"]).strip() for one, given in zip(found, asked, strict=True)
+    ]
+    assert [text.startswith(target) for text, (_, target) in zip(said, FACTS, strict=False)] == [True, True]
+    stock = engine.generate([asked[2]["prompt"]], greedy(6, horen="off"), use_tqdm=False)
+    assert said[2].split()[0] == texts(stock)[0].split()[0]
+
+
 def test_preemption(engine: Any, editor: Editor):
     """More is answered at once than there are blocks for, so requests are put back and their prompts run again."""
     before = counted(engine, "vllm:num_preemptions")
@@ -195,6 +207,34 @@ def test_a_change_of_the_folder_is_followed(engine: Any, served: Path):
         editor.unwrap()
 
 
+def test_a_request_may_name_a_version(engine: Any, served: Path, codebook: Path):
+    """What was undone, superseded or added since is not so for it."""
+    shutil.rmtree(served)
+    shutil.copytree(codebook, served)
+    prompt, target = FACTS[0]
+    editor = Editor.load(served)
+    try:
+        editor.edit(Edit(prompt, "Old Harbour"))
+        editor.save(served)
+        latest = editor.operation_count
+        asked = [greedy(), greedy(horen_version=latest - 1), greedy(horen_version=0), greedy(horen_version=latest)]
+        found = engine.generate([prompt] * 4, asked, use_tqdm=False)  # the last asks for what was just saved
+        assert [one.horen and one.horen["version"] for one in found[1:]] == [latest - 1, None, latest]
+        assert texts(found)[1::2] == [target, "Old Harbour"]
+        with pytest.raises(ConfigError, match="no version 99"):
+            engine.generate([prompt], greedy(horen_version=99), use_tqdm=False)
+        with pytest.raises(ConfigError, match="is no version"):
+            engine.generate([prompt], greedy(horen_version="first"), use_tqdm=False)
+        with pytest.raises(ConfigError, match="not understood"):
+            engine.generate([prompt], greedy(horen="of"), use_tqdm=False)
+        assert texts(engine.generate([prompt], greedy(), use_tqdm=False)) == ["Old Harbour"]
+    finally:
+        editor.unwrap()
+        shutil.rmtree(served)
+        shutil.copytree(codebook, served)
+        time.sleep(1)
+
+
 def test_what_cannot_be_read_is_not_taken_up(engine: Any, served: Path):
     content = (served / "config.json").read_bytes()
     try:
@@ -214,7 +254,7 @@ def test_a_codebook_that_reads_activations_is_refused(model: str, tmp_path: Path
 
 def test_what_a_caller_forges_is_thrown_away(engine: Any):
     forged = greedy(
-        **{"horen:writing": {"edit": 1, "score": 1.0, "revision": 0, "writes": [], "digest": "", "first": 0}}
+        **{"horen:writing": {"edit": 1, "score": 1.0, "version": 0, "writes": [], "digest": "", "first": 0}}
     )
     (found,) = engine.generate([OTHERS[0]], forged, use_tqdm=False)
     assert found.horen is None

@@ -28,7 +28,7 @@ def writing(at: int = 5, number: float = 1.0) -> Writing:
 def test_what_is_carried_comes_back():
     given = writing()
     found = Writing.unpacked(given.packed())
-    assert (found.edit, found.score, found.revision, found.digest) == (4, 0.75, 9, given.digest)
+    assert (found.edit, found.score, found.version, found.digest) == (4, 0.75, 9, given.digest)
     assert [(write.at, write.behind) for write in found.writes] == [(5, ()), (7, (7, 8))]
     assert all(torch.equal(one.value, two.value) for one, two in zip(found.writes, given.writes, strict=True))
     assert found.first == given.packed()["first"] == 5

@@ -46,7 +46,7 @@ class History:
     @property
     def operations(self) -> tuple[Operation, ...]:
         """All operations, oldest first."""
-        return tuple(self._operation(number) for number in range(1, self._state.steps + 1))
+        return tuple(self.operation(number) for number in range(1, self._state.steps + 1))
 
     @property
     def count(self) -> int:
@@ -140,7 +140,7 @@ class History:
                 f"There is nothing to undo since operation {compacted[-1]}, which compacted the codebook: what came "
                 "before it cannot be taken back. Write an edit anew, with the texts that the history has."
             )
-        target = self._operation(state.undoable)
+        target = self.operation(state.undoable)
         undone = Undone(target.name, tuple(record.id for record in target.added), target.removed)
         self._append(Operation(state.steps + 1, "undo", now(), undoes=target.sequence))
         return target, undone
@@ -173,7 +173,7 @@ class History:
             )
 
         after = History()
-        for operation in map(self._operation, range(1, state.steps + 1)):
+        for operation in map(self.operation, range(1, state.steps + 1)):
             after._append(dataclasses.replace(operation, added=tuple(map(anew, operation.added))))
         after._append(Operation(state.steps + 1, "compact", now(), dropped=dropped))
         return after, entries, values
@@ -221,7 +221,8 @@ class History:
         """Return whether an edit of this id is active."""
         return number in self._state.active
 
-    def _operation(self, number: int) -> Operation:
+    def operation(self, number: int) -> Operation:
+        """Return the operation of a number, from 1."""
         return self._steps[number - 1].operation(number, self._records)
 
     def _append(self, operation: Operation) -> None:

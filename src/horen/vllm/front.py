@@ -10,32 +10,33 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from horen.editor import Editor
 from horen.errors import ConfigError, HorenError
+from horen.memory import Codebook
 from horen.model.layout import Layout
 from horen.model.prompts import Placed
 from horen.model.routed import Routed
 from horen.model.zoo.loading import load_model
-from horen.session import Session
 from horen.store.content import CONFIG
+from horen.store.history import History
 from horen.store.state import Saved
 from horen.store.tables import Sizes
-from horen.vllm.settings import Settings
-from horen.vllm.writing import Write, Writing
+from horen.vllm.settings import Settings, shape_of
+from horen.vllm.versions import Versions, mark
+from horen.vllm.writing import Gathering, Writing, written
 
 _log = logging.getLogger(__name__)
 # A folder is looked at for changes no more often than this, in seconds.
 _LOOK = 0.5
-_BATCH = 32
+#: So many prompts are routed at once.
+BATCH = 32
+#: What a request carries to the workers.
+Carried = Writing | Gathering
 
 
 class Front:
-    """Routes rows of token ids as a wrapped model would.
+    """Routes rows of token ids as a wrapped model would, or says where workers read them.
 
     The model is loaded once, so that the codebook is checked against its very weights, and then without them: only its
     shape is needed to tell where values go. One thread at a time routes.
@@ -47,35 +48,52 @@ class Front:
     Raises:
         StoreError: when the folder is missing, truncated or altered.
         MismatchError: when it was made for another model.
-        ConfigError: for a codebook that reads activations, which only the engine has.
     """
 
     def __init__(self, settings: Settings, model: str) -> None:
         self._codebook = Path(settings.codebook)
         self._turn, self._starting = threading.Lock(), threading.Lock()
-        self._waiting: queue.SimpleQueue[tuple[Sequence[int], Future[Writing | None]]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Sequence[int], int | None, Future[Carried | None]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._mark, self._looked = _mark(self._codebook), time.monotonic()
         self._refused = self._mark  # the last that was tried
         loaded, tokenizer = load_model(model)
         self._editor = Editor.load(self._codebook, loaded, tokenizer)
+        self._older = Versions(self._codebook)
         for parameter in loaded.parameters():  # shapes and a device are asked for, weights no more
             parameter.data = parameter.new_zeros(()).expand(parameter.shape)
 
-    def route(self, rows: Sequence[Sequence[int]]) -> list[Writing | None]:
-        """Return what is written for rows of token ids, each a prompt; None where no edit fires."""
+    def route(self, rows: Sequence[Sequence[int]], version: int | None = None) -> list[Carried | None]:
+        """Return what requests carry for rows of token ids, each a prompt.
+
+        That is what is written, None where no edit fires; or, where activations tell, what is read.
+
+        Raises:
+            ConfigError: when the codebook has no such version, or a compaction has dropped it.
+        """
         with self._turn:
             self._follow()
-            session, found = self._editor._session, _Noted(self._editor.config.threshold)
-            for first in range(0, len(rows), _BATCH):
-                found.first = first
-                session.adapter.look(rows[first : first + _BATCH], found)
-            return [self._writing(session, found.routed.get(number)) for number in range(len(rows))]
+            session = self._editor._session
+            wanted = None if version is None else self._at(version)
+            before = session.history, session.codebook()
+            try:
+                session.history, session.adapter.codebook = wanted or before
+                count = session.history.count
+                if not session.config.reads_text:
+                    marked = mark(session.history, count)
+                    return [Gathering(session.reader.read(row, len(row)), count, marked) for row in rows]
+                found = _Noted(session.config.threshold)
+                for first in range(0, len(rows), BATCH):
+                    found.first = first
+                    session.adapter.look(rows[first : first + BATCH], found)
+                return [written(session, found.routed.get(number), count) for number in range(len(rows))]
+            finally:
+                session.history, session.adapter.codebook = before
 
-    def submit(self, row: Sequence[int]) -> Future[Writing | None]:
+    def submit(self, row: Sequence[int], version: int | None = None) -> Future[Carried | None]:
         """Have a row routed by another thread, together with others that come meanwhile."""
-        future: Future[Writing | None] = Future()
-        self._waiting.put((row, future))
+        future: Future[Carried | None] = Future()
+        self._waiting.put((row, version, future))
         with self._starting:  # not the turn: an event loop calls this, and routing may take a while
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="horen", daemon=True)
@@ -86,17 +104,34 @@ class Front:
         while True:
             some = [self._waiting.get()]
             with suppress(queue.Empty):
-                while len(some) < _BATCH:
+                while len(some) < BATCH:
                     some.append(self._waiting.get_nowait())
-            some = [(row, future) for row, future in some if future.set_running_or_notify_cancel()]
-            try:
-                found = self.route([row for row, _ in some])
-            except Exception as error:
-                for _, future in some:
-                    future.set_exception(error)
-            else:
-                for (_, future), writing in zip(some, found, strict=True):
-                    future.set_result(writing)
+            wanted: dict[int | None, list[tuple[Sequence[int], Future[Carried | None]]]] = {}
+            for row, version, future in some:
+                if future.set_running_or_notify_cancel():
+                    wanted.setdefault(version, []).append((row, future))
+            for version, own in wanted.items():
+                self._settle(own, version)
+
+    def _settle(self, some: Sequence[tuple[Sequence[int], Future[Carried | None]]], version: int | None) -> None:
+        try:
+            found = self.route([row for row, _ in some], version)
+        except Exception as error:
+            for _, future in some:
+                future.set_exception(error)
+        else:
+            for (_, future), writing in zip(some, found, strict=True):
+                future.set_result(writing)
+
+    def _at(self, version: int) -> tuple[History, Codebook]:
+        """Return the history and the codebook as they were after so many operations."""
+        session = self._editor._session
+        if version > session.history.count:
+            self._looked = -_LOOK  # whoever asks for it may just have saved it
+            self._follow()
+        if version == session.history.count:
+            return session.history, session.codebook()
+        return self._older.at(session.state(), version)
 
     def _follow(self) -> None:
         """Take up what the folder holds now, where that has changed; what cannot be read is not taken up."""
@@ -122,24 +157,7 @@ class Front:
         saved.check_encoder(session.config.encoder, session.encoder_print)
         sizes = Sizes(session.value_size, session.feature_size, None)
         session.take(*saved.whole(session.codebook().keys.device, sizes), session.weights)
-
-    def _writing(self, session: Session, routed: Routed | None) -> Writing | None:
-        if routed is None or not routed.match.fired:
-            return None
-        record = session.history.holder(routed.match.entry)
-        if record is None:
-            return None
-        sequel = session.sequel(routed.match.entry)
-        places = [routed] if sequel is None else sequel.places(routed)
-        at = places[-1].place.prompt.at
-        writes = [Write(at, (), session.adapter.values_of([routed])[0])]
-        if sequel is not None and sequel.values:
-            values = session.codebook().read_values(list(sequel.values))
-            for target in sequel.renderings:
-                for value, left in zip(values, sequel.left, strict=True):
-                    said = target[: len(target) - left]
-                    writes.append(Write(at + len(said), said, value))
-        return Writing.of(record.id, routed.match.score, session.history.count, writes)
+        self._older.forget()
 
 
 class _Noted:
@@ -168,13 +186,17 @@ def settings_of(codebook: str, model: str) -> Settings:
     """
     saved = Saved.read(codebook)
     _check(saved)
-    # Its shape says where values go; nothing of its weights is read.
-    maker: Any = AutoModelForCausalLM
-    with torch.device("meta"):
-        shape: PreTrainedModel = maker.from_config(AutoConfig.from_pretrained(model))
-    site = Layout.of(shape).write_site(saved.config)
-    name = next(name for name, module in shape.named_modules() if module is site.module)
-    return Settings(str(Path(codebook).resolve()), name, site.replaces)
+    shape = shape_of(model)
+    layout = Layout.of(shape)
+    site = layout.write_site(saved.config)
+    names = {module: name for name, module in shape.named_modules()}
+    reads = () if saved.config.reads_text else layout.read_sites(saved.config)
+    return Settings(
+        str(Path(codebook).resolve()),
+        names[site.module],
+        site.replaces,
+        tuple((names[read.module], read.side) for read in reads),
+    )
 
 
 def _mark(codebook: Path) -> tuple[int, int, int]:
@@ -184,13 +206,8 @@ def _mark(codebook: Path) -> tuple[int, int, int]:
 
 
 def _check(saved: Saved) -> None:
-    """Raise ConfigError for a codebook that a front cannot route, or whose values are no vectors."""
+    """Raise ConfigError for a codebook whose values are no vectors, or that tells facts in words."""
     config = saved.config
-    if not config.reads_text:
-        raise ConfigError(
-            f"{saved.path} reads a model's activations, which only the engine has: let its edits be found by text "
-            f"with `horen rekey {saved.path} --preset default`."
-        )
     if config.value == "lora":
         raise ConfigError(f"{saved.path} has lora values, which no engine writes: write its edits with value=state.")
     if config.recall != "off":

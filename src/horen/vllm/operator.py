@@ -1,8 +1,8 @@
-"""Writing values into a layer's output, as one operator that compiled graphs hold: what it writes lies in buffers."""
+"""Reading activations and writing values, as operators that compiled graphs hold: what they tell lies in buffers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -80,10 +80,89 @@ def write(
             residual[some] = 0
 
 
-def hook(buffers: Buffers, *, replaces: bool) -> Any:
-    """Return a forward hook that writes what the buffers hold."""
+class Seen(nn.Module):
+    """What is read in the step that comes: the activations of the whole flat batch, at fixed addresses.
+
+    Args:
+        rows: most rows of a batch.
+        size: length d_i of an activation, over all shards.
+        like: of the dtype and on the device of the states.
+    """
+
+    states: Tensor
+    wanted: Tensor
+
+    def __init__(self, rows: int, size: int, like: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("states", like.new_zeros(rows, size), persistent=False)
+        self.register_buffer("wanted", torch.zeros(1, dtype=torch.int64), persistent=False)
+
+
+# What routes a step's prompts once all is read, by the address of the count that says how many rows are written.
+_ROUTES: dict[int, Callable[[], None]] = {}
+
+
+def routes(buffers: Buffers, route: Callable[[], None]) -> None:
+    """Let ``route`` be called in each step just before values are written, so that it can say which."""
+    _ROUTES[buffers.count.data_ptr()] = route
+
+
+@torch.library.custom_op("horen::read", mutates_args=("states",))
+def read(hidden: Tensor, residual: Tensor | None, states: Tensor, wanted: Tensor, shards: int) -> None:
+    """Keep activations [N, d_i] where any are wanted.
+
+    Args:
+        hidden: what a module is given or gives; a shard of it, where there are several.
+        residual: what is added to it later, where the layer hands both on.
+        states: [R, d], the first N rows of which are filled.
+        wanted: [1], in the processor's memory; 0 where nothing of this step is read.
+        shards: between how many workers an activation is split.
+    """
+    if not int(wanted):
+        return
+    whole = hidden if residual is None else hidden + residual
+    if shards > 1:
+        from vllm.distributed import tensor_model_parallel_all_gather  # noqa: PLC0415
+
+        whole = tensor_model_parallel_all_gather(whole.contiguous())
+    states[: len(whole)] = whole
+
+
+@torch.library.custom_op("horen::route", mutates_args=("rows", "values", "count"))
+def route(states: list[Tensor], rows: Tensor, values: Tensor, count: Tensor) -> None:
+    """Say what is written in this step by what was read in it.
+
+    Args:
+        states: what was read, for each part.
+        rows: see :func:`write`, as those that follow.
+        values: likewise.
+        count: likewise.
+    """
+    del states, rows, values  # what is called has them; the graph must know that they are used and changed
+    known = _ROUTES.get(count.data_ptr())
+    if known is not None:
+        known()
+
+
+def reads(module: nn.Module, side: str, seen: Seen, shards: int) -> None:
+    """Let what a module is given ("input") or gives ("output") be kept in buffers."""
+
+    def take(states: Any) -> None:
+        hidden, residual = states if isinstance(states, tuple) else (states, None)
+        read(hidden, residual, seen.states, seen.wanted, shards)
+
+    if side == "input":
+        module.register_forward_pre_hook(lambda _module, inputs: take(inputs[0]))
+    else:
+        module.register_forward_hook(lambda _module, _inputs, output: take(output))
+
+
+def hook(buffers: Buffers, *, replaces: bool, seen: Sequence[Seen] = ()) -> Any:
+    """Return a forward hook that writes what the buffers hold, or what is told of what was seen."""
 
     def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if seen:
+            route([one.states for one in seen], buffers.rows, buffers.values, buffers.count)
         hidden, residual = output if isinstance(output, tuple) else (output, None)
         write(hidden, residual, buffers.rows, buffers.values, buffers.count, replaces)
 

@@ -41,7 +41,11 @@ def _install() -> None:
     from horen.extras import require  # noqa: PLC0415
 
     require("vllm", "Edits in vLLM need")
+    from vllm.entrypoints.common.offline import OfflineInferenceMixin  # noqa: PLC0415
+    from vllm.entrypoints.generate.beam_search.utils import BeamSearchSequence  # noqa: PLC0415
     from vllm.v1.core import kv_cache_utils  # noqa: PLC0415
+    from vllm.v1.core.kv_cache_manager import KVCacheManager  # noqa: PLC0415
+    from vllm.v1.core.sched.scheduler import Scheduler  # noqa: PLC0415
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
     from vllm.v1.engine.input_processor import InputProcessor  # noqa: PLC0415
     from vllm.v1.engine.output_processor import RequestState  # noqa: PLC0415
@@ -49,13 +53,43 @@ def _install() -> None:
 
     from horen.vllm import blocks, process, worker  # noqa: PLC0415
 
+    _around(KVCacheManager, "get_computed_blocks", blocks.read_anew)
+    _around(Scheduler, "update_from_output", process.passed_on)
     kv_cache_utils.generate_block_hash_extra_keys = blocks.own_blocks(kv_cache_utils.generate_block_hash_extra_keys)
     _around(InputProcessor, "__init__", process.begins)
     _around(InputProcessor, "process_inputs", process.processed)
+    _around(BeamSearchSequence, "get_prompt", process.beamed)
+    _around(AsyncLLM, "__init__", _serves)
     _around(AsyncLLM, "add_request", process.added)
+    _around(OfflineInferenceMixin, "_render_and_add_requests", process.together)
     _around(Worker, "load_model", worker.loaded)
     _around(RequestState, "from_new_request", process.remembered)
     _around(RequestState, "make_request_output", process.told)
+
+
+def _serves(usual: Any) -> Any:
+    """Let the answers of a server tell of edits; its classes are there only where one may be started."""
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        usual(self, *args, **kwargs)
+        _install_serving()
+
+    return __init__
+
+
+def _install_serving() -> None:
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat  # noqa: PLC0415
+    from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion  # noqa: PLC0415
+
+    from horen.vllm import serving  # noqa: PLC0415
+
+    if getattr(OpenAIServingChat, _DONE, False):
+        return
+    setattr(OpenAIServingChat, _DONE, True)
+    _around(OpenAIServingCompletion, "request_output_to_completion_response", serving.completed)
+    _around(OpenAIServingCompletion, "completion_stream_generator", serving.streamed)
+    _around(OpenAIServingChat, "chat_completion_full_generator", serving.conversed)
+    _around(OpenAIServingChat, "chat_completion_stream_generator", serving.streamed)
 
 
 def _around(owner: Any, name: str, wrap: Any) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
 from horen.errors import ConfigError
 
 #: Names a codebook's folder, where vLLM's ``additional_config`` names none.
@@ -24,17 +27,22 @@ class Settings:
         codebook: a codebook's folder.
         site: name of the module that values are written at, as transformers has it.
         replaces: whether a value takes the place of what the module gives, or is added.
+        reads: names of the modules whose input or output is read, in the order in which they are computed; none where
+            the front routes.
     """
 
     codebook: str
     site: str
     replaces: bool
+    reads: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, config: Any) -> Settings | None:
         """Return what a ``VllmConfig`` holds since :meth:`note`; None where no edits are served."""
         section = _section(config)
-        return cls(**section) if section.keys() == {field.name for field in fields(cls)} else None
+        if section.keys() != {field.name for field in fields(cls)}:
+            return None
+        return cls(**{**section, "reads": tuple((name, side) for name, side in section["reads"])})
 
     def note(self, config: Any) -> None:
         """Put this into a ``VllmConfig``; compiled graphs are cached under it, too."""
@@ -53,6 +61,14 @@ def named(config: Any) -> str | None:
     if set(section) - {field.name for field in fields(Settings)}:
         raise ConfigError(f"additional_config[{_SECTION!r}] is {section!r}: give {{'codebook': FOLDER}}.")
     return section.get("codebook") or os.environ.get(CODEBOOK) or None
+
+
+def shape_of(model: str) -> PreTrainedModel:
+    """Return a model, by its folder or hub id, that has everything but weights."""
+    maker: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        shape: PreTrainedModel = maker.from_config(AutoConfig.from_pretrained(model))
+    return shape
 
 
 def _section(config: Any) -> Mapping[str, Any]:

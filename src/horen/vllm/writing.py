@@ -10,10 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from horen.errors import ConfigError
+from horen.model.prompts import Prompt
+from horen.model.routed import Routed
+from horen.session import Session
+
 #: Where it lies in a request's ``extra_args``. Whatever a caller puts there is thrown away.
 CARRIED = "horen:writing"
 #: Where a caller says "off" for a request that no edit may answer.
 ASKED = "horen"
+#: Where a caller names the version that a request is to be answered with.
+VERSION = "horen_version"
 
 
 @dataclass(frozen=True)
@@ -38,24 +45,24 @@ class Writing:
     Attributes:
         edit: id of the edit.
         score: with which it fired.
-        revision: number of the codebook's last operation when the prompt was routed.
+        version: how many operations the codebook that the prompt was routed by had had.
         writes: one value, and those for later windows of a long answer.
         digest: of all that changes states: the values, and where they go.
     """
 
     edit: int
     score: float
-    revision: int
+    version: int
     writes: tuple[Write, ...]
     digest: str
 
     @classmethod
-    def of(cls, edit: int, score: float, revision: int, writes: Sequence[Write]) -> Writing:
+    def of(cls, edit: int, score: float, version: int, writes: Sequence[Write]) -> Writing:
         """Return what an edit writes, with its digest."""
         digest = hashlib.sha256()
         for write in writes:
             digest.update(repr((write.at, write.behind)).encode() + _packed(write.value))
-        return cls(edit, score, revision, tuple(writes), digest.hexdigest())
+        return cls(edit, score, version, tuple(writes), digest.hexdigest())
 
     @property
     def first(self) -> int:
@@ -65,7 +72,7 @@ class Writing:
     @property
     def told(self) -> dict[str, Any]:
         """What a caller is told: the edit, its score, and of which state of the codebook."""
-        return {"edit": self.edit, "score": self.score, "revision": self.revision}
+        return {"edit": self.edit, "score": self.score, "version": self.version}
 
     def packed(self) -> dict[str, Any]:
         """Return it as MessagePack takes it."""
@@ -79,7 +86,107 @@ class Writing:
             Write(at, tuple(behind), torch.frombuffer(bytearray(value), dtype=torch.float32))
             for at, behind, value in given["writes"]
         ]
-        return cls(given["edit"], given["score"], given["revision"], tuple(writes), given["digest"])
+        return cls(given["edit"], given["score"], given["version"], tuple(writes), given["digest"])
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """Where workers read a prompt whose edit only its activations tell.
+
+    Attributes:
+        prompt: the prompt's places in the row.
+        version: how many operations the codebook that the prompt is to be routed by has had.
+        mark: of that version; see :func:`horen.vllm.versions.mark`.
+    """
+
+    prompt: Prompt
+    version: int
+    mark: str
+
+    @property
+    def first(self) -> int:
+        """Number of the first token whose states may be changed: by then all that is read was computed."""
+        asked = self.prompt.asked
+        return self.prompt.at if asked is None else min(asked, self.prompt.at)
+
+    @property
+    def begin(self) -> int:
+        """Number of the first token that is read."""
+        return min(start for start, _ in self.prompt.spans)
+
+    def packed(self) -> dict[str, Any]:
+        """Return it as MessagePack takes it.
+
+        Of equal tokens and an equal version come equal states, if values are written from the same token on.
+        """
+        prompt = [self.prompt.at, [list(span) for span in self.prompt.spans], self.prompt.asked]
+        told = {"prompt": prompt, "version": self.version, "mark": self.mark}
+        return {**told, "digest": f"{self.mark} {prompt}", "first": self.first, "begin": self.begin}
+
+    @classmethod
+    def unpacked(cls, given: Mapping[str, Any]) -> Gathering:
+        """Return what :meth:`packed` gave."""
+        at, spans, asked = given["prompt"]
+        return cls(Prompt(at, tuple((start, stop) for start, stop in spans), asked), given["version"], given["mark"])
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a caller wants of edits for one request.
+
+    Attributes:
+        on: whether an edit may answer.
+        version: of the codebook; None for what it is now.
+    """
+
+    on: bool = True
+    version: int | None = None
+
+    @classmethod
+    def of(cls, params: Any) -> Wish:
+        """Return what a request's sampling parameters ask for.
+
+        Raises:
+            ConfigError: for what is not understood.
+        """
+        extra = getattr(params, "extra_args", None) or {}
+        asked, version = extra.get(ASKED, "on"), extra.get(VERSION)
+        if asked not in ("on", "off", 0, 1):
+            raise ConfigError(f"{ASKED}={asked!r} is not understood: say 'off' for no edits, or leave it out.")
+        if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
+            raise ConfigError(f"{VERSION}={version!r} is no version: give the number of operations, 0 or more.")
+        return cls(asked in ("on", 1), version)
+
+
+def without_words(extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a request's ``extra_args`` without a caller's words about edits, and without what only a front may say."""
+    return {name: value for name, value in (extra or {}).items() if name not in (CARRIED, ASKED, VERSION)}
+
+
+def written(session: Session, routed: Routed | None, version: int) -> Writing | None:
+    """Return what is written for a prompt; None where no edit fires.
+
+    Args:
+        session: whose history and codebook those of the version are.
+        routed: where the prompt went.
+        version: by which it was routed.
+    """
+    if routed is None or not routed.match.fired:
+        return None
+    record, codebook = session.history.holder(routed.match.entry), session.codebook()
+    if record is None:
+        return None
+    sequel = session.sequel(routed.match.entry)
+    places = [routed] if sequel is None else sequel.places(routed)
+    at = places[-1].place.prompt.at
+    writes = [Write(at, (), codebook.read_values([routed.match.value])[0])]
+    if sequel is not None and sequel.values:
+        values = codebook.read_values(list(sequel.values))
+        for target in sequel.renderings:
+            for value, left in zip(values, sequel.left, strict=True):
+                said = target[: len(target) - left]
+                writes.append(Write(at + len(said), said, value))
+    return Writing.of(record.id, routed.match.score, version, writes)
 
 
 def carried(params: Any) -> Mapping[str, Any] | None:

@@ -1,0 +1,251 @@
+"""Parts of the plugin for vLLM by themselves: what requests carry, what is gathered, versions, a server's answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from horen import ConfigError, Edit
+from horen.model.prompts import Prompt
+from horen.store.state import Saved
+from horen.vllm import serving
+from horen.vllm.blocks import own_blocks, read_anew
+from horen.vllm.inside import Gathered
+from horen.vllm.operator import Buffers, Seen, hook, reads, routes
+from horen.vllm.process import beamed
+from horen.vllm.versions import Versions, mark
+from horen.vllm.writing import CARRIED, Gathering, Wish, without_words
+from support.editor_support import busy_editor
+
+SIZE = 6
+
+
+def gathering(at: int = 9, asked: int | None = None, version: int = 3) -> Gathering:
+    return Gathering(Prompt(at, ((2, 8), (5, 8)), asked), version, f"{version} noon")
+
+
+def carrying(carried: dict[str, Any]) -> Any:
+    return SimpleNamespace(sampling_params=SimpleNamespace(extra_args={CARRIED: carried}))
+
+
+@pytest.mark.parametrize("asked", [None, 7])
+def test_what_is_to_be_gathered_comes_back(asked: int | None):
+    told = gathering(asked=asked)
+    packed = json.loads(json.dumps(told.packed()))
+    assert Gathering.unpacked(packed) == told
+    assert (packed["first"], packed["begin"]) == (9 if asked is None else 7, 2)
+
+
+def test_states_are_known_by_version_and_place():
+    digests = [
+        gathering().packed()["digest"],
+        gathering(at=8).packed()["digest"],
+        gathering(version=4).packed()["digest"],
+    ]
+    assert len(set(digests)) == 3
+    keys = own_blocks(lambda *_: (None, 0))
+    found = [keys(carrying(gathering().packed()), start, start + 4, 0)[0] for start in (0, 4, 8)]
+    assert found == [None, None, (("horen", digests[0]),)]
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 3), st.booleans())
+def test_what_is_gathered_is_the_same_however_a_prompt_is_cut(lengths: list[int], row: int, again: bool):
+    """Also where chunks come once more, as after a request was put back."""
+    told = Gathering(Prompt(11, ((2, 9),)), 1, "1")
+    gathered, states = Gathered(told, range(12)), [torch.randn(12, SIZE), torch.randn(12, 2)]
+    for _ in range(2 if again else 1):
+        done = 0
+        for most in [*lengths, 12]:
+            length = min(most, 12 - done)
+            if length and gathered.wants(done, length):
+                batch = [torch.full((row + length + 1, part.shape[1]), torch.nan) for part in states]
+                for one, part in zip(batch, states, strict=True):
+                    one[row : row + length] = part[done : done + length]
+                gathered.take(batch, row, done, length)
+            done += length
+    assert gathered.whole
+    assert all(torch.equal(a[0], b[2:9]) for a, b in zip(gathered.states, states, strict=True))
+
+
+def test_what_was_not_computed_is_missed():
+    gathered = Gathered(Gathering(Prompt(11, ((2, 9),)), 1, "1"), range(12))
+    assert gathered.wants(4, 8)
+    gathered.take([torch.zeros(8, SIZE)], 0, 4, 8)
+    assert not gathered.whole
+    assert not gathered.wants(9, 3)
+    assert not gathered.wants(0, 2)
+
+
+def test_cached_blocks_are_found_up_to_what_is_read():
+    def usual(_self: Any, request: Any) -> int:
+        return len(request.block_hashes)
+
+    find, pool = read_anew(usual), SimpleNamespace(block_pool=SimpleNamespace(hash_block_size=4))
+    for begin, blocks in ((0, 0), (3, 0), (4, 1), (11, 2), (99, 6)):
+        request = carrying({"begin": begin})
+        request.block_hashes = list(range(6))
+        assert find(pool, request) == blocks
+        assert len(request.block_hashes) == 6
+    request = carrying({})
+    request.block_hashes = list(range(6))
+    assert find(pool, request) == 6
+
+
+class Layer(nn.Module):
+    """Hands on hidden states and a residual, or one of them, behind a part whose input is read."""
+
+    def __init__(self, *, pair: bool) -> None:
+        super().__init__()
+        self.pair, self.part = pair, nn.Linear(SIZE, SIZE)
+
+    def forward(self, states: Tensor) -> Any:
+        inner = self.part(states * 2)
+        return (inner, states + 1) if self.pair else inner
+
+
+@pytest.mark.parametrize("pair", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_is_read_in_a_step_may_say_what_is_written_in_it(pair: bool, compiled: bool):
+    """The graph is made once and followed by what the buffers hold, and by what routes."""
+    layer, buffers = Layer(pair=pair), Buffers(8, SIZE, torch.zeros(0))
+    seen = [Seen(8, SIZE, torch.zeros(0)), Seen(8, SIZE, torch.zeros(0))]
+    for number, one in enumerate([*seen, buffers]):
+        layer.add_module(f"buffers{number}", one)
+    reads(layer.part, "input", seen[0], 1)
+    reads(layer, "output", seen[1], 1)
+    layer.register_forward_hook(hook(buffers, replaces=True, seen=seen))
+    found: list[Tensor] = []
+
+    def route() -> None:
+        if seen[0].wanted.item():
+            found.append(torch.cat([one.states[:5] for one in seen], dim=-1))
+            buffers.fill([3], [seen[0].states[3]])
+
+    routes(buffers, route)
+    ask = torch.compile(layer, fullgraph=True) if compiled else layer
+    with torch.no_grad():
+        states = torch.randn(5, SIZE)
+        plain = total(ask(states)).clone()
+        for one in seen:
+            one.wanted.fill_(1)
+        routed = total(ask(states))
+        torch.testing.assert_close(found[0], torch.cat([states * 2, plain], dim=-1))
+        torch.testing.assert_close(routed[3], states[3] * 2)
+        torch.testing.assert_close(routed[[0, 1, 2, 4]], plain[[0, 1, 2, 4]])
+        for one in seen:
+            one.wanted.fill_(0)
+        buffers.fill((), ())
+        torch.testing.assert_close(total(ask(states)), plain)
+    assert len(found) == 1
+
+
+def total(output: Any) -> Tensor:
+    return sum(output) if isinstance(output, tuple) else output
+
+
+def test_what_a_caller_may_ask_for():
+    def wish(**extra: Any) -> Wish:
+        return Wish.of(SimpleNamespace(extra_args=extra or None))
+
+    assert wish() == wish(horen="on") == wish(horen=1) == wish(other=3) == Wish()
+    assert wish(horen="off") == wish(horen=0) == wish(horen=False) == Wish(on=False)
+    assert wish(horen_version=0) == Wish(version=0)
+    assert Wish.of(None) == Wish.of(SimpleNamespace()) == Wish()
+    for extra in (
+        {"horen": "of"},
+        {"horen": None},
+        {"horen_version": -1},
+        {"horen_version": "1"},
+        {"horen_version": True},
+    ):
+        with pytest.raises(ConfigError, match=next(iter(extra))):
+            wish(**extra)
+    assert without_words({"horen": "off", "horen_version": 1, CARRIED: {}, "own": 2}) == {"own": 2}
+
+
+def test_versions_are_what_the_codebook_was(tmp_path: Path):
+    editor = busy_editor()
+    editor.save(tmp_path / "codebook")
+    saved = Saved.read(tmp_path / "codebook")
+    versions, state = Versions(tmp_path), saved.state()
+    count = state.history.count
+    assert count > 2
+    for version in range(count + 1):
+        history, codebook = versions.at(state, version)
+        assert history.count == version
+        awake = {entry for record in history.active() for entry in record.entries}
+        assert len(codebook) == len(awake)
+        assert versions.at(state, version)[1] is codebook
+    assert len({mark(state.history, version) for version in range(count + 1)}) == count + 1
+    assert mark(state.history, count + 1) == ""
+    with pytest.raises(ConfigError, match=f"no version {count + 1} .* has had {count} operations"):
+        versions.at(state, count + 1)
+
+
+def test_a_compacted_version_is_gone(tmp_path: Path):
+    editor = busy_editor()
+    editor.remove(editor.edits()[0].id)
+    before = editor.operation_count - 1
+    editor.compact()
+    editor.edit(Edit("Who keeps the seventh lighthouse?", "Odile"))
+    editor.save(tmp_path / "codebook")
+    state = Saved.read(tmp_path / "codebook").state()
+    versions = Versions(tmp_path)
+    assert versions.at(state, editor.operation_count - 1)[0].operations[-1].name == "compact"
+    with pytest.raises(ConfigError, match="a compaction has dropped its entries"):
+        versions.at(state, before)
+
+
+def test_a_beam_says_which_prompt_it_goes_on_from():
+    prompt = {"type": "token", "prompt_token_ids": [1, 2]}
+    beam = SimpleNamespace(orig_prompt=prompt, tokens=[1, 2, 3])
+    found = beamed(lambda self: {"type": "token", "prompt_token_ids": self.tokens})(beam)
+    assert found["horen:began"] is prompt
+    beam.orig_prompt = {"type": "enc_dec"}
+    assert "horen:began" not in beamed(lambda self: dict(self.orig_prompt))(beam)
+
+
+class TestStreams:
+    """Pieces of streamed answers, which are text by the time that anything can be told."""
+
+    def pieces(self, told: list[Any], chunks: list[str], n: int = 1) -> list[str]:
+        async def results() -> AsyncIterator[Any]:
+            for number, one in enumerate(told):
+                yield number, SimpleNamespace(**({} if one == "stock" else {"horen": one}))
+
+        async def usual(_self: Any, _request: Any, result_generator: Any, _name: str) -> AsyncIterator[str]:
+            async for _ in result_generator:
+                pass
+            for chunk in chunks:
+                yield chunk
+
+        async def collected() -> list[str]:
+            stream = serving.streamed(usual)(None, SimpleNamespace(n=n), results(), "name")
+            return [piece async for piece in stream]
+
+        return asyncio.run(collected())
+
+    def test_the_first_piece_of_each_choice_tells(self):
+        chunks = [f'data: {{"choices": [{{"index": {index}, "text": "é"}}]}}\n\n' for index in (0, 1, 0, 1)]
+        found = self.pieces(
+            [{"edit": 4}, None], [*chunks, 'data: {"choices": [], "usage": {}}\n\n', "data: [DONE]\n\n"]
+        )
+        choices = [json.loads(piece.removeprefix("data: "))["choices"][0] for piece in found[:4]]
+        assert [choice.get("horen", "silent") for choice in choices] == [{"edit": 4}, None, "silent", "silent"]
+        assert found[2:] == [*chunks[2:], 'data: {"choices": [], "usage": {}}\n\n', "data: [DONE]\n\n"]
+        assert "é" in found[0]
+
+    def test_an_engine_without_edits_streams_what_it_streams(self):
+        chunks = ['data: {"choices": [{"index":0}]}\n\n', 'data: {"error": {}}\n\n']
+        assert self.pieces(["stock"], chunks) == chunks
+        assert self.pieces([{"edit": 1}], chunks[1:]) == ['data: {"error": {}}\n\n']
