@@ -59,7 +59,9 @@ class Front:
         self._refused = self._mark  # the last that was tried
         loaded, tokenizer = load_model(model)
         self._editor = Editor.load(self._codebook, loaded, tokenizer)
-        self._older = Versions(self._codebook)
+        self._older, session = Versions(self._codebook), self._editor._session
+        tokens = session.vocabulary_size if session.config.weighs_tokens else None
+        self._sizes = Sizes(session.value_size, session.feature_size, tokens)  # which may need the weights
         for parameter in loaded.parameters():  # shapes and a device are asked for, weights no more
             parameter.data = parameter.new_zeros(()).expand(parameter.shape)
 
@@ -155,8 +157,7 @@ class Front:
         assert session.weights is not None  # noqa: S101 - a codebook that was loaded has them
         saved.check_made_for(session.weights.first)
         saved.check_encoder(session.config.encoder, session.encoder_print)
-        sizes = Sizes(session.value_size, session.feature_size, None)
-        session.take(*saved.whole(session.codebook().keys.device, sizes), session.weights)
+        session.take(*saved.whole(session.codebook().keys.device, self._sizes), session.weights)
         self._older.forget()
 
 

