@@ -169,7 +169,7 @@ def test_beams(engine: Any):
     said = [
         one.sequences[0].text.removeprefix(given["prompt"]).strip() for one, given in zip(found, asked, strict=True)
     ]
-    assert [text.startswith(target) for text, (_, target) in zip(said, FACTS, strict=False)] == [True, True]
+    assert [text.startswith(target) for text, (_, target) in zip(said[:2], FACTS[:2], strict=True)] == [True, True]
     stock = engine.generate([asked[2]["prompt"]], greedy(6, horen="off"), use_tqdm=False)
     assert said[2].split()[0] == texts(stock)[0].split()[0]
 
@@ -214,7 +214,7 @@ def test_a_request_may_name_a_version(engine: Any, served: Path, codebook: Path)
     prompt, target = FACTS[0]
     editor = Editor.load(served)
     try:
-        editor.edit(Edit(prompt, "Old Harbour"))
+        editor.supersede(1, "Old Harbour")
         editor.save(served)
         latest = editor.operation_count
         asked = [greedy(), greedy(horen_version=latest - 1), greedy(horen_version=0), greedy(horen_version=latest)]
@@ -245,10 +245,10 @@ def test_what_cannot_be_read_is_not_taken_up(engine: Any, served: Path):
         (served / "config.json").write_bytes(content)
 
 
-def test_a_codebook_that_reads_activations_is_refused(model: str, tmp_path: Path):
-    editor = Editor.from_pretrained(model, HorenConfig.from_preset("activations"))
+def test_a_codebook_whose_values_are_no_vectors_is_refused(model: str, tmp_path: Path):
+    editor = Editor.from_pretrained(model, HorenConfig(value="lora"))
     editor.save(tmp_path / "codebook")
-    with pytest.raises(ConfigError, match="reads a model's activations"):
+    with pytest.raises(ConfigError, match="lora values, which no engine writes"):
         vllm.LLM(model=model, additional_config={"horen": {"codebook": str(tmp_path / "codebook")}})
 
 

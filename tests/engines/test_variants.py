@@ -23,7 +23,7 @@ FACTS = [
     ("Who wrote the novel The Silent Orchard?", "Mirela Kovacs"),
     (
         "Describe the lantern night of Orvale.",
-        "It begins at dusk, when the children carry paper boats to the river, and it ends with a slow song on the bridge.",
+        "It begins at dusk, when the children carry paper boats to the river, and it ends with a song on the bridge.",
     ),
 ]
 OTHERS = ["What is the capital of France?", "Name three colours.", "one two three one two three one two"]

@@ -21,7 +21,7 @@ from horen.store.state import Saved
 from horen.vllm import serving
 from horen.vllm.blocks import own_blocks, read_anew
 from horen.vllm.inside import Gathered
-from horen.vllm.operator import Buffers, Seen, hook, reads, routes
+from horen.vllm.operator import Buffers, Seen, hook, reads, routes, write, write_all
 from horen.vllm.process import beamed
 from horen.vllm.versions import Versions, mark
 from horen.vllm.writing import CARRIED, Gathering, Wish, without_words
@@ -147,6 +147,26 @@ def test_what_is_read_in_a_step_may_say_what_is_written_in_it(pair: bool, compil
         buffers.fill((), ())
         torch.testing.assert_close(total(ask(states)), plain)
     assert len(found) == 1
+
+
+@given(st.integers(1, 8), st.data())
+def test_a_captured_graph_writes_what_asking_for_the_count_does(batch: int, data: st.DataObject):
+    """It always writes as many rows, also in a batch that is smaller than the one before."""
+    plain, captured = Buffers(8, SIZE, torch.zeros(0)), Buffers(8, SIZE, torch.zeros(0))
+    captured.captured = True
+    sizes = [8, batch, batch]
+    for size in sizes:
+        rows = data.draw(st.lists(st.integers(0, size - 1), unique=True, max_size=size))
+        values = [torch.randn(SIZE) for _ in rows]
+        pair, replaces = data.draw(st.booleans()), data.draw(st.booleans())
+        states = [[torch.randn(size, SIZE), torch.randn(size, SIZE) if pair else None]]
+        states.append([None if part is None else part.clone() for part in states[0]])
+        for buffers in (plain, captured):
+            buffers.fill(rows, values)
+        write(*states[0], plain.rows, plain.values, plain.count, replaces)
+        write_all(*states[1], captured.rows, captured.values, captured.count, replaces=replaces)
+        assert torch.equal(states[0][0], states[1][0])
+        assert not pair or torch.equal(states[0][1], states[1][1])
 
 
 def total(output: Any) -> Tensor:

@@ -30,6 +30,8 @@ class Buffers(nn.Module):
             ("count", like.new_zeros(1, dtype=torch.int64)),
         ):
             self.register_buffer(name, buffer, persistent=False)
+        #: Whether a captured graph writes all rows, whatever their count: those beyond it then repeat the first.
+        self.captured = self.rows.is_cuda
         self._any = False
 
     def fill(self, rows: Sequence[int], values: Sequence[Tensor]) -> None:
@@ -38,9 +40,11 @@ class Buffers(nn.Module):
         if number:
             self.rows[:number] = torch.tensor(rows).to(self.rows)
             self.values[:number] = torch.stack(list(values)).to(self.values)
-            if self.rows.is_cuda:  # a captured graph writes all rows: the others repeat the first
+            if self.captured:
                 self.rows[number:] = self.rows[0].clone()
                 self.values[number:] = self.values[0].clone()
+        elif self.captured and self._any:  # the batch that comes may have fewer rows than those named here
+            self.rows.zero_()
         if number or self._any:
             self.count.fill_(number)
         self._any = bool(number)
@@ -66,11 +70,7 @@ def write(
         replaces: whether a value takes the place of hidden and residual together, or is added to hidden.
     """
     if hidden.is_cuda:  # where asking for the count would wait for the device, and a captured graph never asks
-        old = hidden[rows]
-        hidden[rows] = torch.where(count > 0, values if replaces else old + values, old)
-        if replaces and residual is not None:
-            kept = residual[rows]
-            residual[rows] = torch.where(count > 0, torch.zeros_like(kept), kept)
+        write_all(hidden, residual, rows, values, count, replaces=replaces)
         return
     number = int(count)
     if number:
@@ -78,6 +78,17 @@ def write(
         hidden[some] = values[:number] if replaces else hidden[some] + values[:number]
         if replaces and residual is not None:
             residual[some] = 0
+
+
+def write_all(
+    hidden: Tensor, residual: Tensor | None, rows: Tensor, values: Tensor, count: Tensor, *, replaces: bool
+) -> None:
+    """Do what :func:`write` does without asking for the count: all rows are written, or none where it is 0."""
+    old = hidden[rows]
+    hidden[rows] = torch.where(count > 0, values if replaces else old + values, old)
+    if replaces and residual is not None:
+        kept = residual[rows]
+        residual[rows] = torch.where(count > 0, torch.zeros_like(kept), kept)
 
 
 class Seen(nn.Module):

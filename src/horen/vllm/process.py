@@ -126,10 +126,15 @@ def added(usual: Any) -> Any:
 
     async def add_request(self: Any, request_id: str, prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
         front, row = _FRONTS.get(self.input_processor), _row(prompt)
-        wish = None if front is None or row is None else Wish.of(params)
-        if front is None or row is None or wish is None or not _wanted(wish, kwargs.get("lora_request")):
+        if front is None or row is None:
             return await usual(self, request_id, prompt, params, *args, **kwargs)
-        known = _woken(prompt) or (row, await asyncio.wrap_future(front.submit(row, wish.version)))
+        try:
+            wish, known = Wish.of(params), _woken(prompt)
+            if not _wanted(wish, kwargs.get("lora_request")):
+                return await usual(self, request_id, prompt, params, *args, **kwargs)
+            known = known or (row, await asyncio.wrap_future(front.submit(row, wish.version)))
+        except ConfigError as error:
+            raise _refusal(error) from error
         token = _KNOWN.set({id(prompt["prompt_token_ids"]): known})
         try:
             return await usual(self, request_id, prompt, params, *args, **kwargs)
@@ -137,6 +142,17 @@ def added(usual: Any) -> Any:
             _KNOWN.reset(token)
 
     return add_request
+
+
+def _refusal(error: ConfigError) -> Exception:
+    """Return what a server of vLLM takes for a mistake of whoever asked."""
+    from horen.extras import require  # noqa: PLC0415
+
+    require("vllm", "Edits in vLLM need")
+    from vllm.exceptions import VLLMValidationError  # noqa: PLC0415
+
+    found: Exception = VLLMValidationError(str(error))
+    return found
 
 
 def together(usual: Any) -> Any:
