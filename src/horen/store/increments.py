@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from horen.errors import StoreError
@@ -80,7 +81,7 @@ class Copy:
         try:
             rows = load(more["tensors"])
             tensors = self._tensors | {name: torch.cat([self._tensors[name], new]) for name, new in rows.items()}
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, SafetensorError) as error:
             raise StoreError(f"What was to be added to {self._path} does not fit it ({error}): begin anew.") from error
         records = [*self._records, *more["records"]]
         config = {**self._config, "saved": now(), "edits": more["edits"]}

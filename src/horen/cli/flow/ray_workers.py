@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from horen._version import __version__
 from horen.cli.flow.applying import uninterrupted
 from horen.cli.flow.crew import KEPT, Place, shared_out
-from horen.cli.flow.trainer import Loading, Trainer, as_plain
+from horen.cli.flow.trainer import Loading, Opened, Trainer, as_plain
 from horen.cli.terminal import counted, edit_bar, say, status
 from horen.editfiles.records import FileRecord
 from horen.errors import ConfigError, EditError
@@ -35,8 +35,10 @@ _SECONDS_TO_CLOSE = 5.0
 _TRIES = 3
 _LOCAL, _RUNNING = "local", "auto"
 _ACCELERATOR = "cuda"
-_WAY_OUT = (
-    f"Start Ray on that machine with ray start --head, or give --ray {_LOCAL} for workers of this one, or --workers."
+_NOBODY = f"start Ray on that machine with ray start --head, or give --ray {_LOCAL} for one of its own."
+_NOT_TAKEN = (
+    "this machine must be one of its cluster, with the same release of Ray and of Python; where it asks for a token, "
+    "set RAY_AUTH_MODE=token."
 )
 
 
@@ -97,7 +99,7 @@ class _Worker:
         part: where its work is kept.
         shard: the number of the edits that it is given; None when there are no more.
         task: what it is asked to do.
-        host: its machine, when it has loaded the model.
+        at: where it is, when it has loaded the model.
         seen: how many of its edits were done when it last told.
         asked: the question how many there are, which it has still to answer.
     """
@@ -106,7 +108,7 @@ class _Worker:
     part: Copy
     shard: int | None
     task: Any
-    host: str | None = None
+    at: Opened | None = None
     seen: int = 0
     asked: Any = None
 
@@ -203,14 +205,14 @@ class _Team:
         try:
             told = self._ray.get(worker.task)
         except errors.RayTaskError as error:
-            raise self._failed(worker, one_line(error)) from error
+            raise self._failed(worker, f"{_last_line(error)}.") from error
         except errors.RayError as error:
             self._lose(worker, worker.shard, error)
             return
         if told["error"] is not None:
             raise self._failed(worker, told["error"])
-        if worker.host is None:
-            worker.host = told["result"]["host"]
+        if worker.at is None:
+            worker.at = told["result"]
             self._give(worker, worker.shard)
             return
         with uninterrupted():
@@ -224,16 +226,16 @@ class _Team:
         if self._tries[number] == _TRIES:
             raise EditError(
                 f"Ray lost {_TRIES} workers at the same {counted(len(self._shards[number]), 'edit')} "
-                f"({one_line(error)}), perhaps for lack of memory: give fewer --workers or a smaller --batch. {KEPT}"
+                f"({_last_line(error)}), perhaps for lack of memory: give fewer --workers or a smaller --batch. {KEPT}"
             ) from error
         self._waiting.appendleft(number)
         self.lost += 1
-        if worker.host is not None:
+        if worker.at is not None:
             self.repeated += len(self._shards[number])
 
     def _look(self, worker: _Worker) -> None:
         """See how far a worker is, without waiting for it."""
-        if worker.host is None or worker.shard is None:
+        if worker.at is None or worker.shard is None:
             return
         if worker.asked is None:
             worker.asked = worker.actor.done.remote()
@@ -243,7 +245,7 @@ class _Team:
             worker.asked = None
 
     def _failed(self, worker: _Worker, why: str) -> EditError:
-        where = "" if worker.host is None else f" on {worker.host}"
+        where = "" if worker.at is None else f" on {worker.at['host']} (process {worker.at['process']})"
         return EditError(f"A worker of Ray{where} failed: {why} {KEPT}")
 
 
@@ -267,7 +269,7 @@ def check_address(address: str) -> None:
         # Ray itself would try for minutes.
         socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_REACH).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"Ray cannot be reached at {address} ({one_line(error)}). {_WAY_OUT}") from error
+        raise ConfigError(f"Ray cannot be reached at {address} ({_last_line(error)}): {_NOBODY}") from error
 
 
 @contextmanager
@@ -277,14 +279,14 @@ def connected(ray: Any, address: str) -> Iterator[None]:
     Raises:
         ConfigError: when Ray cannot be reached.
     """
-    # Nothing is told to Ray's makers, unless the user has said that they may be told.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own = {"include_dashboard": False} if address == _LOCAL else {}
     try:
         with status("Connecting to Ray …"):
             ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR", **own)
     except Exception as error:
-        raise ConfigError(f"Ray cannot be reached at {address} ({one_line(error)}). {_WAY_OUT}") from error
+        reason = str(error).strip().partition("\n")[0].rstrip(".:") or type(error).__name__
+        way = _NOBODY if address == _RUNNING else _NOT_TAKEN
+        raise ConfigError(f"Ray at {address} cannot be used ({reason}): {way}") from error
     try:
         yield
     finally:
@@ -315,10 +317,10 @@ def room(nodes: Sequence[Mapping[str, float]], wanted: int | None, accelerated: 
     raise ConfigError(_no_room(sum(cores), "core", wanted))
 
 
-def one_line(error: BaseException) -> str:
-    """Return what an error says that tells most, in one line and as part of a sentence."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).rstrip(".")
+def _last_line(error: BaseException) -> str:
+    """Return what a trace of Ray's ends in, as part of a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip().rstrip(".")
 
 
 def _no_room(there: int, unit: str, wanted: int | None) -> str:
@@ -327,5 +329,9 @@ def _no_room(there: int, unit: str, wanted: int | None) -> str:
 
 
 def _ray() -> Any:
+    # Ray looks at these when it is imported. Nothing is told to its makers, unless the user has said that they may be
+    # told; and what keeps it from being reached is told once, by this program.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     ray: Any = need("ray", "ray", "Editing on Ray needs", ", or leave --ray out")
     return ray

@@ -13,30 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from cli_support import EDITS, OTHER, Ok, Run, file_of, interrupt_at, stored
+from cli_support import EDITS, FLOATS, MANY, OTHER, Ok, Run, check_same, file_of, interrupt_at, stored
 
 from horen.cli.flow import crew, processes
 from horen.store import read_folder
 from horen.store.state import Saved
 
 WORK = Path(".book.edits.jsonl.workers")
-FIELDS = ("id", "prompt", "target", "rephrases", "entries", "value", "steps", "converged", "reused")
-# What two ways to sum make of a number would be a whole step of a storage in fewer bytes.
-FLOATS = ["--set", "key_storage=float32", "--set", "value_storage=float32"]
-MANY = [{"prompt": f"Who runs firm {number}?", "target": ("Rome", "Oslo")[number % 2]} for number in range(200)]
-
-
-def records(folder: Path) -> list[tuple[Any, ...]]:
-    return [tuple(line["edit"][name] for name in FIELDS) for line in read_folder(folder).records]
-
-
-def check_same(one: Path, two: Path) -> None:
-    assert records(one) == records(two)
-    first, second = read_folder(one), read_folder(two)
-    assert first.config["settings"] == second.config["settings"]
-    for name in ("keys", "values"):
-        torch.testing.assert_close(first.tensors[name], second.tensors[name], rtol=1e-4, atol=1e-5)
-    assert torch.equal(first.tensors["value_of"], second.tensors["value_of"])
 
 
 @contextmanager

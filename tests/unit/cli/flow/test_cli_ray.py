@@ -1,0 +1,137 @@
+"""Writing a file by workers of Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import EDITS, FLOATS, MANY, Ok, Run, check_same, file_of
+
+from horen.cli.flow import ray_workers
+from horen.store.state import Saved
+
+# Not imported here: it looks at some variables of the environment then.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="the extra ray is not installed")
+
+WORK = Path(".book.edits.jsonl.workers")
+# Ray itself belongs to this process: it ends with its input, as the tests do.
+CLUSTER = """
+import sys, ray
+ray.init(address="local", num_cpus=2, include_dashboard=False, configure_logging=False, logging_level="ERROR")
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def address() -> Iterator[str]:
+    """Ray with two cores on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Releases of Ray that ask for no token do not look at this.
+        for name, value in (("AUTH_MODE", "token"), ("USAGE_STATS_ENABLED", "0"), ("BACKEND_LOG_LEVEL", "error")):
+            patch.setenv(f"RAY_{name}", value)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        command = [sys.executable, "-c", CLUSTER]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+
+
+def test_a_worker_that_is_killed_costs_what_it_was_at(
+    address: str, run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    given: list[int] = []
+    killed: list[int] = []
+    real_give, real_take = ray_workers._Team._give, ray_workers._Team._take
+
+    def give(team: Any, worker: Any, number: int) -> None:
+        given.append(number)
+        real_give(team, worker, number)
+
+    def take(team: Any, worker: Any) -> None:
+        real_take(team, worker)
+        others = [other for other in team._workers if other is not worker and other.at and other.shard is not None]
+        if team.done and others and not killed:
+            killed.append(others[0].at["process"])
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(ray_workers._Team, "_give", give)
+    monkeypatch.setattr(ray_workers._Team, "_take", take)
+    options = ["--batch", 20, *new, "--set", "precision=model", *FLOATS]
+    result = run("edit", file_of(*MANY), "--into", "book", "--ray", address, "--workers", 2, *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert killed
+    assert "Ray lost 1 worker; 20 edits went to other ones." in result.stderr
+    assert sorted(given) == sorted([*range(10), *{number for number in given if given.count(number) == 2}])
+    assert (document["counts"]["added"], document["operations"]) == (200, 10)
+    assert not WORK.exists()
+    ok("edit", file_of(*MANY), "--into", "alone", *options)
+    check_same(Path("book"), Path("alone"))
+
+
+def test_interruption_and_going_on(address: str, run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    options = ["--batch", 20, *new, "--set", "precision=model", *FLOATS]
+    command = ["edit", file_of(*MANY), "--into", "book", *options]
+    real = ray_workers._Team.work
+
+    def work(team: Any) -> bool:
+        if team._finished:
+            raise KeyboardInterrupt
+        return real(team)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_workers._Team, "work", work)
+        result = run(*command, "--ray", address, "--workers", 1, "--json")
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["counts"]["trained"] == 20
+    assert "Interrupted: 20 of 200 edits are trained and saved, but not in the codebook yet." in result.stderr
+    assert [len(Saved.read(part).history) for part in WORK.glob("part-*")] == [20]
+    # What workers of Ray have left processes of this machine take up.
+    assert ok(*command, "--workers", 1)["counts"]["added"] == 200
+    assert not WORK.exists()
+    ok("edit", file_of(*MANY), "--into", "alone", *options)
+    check_same(Path("book"), Path("alone"))
+
+
+def test_a_worker_of_another_release_is_told(address: str, run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ray_workers, "__version__", "0.0.0")
+    result = run("edit", file_of(*EDITS), "--into", "book", "--ray", address, *new)
+    assert result.exit_code == 1
+    assert "Error: A worker of Ray failed: it has horen" in result.stderr
+    assert "not 0.0.0: install the same release there. What was done is kept" in result.stderr
+    assert [place.name for place in Path.cwd().iterdir()] == ["edits.jsonl"]
+
+
+def test_more_workers_than_there_is_room_for(address: str, run: Run, new: list[str]):
+    result = run("edit", file_of(*EDITS), "--into", "book", "--ray", address, "--workers", 3, *new)
+    assert result.exit_code == 1
+    assert "Error: Ray has 2 cores for 3 workers: give --workers 2 or fewer." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--ray", "nonsense"], "--ray nonsense is no address of Ray: give HOST:PORT of its head, auto for one"),
+        (["--ray", "ray://127.0.0.1:10001"], "is no address of Ray"),
+        (["--ray", "127.0.0.1:1"], "Ray cannot be reached at 127.0.0.1:1 ([Errno 111] Connection refused): start Ray"),
+        (["--ray", "local", "--device", "cuda:0,cuda:1"], "where a worker runs is Ray's to choose"),
+    ],
+)
+def test_what_is_no_address_is_told_in_a_line(
+    run: Run, new: list[str], given: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    result = run("edit", file_of(*EDITS), "--into", "book", *given, *new)
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert [place.name for place in Path.cwd().iterdir()] == ["edits.jsonl"]
