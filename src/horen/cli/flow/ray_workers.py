@@ -11,8 +11,9 @@ import os
 import socket
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from horen._version import __version__
@@ -81,13 +82,13 @@ class RayWorkers:
 
         accelerated = self.loading["device"] == _ACCELERATOR
         count, cores = room([node["Resources"] for node in ray.nodes() if node["Alive"]], self.count, accelerated)
-        shards = shared_out(edits, max(count, math.ceil(len(edits) / self.batch)))
+        batches = shared_out(edits, max(count, math.ceil(len(edits) / self.batch)))
         with status("Preparing …"):
             begin(begun, place.path / "begun")
             files = ray.put(files_of(place.path / "begun"))
         # A second thread tells how far the first one is.
         kind = ray.remote(max_concurrency=2, num_cpus=cores, num_gpus=int(accelerated), scheduling_strategy="SPREAD")
-        return _Team(ray, kind(Trainer), (__version__, files, self.loading), shards, count, place, begun)
+        return _Team(ray, kind(Trainer), (__version__, files, self.loading), batches, count, place, begun)
 
 
 @dataclass
@@ -97,7 +98,7 @@ class _Worker:
     Attributes:
         actor: Ray's handle of it.
         part: where its work is kept.
-        shard: the number of the edits that it is given; None when there are no more.
+        batch: the number of the edits that it is given; None when there are no more.
         task: what it is asked to do.
         at: where it is, when it has loaded the model.
         seen: how many of its edits were done when it last told.
@@ -106,7 +107,7 @@ class _Worker:
 
     actor: Any
     part: Copy
-    shard: int | None
+    batch: int | None
     task: Any
     at: Opened | None = None
     seen: int = 0
@@ -120,7 +121,7 @@ class _Team:
         ray: the module.
         kind: the workers' class, as Ray has it.
         opening: what each is told first.
-        shards: edits that one is given at a time.
+        batches: edits that one is given at a time.
         count: how many workers there are, at most.
         place: of their parts.
         begun: what the parts begin with.
@@ -135,14 +136,14 @@ class _Team:
         ray: Any,
         kind: Any,
         opening: tuple[Any, ...],
-        shards: Sequence[Sequence[FileRecord]],
+        batches: Sequence[Sequence[FileRecord]],
         count: int,
         place: Place,
         begun: Saved,
     ) -> None:
         self._ray, self._kind, self._opening = ray, kind, opening
-        self._shards, self._tries = shards, [0] * len(shards)
-        self._waiting, self._finished = deque(range(len(shards))), 0
+        self._batches, self._tries = batches, [0] * len(batches)
+        self._waiting, self._finished = deque(range(len(batches))), 0
         self._count, self._place, self._begun = count, place, begun
         self._workers: list[_Worker] = []
         self.lost = self.repeated = 0
@@ -158,14 +159,14 @@ class _Team:
         Raises:
             EditError: when a worker fails, or some edits lose one worker after another.
         """
-        idle = [worker for worker in self._workers if worker.shard is None]
+        idle = [worker for worker in self._workers if worker.batch is None]
         while self._waiting and (idle or len(self._workers) < self._count):
             number = self._waiting.popleft()
             if idle:
                 self._give(idle.pop(), number)
             else:
                 self._workers.append(self._hired(number))
-        tasks = {worker.task: worker for worker in self._workers if worker.shard is not None}
+        tasks = {worker.task: worker for worker in self._workers if worker.batch is not None}
         if not tasks:
             return False
         ready, _ = self._ray.wait(list(tasks), timeout=_SECONDS_BETWEEN_LOOKS)
@@ -195,53 +196,53 @@ class _Team:
         return _Worker(actor, Copy(path), number, actor.open.remote(*self._opening))
 
     def _give(self, worker: _Worker, number: int) -> None:
-        worker.shard, worker.seen = number, 0
-        worker.task = worker.actor.train.remote(as_plain(self._shards[number]))
+        worker.batch, worker.seen = number, 0
+        worker.task = worker.actor.train.remote(as_plain(self._batches[number]))
 
     def _take(self, worker: _Worker) -> None:
         """Take what a worker has to tell of its task."""
-        assert worker.shard is not None  # noqa: S101
+        assert worker.batch is not None  # noqa: S101
         errors = self._ray.exceptions
         try:
             told = self._ray.get(worker.task)
         except errors.RayTaskError as error:
             raise self._failed(worker, f"{_last_line(error)}.") from error
         except errors.RayError as error:
-            self._lose(worker, worker.shard, error)
+            self._lose(worker, worker.batch, error)
             return
         if told["error"] is not None:
             raise self._failed(worker, told["error"])
         if worker.at is None:
             worker.at = told["result"]
-            self._give(worker, worker.shard)
+            self._give(worker, worker.batch)
             return
         with uninterrupted():
             worker.part.add(told["result"])
-        self._finished += len(self._shards[worker.shard])
-        worker.shard, worker.seen = None, 0
+        self._finished += len(self._batches[worker.batch])
+        worker.batch, worker.seen = None, 0
 
     def _lose(self, worker: _Worker, number: int, error: Exception) -> None:
         self._workers.remove(worker)
         self._tries[number] += 1
         if self._tries[number] == _TRIES:
             raise EditError(
-                f"Ray lost {_TRIES} workers at the same {counted(len(self._shards[number]), 'edit')} "
+                f"Ray lost {_TRIES} workers at the same {counted(len(self._batches[number]), 'edit')} "
                 f"({_last_line(error)}), perhaps for lack of memory: give fewer --workers or a smaller --batch. {KEPT}"
             ) from error
         self._waiting.appendleft(number)
         self.lost += 1
         if worker.at is not None:
-            self.repeated += len(self._shards[number])
+            self.repeated += len(self._batches[number])
 
     def _look(self, worker: _Worker) -> None:
         """See how far a worker is, without waiting for it."""
-        if worker.at is None or worker.shard is None:
+        if worker.at is None or worker.batch is None:
             return
         if worker.asked is None:
             worker.asked = worker.actor.done.remote()
         elif self._ray.wait([worker.asked], timeout=0)[0]:
             with suppress(self._ray.exceptions.RayError):  # that it is gone shows in its task
-                worker.seen = min(self._ray.get(worker.asked), len(self._shards[worker.shard]))
+                worker.seen = min(self._ray.get(worker.asked), len(self._batches[worker.batch]))
             worker.asked = None
 
     def _failed(self, worker: _Worker, why: str) -> EditError:
@@ -287,10 +288,12 @@ def connected(ray: Any, address: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0].rstrip(".:") or type(error).__name__
         way = _NOBODY if address == _RUNNING else _NOT_TAKEN
         raise ConfigError(f"Ray at {address} cannot be used ({reason}): {way}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    # Whatever is told of workers Ray prints among the results, though it was asked for no logs.
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def room(nodes: Sequence[Mapping[str, float]], wanted: int | None, accelerated: bool) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def test_a_worker_that_is_killed_costs_what_it_was_at(
 
     def take(team: Any, worker: Any) -> None:
         real_take(team, worker)
-        others = [other for other in team._workers if other is not worker and other.at and other.shard is not None]
+        others = [other for other in team._workers if other is not worker and other.at and other.batch is not None]
         if team.done and others and not killed:
             killed.append(others[0].at["process"])
             os.kill(killed[0], signal.SIGKILL)
