@@ -32,8 +32,8 @@ _SETTINGS = ("precision=model", "key_storage=float32", "value_storage=float32")
 _WORKER = b"ray::Trainer.train"
 _NOTE = (
     "Seconds are those that the program tells, of a machine that does other work meanwhile, so their ratio is no more "
-    "than indicative; they are from reading the file to the last save, with the start of Ray, the loading of the model by "
-    "each worker, and the final pass that writes the codebook in the file's order. All workers are on one machine."
+    "than indicative; they are from reading the file to the last save, with the start of Ray, the loading of the model "
+    "by each worker, and the final pass that writes the codebook in the file's order. All workers are on one machine."
 )
 
 
