@@ -38,12 +38,12 @@ _NOTE = (
 
 
 def edits(data: Path, count: int) -> list[FileRecord]:
-    """Return the first edits of a file with MEND's fields whose prompts are all different."""
+    """Return the first edits of a file with MEND's fields that have a target, whose prompts are all different."""
     found: dict[str, FileRecord] = {}
     for record in json.loads(data.read_text(encoding="utf-8")):
-        found.setdefault(
-            record["src"].strip(), FileRecord(len(found) + 1, record["src"].strip(), record["alt"].strip())
-        )
+        prompt, target = record["src"].strip(), record["alt"].strip()
+        if target:
+            found.setdefault(prompt, FileRecord(len(found) + 1, prompt, target))
         if len(found) == count:
             break
     return list(found.values())
