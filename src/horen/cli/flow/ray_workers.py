@@ -216,8 +216,7 @@ class _Team:
             worker.at = told["result"]
             self._give(worker, worker.batch)
             return
-        with uninterrupted():
-            worker.part.add(told["result"])
+        worker.part.add(told["result"])
         self._finished += len(self._batches[worker.batch])
         worker.batch, worker.seen = None, 0
 

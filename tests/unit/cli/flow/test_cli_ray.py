@@ -111,6 +111,21 @@ def test_a_worker_of_another_release_is_told(address: str, run: Run, new: list[s
     assert [place.name for place in Path.cwd().iterdir()] == ["edits.jsonl"]
 
 
+def test_edits_that_lose_one_worker_after_another(
+    address: str, run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    class Lost:
+        def open(self, *_: Any) -> None:
+            os._exit(1)
+
+    monkeypatch.setattr(ray_workers, "Trainer", Lost)
+    result = run("edit", file_of(*EDITS), "--into", "book", "--ray", address, *new)
+    assert result.exit_code == 1
+    assert "Error: Ray lost 3 workers at the same 3 edits (" in result.stderr
+    assert "perhaps for lack of memory: give fewer --workers or a smaller --batch." in result.stderr
+    assert [place.name for place in Path.cwd().iterdir()] == ["edits.jsonl"]
+
+
 def test_more_workers_than_there_is_room_for(address: str, run: Run, new: list[str]):
     result = run("edit", file_of(*EDITS), "--into", "book", "--ray", address, "--workers", 3, *new)
     assert result.exit_code == 1

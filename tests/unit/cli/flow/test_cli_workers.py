@@ -181,6 +181,14 @@ def test_a_worker_stops_when_its_input_ends(new: list[str]):
     assert 0 < len(stored(Path("book"))) < 2000
 
 
+def test_workers_of_ray_without_ray(run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = run("edit", file_of(*EDITS), "--into", "book", "--ray", "auto", *new)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Editing on Ray needs the package ray, which cannot be imported (")
+    assert result.stderr.endswith("): pip install 'horen[ray]', or leave --ray out.\n")
+
+
 def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     show = [sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"]
     for given, count, expected in (("8", 3, "2"), ("1", 4, "1")):
