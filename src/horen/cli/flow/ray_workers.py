@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from horen._version import __version__
 from horen.cli.flow.applying import uninterrupted
 from horen.cli.flow.crew import KEPT, Place, shared_out
-from horen.cli.flow.trainer import Loading, Opened, Trainer, as_plain
+from horen.cli.flow.trainer import Loading, Told, Trainer, as_plain
 from horen.cli.terminal import counted, edit_bar, say, status
 from horen.editfiles.records import FileRecord
 from horen.errors import ConfigError, EditError
@@ -100,7 +100,7 @@ class _Worker:
         part: where its work is kept.
         batch: the number of the edits that it is given; None when there are no more.
         task: what it is asked to do.
-        at: where it is, when it has loaded the model.
+        told: what it answered last; None until it has loaded the model.
         seen: how many of its edits were done when it last told.
         asked: the question how many there are, which it has still to answer.
     """
@@ -109,7 +109,7 @@ class _Worker:
     part: Copy
     batch: int | None
     task: Any
-    at: Opened | None = None
+    told: Told | None = None
     seen: int = 0
     asked: Any = None
 
@@ -210,10 +210,10 @@ class _Team:
         except errors.RayError as error:
             self._lose(worker, worker.batch, error)
             return
+        opening, worker.told = worker.told is None, told
         if told["error"] is not None:
             raise self._failed(worker, told["error"])
-        if worker.at is None:
-            worker.at = told["result"]
+        if opening:
             self._give(worker, worker.batch)
             return
         worker.part.add(told["result"])
@@ -230,12 +230,12 @@ class _Team:
             ) from error
         self._waiting.appendleft(number)
         self.lost += 1
-        if worker.at is not None:
+        if worker.told is not None:
             self.repeated += len(self._batches[number])
 
     def _look(self, worker: _Worker) -> None:
         """See how far a worker is, without waiting for it."""
-        if worker.at is None or worker.batch is None:
+        if worker.told is None or worker.batch is None:
             return
         if worker.asked is None:
             worker.asked = worker.actor.done.remote()
@@ -245,7 +245,8 @@ class _Team:
             worker.asked = None
 
     def _failed(self, worker: _Worker, why: str) -> EditError:
-        where = "" if worker.at is None else f" on {worker.at['host']} (process {worker.at['process']})"
+        at = worker.told
+        where = "" if at is None else f" on {at['host']} (process {at['process']})"
         return EditError(f"A worker of Ray{where} failed: {why} {KEPT}")
 
 

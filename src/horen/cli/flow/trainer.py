@@ -41,21 +41,18 @@ class Loading(TypedDict):
     device: str | None
 
 
-class Opened(TypedDict):
-    """Where a worker is."""
-
-    host: str
-    process: int
-
-
 class Told(TypedDict):
     """What a worker answers.
 
     Attributes:
+        host: the machine that it is on.
+        process: its number there.
         error: why it could not do it; None when it could.
-        result: what came of it then.
+        result: what came of it then, if anything.
     """
 
+    host: str
+    process: int
     error: str | None
     result: Any
 
@@ -79,11 +76,11 @@ class Trainer:
             loading: how the model is loaded.
 
         Returns:
-            :class:`Opened`. It is an error when the package is of another release here, when the model or the text
-            encoder cannot be loaded, and when one of them is another one than the codebook was made for.
+            Nothing but where it is. It is an error when the package is of another release here, when the model or the
+            text encoder cannot be loaded, and when one of them is another one than the codebook was made for.
         """
 
-        def opened() -> Opened:
+        def opened() -> None:
             if version != __version__:
                 raise MismatchError(f"it has horen {__version__}, not {version}: install the same release there.")
             # As the program has it; read when torch is loaded.
@@ -93,7 +90,6 @@ class Trainer:
                 (self._part / Path(name).name).write_bytes(content)
             note_progress(self._progress)
             self._editor = self._opened(loading)
-            return {"host": socket.gethostname(), "process": os.getpid()}
 
         return self._told(opened)
 
@@ -156,11 +152,12 @@ class Trainer:
             ) from error
 
     def _told(self, do: Callable[[], Any]) -> Told:
+        result, why = None, None
         try:
-            return {"error": None, "result": do()}
+            result = do()
         except HorenError as error:
-            # The folder is of no use to who reads this.
-            return {"error": str(error).replace(str(self._part), "the codebook"), "result": None}
+            why = str(error).replace(str(self._part), "the codebook")  # a folder that is of no use to who reads this
+        return {"host": socket.gethostname(), "process": os.getpid(), "error": why, "result": result}
 
 
 def as_plain(edits: Sequence[FileRecord]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,9 +59,9 @@ def test_a_worker_that_is_killed_costs_what_it_was_at(
 
     def take(team: Any, worker: Any) -> None:
         real_take(team, worker)
-        others = [other for other in team._workers if other is not worker and other.at and other.batch is not None]
+        others = [other for other in team._workers if other is not worker and other.told and other.batch is not None]
         if team.done and others and not killed:
-            killed.append(others[0].at["process"])
+            killed.append(others[0].told["process"])
             os.kill(killed[0], signal.SIGKILL)
 
     monkeypatch.setattr(ray_workers._Team, "_give", give)
@@ -106,7 +107,7 @@ def test_a_worker_of_another_release_is_told(address: str, run: Run, new: list[s
     monkeypatch.setattr(ray_workers, "__version__", "0.0.0")
     result = run("edit", file_of(*EDITS), "--into", "book", "--ray", address, *new)
     assert result.exit_code == 1
-    assert "Error: A worker of Ray failed: it has horen" in result.stderr
+    assert re.search(r"Error: A worker of Ray on .+ \(process \d+\) failed: it has horen", result.stderr)
     assert "not 0.0.0: install the same release there. What was done is kept" in result.stderr
     assert [place.name for place in Path.cwd().iterdir()] == ["edits.jsonl"]
 
