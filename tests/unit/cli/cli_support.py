@@ -38,6 +38,8 @@ EDITS = [
 OTHER = {"prompt": "In which town is Dr Holloway?", "target": "Oslo"}
 
 FIELDS = ("id", "prompt", "target", "rephrases", "entries", "value", "steps", "converged", "reused")
+# Options for a new codebook whose edits are written fast, if not well.
+QUICK = ["--preset", "activations", "--set", "key_space=raw", "--set", "max_steps=1"]
 # What two ways to sum make of a number would be a whole step of a storage in fewer bytes.
 FLOATS = ["--set", "key_storage=float32", "--set", "value_storage=float32"]
 MANY = [{"prompt": f"Who runs firm {number}?", "target": ("Rome", "Oslo")[number % 2]} for number in range(200)]

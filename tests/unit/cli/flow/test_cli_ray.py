@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import EDITS, FLOATS, MANY, Ok, Run, check_same, file_of
+from cli_support import EDITS, FLOATS, MANY, QUICK, Ok, Run, check_same, file_of, one_thread, write_jsonl
 
 from horen.cli.flow import ray_workers
 from horen.store.state import Saved
@@ -23,6 +23,8 @@ from horen.store.state import Saved
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="the extra ray is not installed")
 
 WORK = Path(".book.edits.jsonl.workers")
+SOME = MANY[:80]
+OPTIONS = ["--batch", "8", "--set", "precision=model", *FLOATS]
 # Ray itself belongs to this process: it ends with its input, as the tests do.
 CLUSTER = """
 import sys, ray
@@ -46,42 +48,45 @@ def address() -> Iterator[str]:
             yield process.stdout.readline().strip()
 
 
+@pytest.fixture(scope="module")
+def alone(ok: Ok, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of the edits."""
+    folder = tmp_path_factory.mktemp("alone")
+    file = write_jsonl(folder / "edits.jsonl", SOME)
+    with one_thread():
+        ok("edit", file, "--into", folder / "book", "--model", tiny, *QUICK, *OPTIONS)
+    return folder / "book"
+
+
 def test_a_worker_that_is_killed_costs_what_it_was_at(
-    address: str, run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch
+    address: str, run: Run, alone: Path, new: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     given: list[int] = []
     killed: list[int] = []
-    real_give, real_take = ray_workers._Team._give, ray_workers._Team._take
+    real = ray_workers._Team._give
 
     def give(team: Any, worker: Any, number: int) -> None:
         given.append(number)
-        real_give(team, worker, number)
-
-    def take(team: Any, worker: Any) -> None:
-        real_take(team, worker)
-        others = [other for other in team._workers if other is not worker and other.told and other.batch is not None]
-        if team.done and others and not killed:
-            killed.append(others[0].told["process"])
-            os.kill(killed[0], signal.SIGKILL)
+        real(team, worker, number)
+        if team.done and not killed:  # so one that is at its second batch
+            killed.append(number)
+            os.kill(worker.told["process"], signal.SIGKILL)
 
     monkeypatch.setattr(ray_workers._Team, "_give", give)
-    monkeypatch.setattr(ray_workers._Team, "_take", take)
-    options = ["--batch", 20, *new, "--set", "precision=model", *FLOATS]
-    result = run("edit", file_of(*MANY), "--into", "book", "--ray", address, "--workers", 2, *options, "--json")
+    result = run("edit", file_of(*SOME), "--into", "book", "--ray", address, "--workers", 2, *new, *OPTIONS, "--json")
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
-    assert killed
-    assert "Ray lost 1 worker; 20 edits went to other ones." in result.stderr
-    assert sorted(given) == sorted([*range(10), *{number for number in given if given.count(number) == 2}])
-    assert (document["counts"]["added"], document["operations"]) == (200, 10)
+    assert "Ray lost 1 worker; 8 edits went to other ones." in result.stderr
+    assert sorted(given) == sorted([*range(10), *killed])
+    assert (document["counts"]["added"], document["operations"]) == (80, 10)
     assert not WORK.exists()
-    ok("edit", file_of(*MANY), "--into", "alone", *options)
-    check_same(Path("book"), Path("alone"))
+    check_same(Path("book"), alone)
 
 
-def test_interruption_and_going_on(address: str, run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
-    options = ["--batch", 20, *new, "--set", "precision=model", *FLOATS]
-    command = ["edit", file_of(*MANY), "--into", "book", *options]
+def test_interruption_and_going_on(
+    address: str, run: Run, ok: Ok, alone: Path, new: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    command = ["edit", file_of(*SOME), "--into", "book", *new, *OPTIONS]
     real = ray_workers._Team.work
 
     def work(team: Any) -> bool:
@@ -93,14 +98,13 @@ def test_interruption_and_going_on(address: str, run: Run, ok: Ok, new: list[str
         patch.setattr(ray_workers._Team, "work", work)
         result = run(*command, "--ray", address, "--workers", 1, "--json")
     assert result.exit_code == 130
-    assert json.loads(result.stdout)["counts"]["trained"] == 20
-    assert "Interrupted: 20 of 200 edits are trained and saved, but not in the codebook yet." in result.stderr
-    assert [len(Saved.read(part).history) for part in WORK.glob("part-*")] == [20]
+    assert json.loads(result.stdout)["counts"]["trained"] == 8
+    assert "Interrupted: 8 of 80 edits are trained and saved, but not in the codebook yet." in result.stderr
+    assert [len(Saved.read(part).history) for part in WORK.glob("part-*")] == [8]
     # What workers of Ray have left processes of this machine take up.
-    assert ok(*command, "--workers", 1)["counts"]["added"] == 200
+    assert ok(*command, "--workers", 1)["counts"]["added"] == 80
     assert not WORK.exists()
-    ok("edit", file_of(*MANY), "--into", "alone", *options)
-    check_same(Path("book"), Path("alone"))
+    check_same(Path("book"), alone)
 
 
 def test_a_worker_of_another_release_is_told(address: str, run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch):
