@@ -208,6 +208,9 @@ class _Team:
         except errors.RayTaskError as error:
             raise self._failed(worker, f"{_last_line(error)}.") from error
         except errors.RayError as error:
+            if getattr(error, "actor_init_failed", False):
+                there = f"it cannot begin ({_last_line(error)}): install horen {__version__} on each machine."
+                raise self._failed(worker, there) from error
             self._lose(worker, worker.batch, error)
             return
         opening, worker.told = worker.told is None, told
@@ -332,9 +335,7 @@ def _no_room(there: int, unit: str, wanted: int | None) -> str:
 
 
 def _ray() -> Any:
-    # Ray looks at these when it is imported. Nothing is told to its makers, unless the user has said that they may be
-    # told; and what keeps it from being reached is told once, by this program.
+    # Nothing is told to Ray's makers, unless the user has said that they may be told.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     ray: Any = need("ray", "ray", "Editing on Ray needs", ", or leave --ray out")
     return ray

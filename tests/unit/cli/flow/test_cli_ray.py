@@ -39,8 +39,8 @@ def address() -> Iterator[str]:
     """Ray with two cores on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         # Releases of Ray that ask for no token do not look at this.
-        for name, value in (("AUTH_MODE", "token"), ("USAGE_STATS_ENABLED", "0"), ("BACKEND_LOG_LEVEL", "error")):
-            patch.setenv(f"RAY_{name}", value)
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
         command = [sys.executable, "-c", CLUSTER]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -126,9 +126,25 @@ def test_edits_that_lose_one_worker_after_another(
     monkeypatch.setattr(ray_workers, "Trainer", Lost)
     result = run("edit", file_of(*EDITS), "--into", "book", "--ray", address, *new)
     assert result.exit_code == 1
-    assert "Error: Ray lost 3 workers at the same 3 edits (" in result.stderr
+    assert result.stderr.startswith("Error: Ray lost 3 workers at the same 3 edits (")
     assert "perhaps for lack of memory: give fewer --workers or a smaller --batch." in result.stderr
     assert [place.name for place in Path.cwd().iterdir()] == ["edits.jsonl"]
+
+
+def test_a_machine_without_the_package(address: str, run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    class Missing:
+        def __init__(self) -> None:
+            raise ModuleNotFoundError("No module named 'horen'")
+
+        def open(self, *_: Any) -> None:
+            """Be asked for, as it is before the other is told."""
+
+    monkeypatch.setattr(ray_workers, "Trainer", Missing)
+    result = run("edit", file_of(*EDITS), "--into", "book", "--ray", address, *new)
+    assert result.exit_code == 1
+    why = "it cannot begin (ModuleNotFoundError: No module named 'horen'): install horen "
+    assert f"Error: A worker of Ray failed: {why}" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_more_workers_than_there_is_room_for(address: str, run: Run, new: list[str]):
