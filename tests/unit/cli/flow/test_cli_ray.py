@@ -132,12 +132,9 @@ def test_edits_that_lose_one_worker_after_another(
 
 
 def test_a_machine_without_the_package(address: str, run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch):
-    class Missing:
+    class Missing(ray_workers.Trainer):
         def __init__(self) -> None:
             raise ModuleNotFoundError("No module named 'horen'")
-
-        def open(self, *_: Any) -> None:
-            """Be asked for, as it is before the other is told."""
 
     monkeypatch.setattr(ray_workers, "Trainer", Missing)
     result = run("edit", file_of(*EDITS), "--into", "book", "--ray", address, *new)
