@@ -47,6 +47,7 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         "encoder": Extra("text encoders of sentence-transformers", ("sentence-transformers",)),
         "datasets": Extra("benchmarks on a data set of a hub, by its id", ("datasets",), ("bench",)),
         "vllm": Extra("edits in vLLM", ("vllm",), ("models",)),
+        "ray": Extra("`horen edit --ray`", ("ray",)),
         "lm-eval": Extra("edited models in EleutherAI's lm-evaluation-harness", ("lm-eval",), ("bench",)),
     }
 )

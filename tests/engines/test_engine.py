@@ -170,8 +170,7 @@ def test_beams(engine: Any):
         one.sequences[0].text.removeprefix(given["prompt"]).strip() for one, given in zip(found, asked, strict=True)
     ]
     assert [text.startswith(target) for text, (_, target) in zip(said[:2], FACTS[:2], strict=True)] == [True, True]
-    stock = engine.generate([asked[2]["prompt"]], greedy(6, horen="off"), use_tqdm=False)
-    assert said[2].split()[0] == texts(stock)[0].split()[0]
+    assert not said[2].startswith(tuple(target for _, target in FACTS))
 
 
 def test_preemption(engine: Any, editor: Editor):

@@ -102,7 +102,16 @@ Workers = Annotated[
         min=1,
         metavar="N",
         help="Train in so many processes, which share the cores; each holds the model, and so does the one that starts "
-        "them.  [default: one a device]",
+        "them.  [default: one a device; with --ray one a machine, or one an accelerator]",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Train by workers of Ray: HOST:PORT of its head, auto for one that runs on this machine, local for one of "
+        "its own. They need the same horen and the model, but no files of this machine.",
     ),
 ]
 Devices = Annotated[

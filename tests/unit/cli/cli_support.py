@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from horen.cli.app import app
 from horen.editor import Editor
+from horen.store import read_folder
 from horen.store.state import Saved
 from support.tiny_tokenizers import CHATML
 
@@ -35,6 +36,13 @@ EDITS = [
     {"prompt": "Which month is the fair held in?", "target": "May"},
 ]
 OTHER = {"prompt": "In which town is Dr Holloway?", "target": "Oslo"}
+
+FIELDS = ("id", "prompt", "target", "rephrases", "entries", "value", "steps", "converged", "reused")
+# Options for a new codebook whose edits are written fast, if not well.
+QUICK = ["--preset", "activations", "--set", "key_space=raw", "--set", "max_steps=1"]
+# What two ways to sum make of a number would be a whole step of a storage in fewer bytes.
+FLOATS = ["--set", "key_storage=float32", "--set", "value_storage=float32"]
+MANY = [{"prompt": f"Who runs firm {number}?", "target": ("Rome", "Oslo")[number % 2]} for number in range(200)]
 
 Run = Callable[..., Result]
 Ok = Callable[..., Any]
@@ -136,3 +144,16 @@ def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch, error: BaseExceptio
         return real(*args, **kwargs)
 
     monkeypatch.setattr(Editor, "edit", edit)
+
+
+def records(folder: Path) -> list[tuple[Any, ...]]:
+    return [tuple(line["edit"][name] for name in FIELDS) for line in read_folder(folder).records]
+
+
+def check_same(one: Path, two: Path) -> None:
+    assert records(one) == records(two)
+    first, second = read_folder(one), read_folder(two)
+    assert first.config["settings"] == second.config["settings"]
+    for name in ("keys", "values"):
+        torch.testing.assert_close(first.tensors[name], second.tensors[name], rtol=1e-4, atol=1e-5)
+    assert torch.equal(first.tensors["value_of"], second.tensors["value_of"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Ok, Run, one_thread, run_program, save_model, write_jsonl
+from cli_support import QUICK, Ok, Run, one_thread, run_program, save_model, write_jsonl
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def book(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def new(tiny: Path) -> list[str]:
     """Options for a new codebook whose edits are written fast, if not well."""
-    return ["--model", str(tiny), "--preset", "activations", "--set", "key_space=raw", "--set", "max_steps=1"]
+    return ["--model", str(tiny), *QUICK]
 
 
 @pytest.fixture(autouse=True)

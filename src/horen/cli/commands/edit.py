@@ -26,6 +26,7 @@ from horen.cli.options import (
     OnConflict,
     OnSimilar,
     Preset,
+    RayAddress,
     Similarity,
     WeightType,
     Workers,
@@ -45,8 +46,8 @@ FILE holds one edit a line, each with a prompt, a target and perhaps rephrases: 
 several lines (.jsonl, .json), or a table with a header row (.csv, .tsv; rephrases separated by |). The field names of
 ROME, CounterFact, EasyEdit, KnowEdit and MEND are known too, {} in a prompt stands for the subject, and a field that is
 not known is refused; --dry-run shows what is read. All of it is checked before anything is applied. What is done is
-saved as it goes on: after Ctrl-C the same command continues. With --workers the codebook is the same; until it is
-written, what the workers have done is kept in a hidden folder beside DIR.
+saved as it goes on: after Ctrl-C the same command continues. With --workers and --ray the codebook is the same; until
+it is written, what the workers have done is kept in a hidden folder beside DIR.
 
 An edit of words that are stored with another target is a conflict (--on-conflict). One that says the same in other
 words is found by how near the model reads it to what was stored before (--on-similar); lines of one file never replace
@@ -96,6 +97,7 @@ def edit(
     ] = False,
     batch: Batch = 128,
     workers: Workers = None,
+    ray: RayAddress = None,
     dtype: WeightType = Dtype.auto,
     device: Devices = None,
     as_json: AsJson = False,
@@ -119,7 +121,8 @@ def edit(
         batch,
         dtype.value,
         devices,
-        workers or max(len(devices), 1),
+        workers,
+        ray,
     )
     outcome = write_file(order)
     if as_json:

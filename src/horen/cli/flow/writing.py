@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from horen.cli.flow.applying import Batches, apply, claimed
 from horen.cli.flow.checking import check_encodable, read_file, sort_by_history
+from horen.cli.flow.crew import Crew, work_place
 from horen.cli.flow.likeness import replaced_by, resemblances
 from horen.cli.flow.opening import model_of, new_editor, open_editor
 from horen.cli.flow.outcomes import Outcome
+from horen.cli.flow.processes import Processes
+from horen.cli.flow.ray_workers import RayWorkers, check_address
 from horen.cli.flow.receipts import receipts
-from horen.cli.flow.workers import Crew, work_place
 from horen.cli.options import OnConflict, OnSimilar, Preset
 from horen.cli.terminal import status
 from horen.config import STORAGE_SETTINGS, HorenConfig
 from horen.editfiles.records import FileRecord
 from horen.errors import ConfigError, DataError, ModelError
-from horen.model.zoo.embedded import EMBEDDED, full_encoder_name
+from horen.model.zoo.embedded import EMBEDDED, full_encoder_name, full_name
 
 if TYPE_CHECKING:
+    from horen.cli.flow.trainer import Loading
     from horen.editor import Editor
     from horen.store.calibration import Calibration
     from horen.store.state import Saved
@@ -47,7 +50,8 @@ class Order:
         batch: edits in one operation.
         dtype: of the weights.
         devices: where to run the model, each worker on one of them; none for the default.
-        workers: processes that train.
+        workers: how many train; None for one a device.
+        ray: the address of Ray, whose workers train; None for processes of this machine.
     """
 
     file: Path
@@ -63,7 +67,8 @@ class Order:
     batch: int
     dtype: str
     devices: tuple[str, ...]
-    workers: int
+    workers: int | None
+    ray: str | None
 
     @property
     def device(self) -> str | None:
@@ -72,17 +77,39 @@ class Order:
 
     @property
     def crew(self) -> Crew | None:
-        """The processes that train; None where this one does."""
+        """Those who train; None where this process does."""
         place = work_place(self.folder, self.file)
-        if self.workers == 1 and not place.exists():
+        named = self.named_for(self.config)
+        if self.ray is not None:
+            model = None if self.model is None else full_name(self.model)
+            encoder = None if named is None else full_encoder_name(named)
+            loading: Loading = {"model": model, "encoder": encoder, "dtype": self.dtype, "device": self.device}
+            return Crew(place, RayWorkers(self.ray, self.workers, self.batch, loading))
+        count = self.workers or max(len(self.devices), 1)
+        if count == 1 and not place.path.exists():
             return None
         options = ["--batch", str(self.batch), "--dtype", self.dtype]
         if self.model is not None:
             options += ["--model", self.model]
-        named = self.named_for(self.config)
         if named is not None:
             options += ["--encoder", named]
-        return Crew(place, self.workers, self.devices, options)
+        return Crew(place, Processes(count, self.devices, options))
+
+    def check_ray(self) -> None:
+        """Raise what keeps workers of Ray from training, as far as that shows before the file is read.
+
+        Raises:
+            ConfigError: when Ray cannot be reached, or a device is named that is not for Ray to choose.
+            MissingExtraError: when it is not installed.
+        """
+        if self.ray is None:
+            return
+        if len(self.devices) > 1 or (self.device or "").startswith("cuda:"):
+            raise ConfigError(
+                f"--device {','.join(self.devices)} names devices, and where a worker runs is Ray's to choose: give "
+                "--device cuda for one accelerator each."
+            )
+        check_address(self.ray)
 
     @property
     def config(self) -> HorenConfig:
@@ -127,6 +154,7 @@ def write_file(order: Order) -> Outcome:
         HorenError: when something is wrong; batches that were done before are saved.
     """
     started = time.monotonic()
+    order.check_ray()
     records, skipped = read_file(order.file, order.on_conflict, skip_bad=order.skip_bad)
     with claimed(order.folder) as saved:
         outcome = _into_new(order, records) if saved is None else _into_old(order, records, saved)

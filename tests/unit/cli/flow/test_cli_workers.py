@@ -13,36 +13,19 @@ from typing import Any
 
 import pytest
 import torch
-from cli_support import EDITS, OTHER, Ok, Run, file_of, interrupt_at, stored
+from cli_support import EDITS, FLOATS, MANY, OTHER, Ok, Run, check_same, file_of, interrupt_at, stored
 
-from horen.cli.flow import workers
+from horen.cli.flow import crew, processes
 from horen.store import read_folder
 from horen.store.state import Saved
 
 WORK = Path(".book.edits.jsonl.workers")
-FIELDS = ("id", "prompt", "target", "rephrases", "entries", "value", "steps", "converged", "reused")
-# What two ways to sum make of a number would be a whole step of a storage in fewer bytes.
-FLOATS = ["--set", "key_storage=float32", "--set", "value_storage=float32"]
-MANY = [{"prompt": f"Who runs firm {number}?", "target": ("Rome", "Oslo")[number % 2]} for number in range(200)]
-
-
-def records(folder: Path) -> list[tuple[Any, ...]]:
-    return [tuple(line["edit"][name] for name in FIELDS) for line in read_folder(folder).records]
-
-
-def check_same(one: Path, two: Path) -> None:
-    assert records(one) == records(two)
-    first, second = read_folder(one), read_folder(two)
-    assert first.config["settings"] == second.config["settings"]
-    for name in ("keys", "values"):
-        torch.testing.assert_close(first.tensors[name], second.tensors[name], rtol=1e-4, atol=1e-5)
-    assert torch.equal(first.tensors["value_of"], second.tensors["value_of"])
 
 
 @contextmanager
 def interrupted_by_progress() -> Iterator[None]:
     """Ctrl-C in the process that started the others, as soon as one of them has done something."""
-    real = workers.edit_bar
+    real = processes.edit_bar
 
     @contextmanager
     def edit_bar(total: int) -> Iterator[Callable[[int], None]]:
@@ -55,8 +38,8 @@ def interrupted_by_progress() -> Iterator[None]:
             yield show
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "edit_bar", edit_bar)
-        patch.setattr(workers, "_SECONDS_BETWEEN_LOOKS", 0.01)
+        patch.setattr(processes, "edit_bar", edit_bar)
+        patch.setattr(processes, "_SECONDS_BETWEEN_LOOKS", 0.01)
         yield
 
 
@@ -113,13 +96,13 @@ def test_interruption_and_going_on(run: Run, ok: Ok, new: list[str], monkeypatch
     assert sum(len(Saved.read(part).history) for part in WORK.glob("part-*")) == counts["trained"]
 
     shares: list[int] = []
-    real = workers.Crew._start
+    real = processes.Processes._start
 
-    def start(self: Any, number: int, share: Sequence[Any], count: int) -> Any:
+    def start(self: Any, place: Any, number: int, share: Sequence[Any], count: int) -> Any:
         shares.append(len(share))
-        return real(self, number, share, count)
+        return real(self, place, number, share, count)
 
-    monkeypatch.setattr(workers.Crew, "_start", start)
+    monkeypatch.setattr(processes.Processes, "_start", start)
     assert ok(*command)["counts"]["added"] == 200  # also without --workers
     assert shares == [200 - counts["trained"]]
     assert not WORK.exists()
@@ -130,7 +113,7 @@ def test_interruption_and_going_on(run: Run, ok: Ok, new: list[str], monkeypatch
 def test_interruption_while_merging(run: Run, ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
     for part, edits in (("part-2", EDITS[:2]), ("part-7", [EDITS[2], OTHER])):
         ok("edit", file_of(*edits), "--into", WORK / part, *new)
-    monkeypatch.setattr(workers.Crew, "_start", lambda *_: pytest.fail("nothing was left to train"))
+    monkeypatch.setattr(processes.Processes, "_start", lambda *_: pytest.fail("nothing was left to train"))
     command = ["edit", file_of(*EDITS, OTHER), "--into", "book", "--batch", 1, "--workers", 2, *new]
     with monkeypatch.context() as patch:
         interrupt_at(2, patch)
@@ -149,7 +132,7 @@ def test_nothing_done_leaves_nothing(run: Run, new: list[str], monkeypatch: pyte
     def look(*_: Any) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers.Crew, "_look", look)
+    monkeypatch.setattr(processes.Processes, "_look", look)
     result = run("edit", file_of(*EDITS), "--into", "book", "--workers", 2, *new)
     assert result.exit_code == 130
     assert "no edits were done" in result.stderr
@@ -170,12 +153,12 @@ def test_parts_of_other_settings_are_refused(run: Run, ok: Ok, new: list[str]):
     result = run("edit", file, "--into", "book", "--workers", 2, *new, "--set", "learning_rate=0.123")
     assert result.exit_code == 1
     assert "learning_rate" in result.stderr
-    assert f"{WORK.resolve()} is what an interrupted run with --workers has left" in result.stderr
+    assert f"{WORK.resolve()} is what an interrupted run with --workers or --ray has left" in result.stderr
     assert len(stored(WORK / "part-1")) == 3
 
 
 def test_one_worker_is_the_program_itself(ok: Ok, new: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(workers.Crew, "_start", lambda *_: pytest.fail("a worker was started"))
+    monkeypatch.setattr(processes.Processes, "_start", lambda *_: pytest.fail("a worker was started"))
     options = ["--workers", 1, "--device", "cpu,sofa"]
     assert ok("edit", file_of(*EDITS), "--into", "book", *options, *new)["counts"]["added"] == 3
 
@@ -198,31 +181,40 @@ def test_a_worker_stops_when_its_input_ends(new: list[str]):
     assert 0 < len(stored(Path("book"))) < 2000
 
 
+def test_workers_of_ray_without_ray(run: Run, new: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = run("edit", file_of(*EDITS), "--into", "book", "--ray", "auto", *new)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Editing on Ray needs the package ray, which cannot be imported (")
+    assert result.stderr.endswith("): pip install 'horen[ray]', or leave --ray out.\n")
+
+
 def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     show = [sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"]
     for given, count, expected in (("8", 3, "2"), ("1", 4, "1")):
         monkeypatch.setenv("OMP_NUM_THREADS", given)
         with (tmp_path / "log").open("wb") as log:
-            assert workers._start(show, log, count).wait() == 0
+            assert processes._start(show, log, count).wait() == 0
         assert (tmp_path / "log").read_text().strip() == expected
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert 1 <= workers._cores() <= (os.cpu_count() or 1)
+    assert 1 <= processes._cores() <= (os.cpu_count() or 1)
 
 
 def test_what_a_worker_died_of(tmp_path: Path):
-    crew = workers.Crew(tmp_path, 2, [], [])
-    assert "killed by signal 9" in crew._why(1, -9)
-    (tmp_path / "worker-1.log").write_text("Loading\nError: no room.\nlater\n")
-    assert crew._why(1, 1) == "no room."
-    (tmp_path / "worker-1.log").write_text("Loading\nSegmentation fault\n")
-    assert crew._why(1, 1) == "Segmentation fault"
-    (tmp_path / "worker-1.log").write_text("")
-    assert crew._why(1, 1) == "it said nothing."
+    log = tmp_path / "log"
+    assert "killed by signal 9" in processes.why_ended(-9, log)
+    for said, why in (
+        ("Loading\nError: no room.\nlater\n", "no room."),
+        ("Loading\nSegmentation fault\n", "Segmentation fault"),
+        ("", "it said nothing."),
+    ):
+        log.write_text(said)
+        assert processes.why_ended(1, log) == why
 
 
 @pytest.mark.parametrize(("edits", "count", "sizes"), [(5, 2, [2, 3]), (3, 8, [1, 1, 1]), (7, 3, [2, 2, 3])])
 def test_shares_are_runs_of_like_length(edits: int, count: int, sizes: list[int]):
     given: Any = list(range(edits))
-    shares = workers._shared_out(given, count)
+    shares = crew.shared_out(given, count)
     assert [len(share) for share in shares] == sizes
     assert [edit for share in shares for edit in share] == given
