@@ -3,9 +3,10 @@
     PYTHONPATH=src python benchmarks/gpu_check.py --out gpu.json
     PYTHONPATH=src python benchmarks/gpu_check.py --device cpu --tiny --out gpu.json
 
-Five parts: edited models route and answer as on the processor; edits of a model of Llama-3-8B's shape against the
+Six parts: edited models route and answer as on the processor; edits of a model of Llama-3-8B's shape against the
 published procedure and the rate of products; the kernel for CUDA against torch; look-ups against the memory's speed;
-and what 50,000 edits add to answers of that model. Its weights are random and made on the device; nothing is fetched.
+what 50,000 edits add to answers of that model; and what a worker of vLLM writes, in captured graphs. The model's
+weights are random and made on the device; nothing is fetched.
 Each part has a time of its own and writes what it finds into the file at once; where one fails the others go on, and
 the exit status is 1. The second command does all of it at tiny sizes, whose times say nothing.
 """
@@ -26,14 +27,14 @@ from typing import Any
 
 import torch
 
-from gpu import correctness, editing, kernel, lookups, prefill
+from gpu import correctness, editing, engine, kernel, lookups, prefill
 from gpu.models import FAMILIES, LARGE, SMALL, large_model, word_tokenizer
 from gpu.report import Report
 from horen.bench.plan import environment
 from horen.store.calibration import Calibration
 
-_PARTS = ("correctness", "editing", "kernel", "look-ups", "prefill")
-_BUDGETS = {"correctness": 80.0, "editing": 140.0, "kernel": 75.0, "look-ups": 70.0, "prefill": 70.0}
+_PARTS = ("correctness", "editing", "kernel", "look-ups", "prefill", "engine")
+_BUDGETS = {"correctness": 80.0, "editing": 140.0, "kernel": 75.0, "look-ups": 70.0, "prefill": 70.0, "engine": 20.0}
 # Beyond the parts' own budgets: then nothing moves any more, and what was found is in the file.
 _GRACE = 30
 
@@ -109,6 +110,7 @@ def parts(given: argparse.Namespace, report: Report) -> dict[str, Callable[[], N
         "kernel": lambda: kernel.check(report, device, **tables),
         "look-ups": lambda: lookups.measure(report, device, **tables, copied=sizes.copied, bandwidth=given.bandwidth),
         "prefill": lambda: large.answered(report),
+        "engine": lambda: engine.check(report, device, sizes=list(sizes.dimensions), seconds=sizes.seconds),
     }
 
 

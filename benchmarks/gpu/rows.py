@@ -22,6 +22,7 @@ def rows(found: Found) -> Iterator[Row]:
         "kernel": kernel,
         "look-ups": look_ups,
         "prefill": prefill,
+        "engine": engine,
     }
     for name, part in found["parts"].items():
         if part["found"]:
@@ -98,6 +99,16 @@ def prefill(found: Found) -> Iterator[Row]:
     """Yield answers of a model of Llama-3-8B's shape."""
     for one in found["answers"]:
         yield from added(one, f"{one['edits']:,} edits", one["tokens"])
+
+
+def engine(found: Found) -> Iterator[Row]:
+    """Yield what a worker of vLLM writes."""
+    cases = found.get("written", [])
+    wrong = sum(one["wrong rows"] for one in cases)
+    yield f"rows that vLLM's workers write elsewhere than they should, in {len(cases)} cases", f"{wrong}", ""
+    for one in found.get("timed", []):
+        more = one["with"]["ms"] - one["without"]["ms"]
+        yield f"a step of vLLM in which nothing is written, {one['size']:,} dimensions", duration(more / 1e3), "more"
 
 
 def glance(found: Found) -> dict[str, str]:

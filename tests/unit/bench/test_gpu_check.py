@@ -29,6 +29,7 @@ def test_every_part_runs_on_a_processor(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "kernel": "skipped",
         "look-ups": "done",
         "prefill": "done",
+        "engine": "done",
     }
     assert (told["failed"], told["commit"], told["machine"]["device"]) == ([], "abc", "cpu")
     assert "CUDA" in told["parts"]["kernel"]["skipped"]
@@ -41,12 +42,14 @@ def test_every_part_runs_on_a_processor(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert editing["typical"]["steps"] <= 11
     assert {one["batch"] for one in told["parts"]["look-ups"]["found"]["look_ups"]} == {1, 16}
     assert len(told["parts"]["prefill"]["found"]["answers"]) == 4
+    assert {one["wrong rows"] for one in told["parts"]["engine"]["found"]["written"]} == {0}
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     made = importlib.import_module("speed_page").page(tmp_path)
     assert "| float32, 3 models: prompts routed as on the processor | 1.000 |" in made
     assert "| an edit, 4 in bulk |" in made
     assert "| kernel | skipped | the kernel runs on CUDA alone" in made
     assert "| a look-up of 16 prompts among 20,000 of 64 dimensions |" in made
+    assert "| rows that vLLM's workers write elsewhere than they should, in 8 cases | 0 |" in made
     assert "| the first token after 32 tokens: one prompt, 500 edits, each fires one |" in made
 
 
