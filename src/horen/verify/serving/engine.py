@@ -37,6 +37,7 @@ class Setting:
         revision: of a model of the hub; None for the newest.
         dtype: of its weights and states.
         length: most tokens of a request with its answer.
+        compiled: whether graphs are compiled and captured, as vLLM does unless it is told otherwise.
         codebook: that is served; None for stock vLLM, into which the plugin is not even loaded.
     """
 
@@ -44,6 +45,7 @@ class Setting:
     revision: str | None
     dtype: str
     length: int
+    compiled: bool
     codebook: str | None
 
 
@@ -119,8 +121,8 @@ class Engine:
         place: a folder for what it prints.
 
     Attributes:
-        facts: of the engine, by name: vllm (its release), device, workers, block (tokens of a cached block) and sites
-            (the module that each worker writes at; None where it holds none).
+        facts: of the engine, by name: vllm (its release), device, block (tokens of a cached block) and sites (the
+            module that each worker writes at; None where it holds none).
 
     Raises:
         ModelError: when it does not start, with the reason.
@@ -129,7 +131,7 @@ class Engine:
     def __init__(self, setting: Setting, place: Path) -> None:
         self._log = place / _LOG
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "horen.verify.serving.process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -216,7 +218,7 @@ class Engine:
                 raise ModelError(f"The engine has said nothing for {_SECONDS} s: {self._last_words()}")
 
     def _why(self, error: str) -> str:
-        """Return an error; where it happened in a process that the engine started, vLLM names no cause, but prints it."""
+        """Return an error; of one in a process that the engine started vLLM names no cause, but prints it."""
         if "root cause" not in error:
             return error
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -29,9 +29,8 @@ class Serving:
     def __init__(self, told: dict[str, Any]) -> None:
         vllm = need("vllm", "vllm", "An engine needs")
         served = told["codebook"]
-        # Graphs that are compiled with the plugin's operator add up in another order than without it, so nothing
-        # could be compared bit for bit.
-        options: dict[str, Any] = {"enforce_eager": True, "max_model_len": told["length"], "dtype": told["dtype"]}
+        options: dict[str, Any] = {"max_model_len": told["length"], "dtype": told["dtype"]}
+        options |= {"enforce_eager": not told["compiled"]}
         options |= {"model": told["model"], "revision": told["revision"], "max_logprobs": _LOGPROBS}
         if served is not None:
             options["additional_config"] = {"horen": {"codebook": served}}
@@ -41,7 +40,6 @@ class Serving:
         self.facts = {
             "vllm": vllm.__version__,
             "device": str(vllm.platforms.current_platform.device_type),
-            "workers": config.parallel_config.world_size,
             "block": config.cache_config.block_size,
             "sites": [] if served is None else self._sites(),
         }

@@ -36,6 +36,7 @@ def verify_serving(
     config: HorenConfig | None = None,
     dtype: str = "auto",
     device: str | None = None,
+    compiled: bool = False,
     progress: Progress | None = None,
 ) -> Verification:
     """Check that vLLM answers with a codebook's edits as transformers does, and else as without them.
@@ -52,6 +53,8 @@ def verify_serving(
         config: settings of the built-in edits; None for the default preset.
         dtype: of the weights and states; "auto" keeps the saved one.
         device: where transformers runs; None for the CPU. vLLM chooses for itself.
+        compiled: with graphs that are compiled and captured, as vLLM serves by default. In half precision these round
+            otherwise with the plugin's operator than without it, so that less can be compared bit for bit.
         progress: called with (phase, done, total).
 
     Raises:
@@ -64,7 +67,7 @@ def verify_serving(
     require("vllm", "Checking edits in vLLM needs", ("vllm",))
     source = source_of(model, codebook, config, None)
     with tempfile.TemporaryDirectory(prefix="horen-verify-") as place:
-        return _Run(source, Path(place), dtype, device, progress or _ignore).verified()
+        return _Run(source, Path(place), dtype, device, compiled, progress or _ignore).verified()
 
 
 @dataclass
@@ -75,6 +78,7 @@ class _Run:
     place: Path
     dtype: str
     device: str | None
+    compiled: bool
     tell: Progress
     facts: dict[str, str] = field(default_factory=dict)
 
@@ -104,9 +108,9 @@ class _Run:
             def starts() -> str:
                 engine = running.enter_context(Engine(self._setting(reference, folder), self.place))
                 served.append(Served(engine, reference, folder))
-                block, workers = engine.facts["block"], engine.facts["workers"]
+                kind = "compiled" if self.compiled else "eager"
                 self.facts["vllm"] = str(engine.facts["vllm"])
-                self.facts["engine"] = f"{engine.facts['device']}, eager, {workers} workers, blocks of {block} tokens"
+                self.facts["engine"] = f"{engine.facts['device']}, {kind}, blocks of {engine.facts['block']} tokens"
                 return started(engine.facts)
 
             self.notes.note("starts", starts)
@@ -118,7 +122,7 @@ class _Run:
         if not served or not served[0].unedited:
             raise SkippedError("nothing was asked that no edit answers")
         with Engine(self._setting(reference, None), self.place) as other:
-            return stock(served[0], other)
+            return stock(served[0], other, exact=not self.compiled or reference.dtype == "float32")
 
     def _setting(self, reference: Reference, folder: Path | None) -> Setting:
         name, options = self.source.name, self.source.options or {}
@@ -127,7 +131,14 @@ class _Run:
         elif is_gguf(name):
             name = str(convert(name, WEIGHTS if self.dtype == "auto" else self.dtype))
         codebook = None if folder is None else str(folder)
-        return Setting(name, options.get("revision"), reference.dtype, reference.length, codebook)
+        return Setting(
+            model=name,
+            revision=options.get("revision"),
+            dtype=reference.dtype,
+            length=reference.length,
+            compiled=self.compiled,
+            codebook=codebook,
+        )
 
 
 def _checked(check: Callable[[Served], str], served: list[Served]) -> str:
