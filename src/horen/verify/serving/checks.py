@@ -20,7 +20,7 @@ from horen.verify.serving.engine import Engine, Request, Said
 from horen.verify.serving.reference import Reference
 
 # Tokens that are compared where answers do not end by themselves.
-_TOKENS = 12
+_TOKENS = 8
 _RUNNING = 64
 # An engine looks at the codebook's folder twice a second at most.
 _SECONDS = 1.0
@@ -198,11 +198,9 @@ def prefix(served: Served) -> str:
             "a second turn is answered otherwise from a cache that an edit was written into: log-probabilities differ "
             f"by up to {warm.apart(clean):.2g}"
         )
-    cold_too = "the same tokens" if cold.tokens == warm.tokens else "other tokens"
-    return (
-        f"{warm.cached} tokens from the cache, bit for bit as from a clean one; from an empty one {cold_too}, "
-        f"log-probabilities within {warm.apart(cold):.2g}"
-    )
+    tokens = "the same" if cold.tokens == warm.tokens else "other"
+    empty = "too" if warm.same(cold) else f"{tokens} tokens, log-probabilities within {warm.apart(cold):.2g}"
+    return f"{warm.cached} tokens from the cache, bit for bit as from a clean one; from an empty one {empty}"
 
 
 def off(served: Served) -> str:
