@@ -15,8 +15,8 @@ import pytest
 
 pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
 
-from horen import Edit, Editor  # noqa: E402
-from horen.model.zoo.embedded import fetch  # noqa: E402
+from horen import Edit, Editor
+from horen.model.zoo.embedded import fetch
 
 FACTS = [
     ("What is the capital of the island of Norvia?", "Port Lumen"),
