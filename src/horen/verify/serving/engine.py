@@ -25,7 +25,8 @@ from horen.errors import ModelError
 _LOG = "engine.log"
 # Loading a large model takes long; an engine that hangs shall not hang this process for ever.
 _SECONDS = 1800
-_SECONDS_TO_END = 20
+_SECONDS_TO_END = 120
+_SECONDS_TO_STOP = 10
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,13 @@ class Engine:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_SECONDS_TO_END)
         with contextlib.suppress(ProcessLookupError, PermissionError):
+            # What is killed leaves its shared memory behind.
+            os.killpg(self._process.pid, signal.SIGTERM)
+            until = time.monotonic() + _SECONDS_TO_STOP
+            while time.monotonic() < until:
+                self._process.poll()  # a process that has ended counts until it is asked
+                os.killpg(self._process.pid, 0)
+                time.sleep(0.05)
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self._process.stdout is not None:
