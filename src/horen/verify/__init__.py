@@ -5,5 +5,6 @@ What is checked is known here, and how edits work is not: models are asked as us
 
 from horen.verify.outcome import Check, Verification
 from horen.verify.run import verify
+from horen.verify.serving.run import verify_serving
 
-__all__ = ["Check", "Verification", "verify"]
+__all__ = ["Check", "Verification", "verify", "verify_serving"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from horen.verify.demo import normalised
 
 #: Rows of a batch in which prompts of edits and unrelated ones take turns.
 BATCH = 8
+_SHORTEST, _LONGEST = 8, 48  # tokens of an answer
 
 
 class FailedError(Exception):
@@ -195,6 +196,12 @@ def identical(found: dict[str, Tensor], expected: dict[str, Tensor], texts: Sequ
         most = max(float((found[text].float() - expected[text].float()).abs().max()) for text in apart)
         raise FailedError(f"logits of {len(apart)} of {len(texts)} prompts differ, by up to {most:.2g}")
     return f"logits of {len(texts)} prompts are equal to the last bit"
+
+
+def budget_of(tokenizer: PreTrainedTokenizerBase, edits: Iterable[Edit]) -> int:
+    """Return a number of tokens in which every target and its end have room, within limits."""
+    sizes = (len(tokenizer(f" {edit.target}")["input_ids"]) + 2 for edit in edits)
+    return min(_LONGEST, max(_SHORTEST, *sizes, _SHORTEST))
 
 
 def right(answer: str, target: str, *, cut: bool) -> bool:

@@ -46,11 +46,13 @@ class Verification:
         checks: in the order in which they ran.
         facts: versions, machine, model and settings, by name; neither paths nor names of hosts, nor texts.
         seconds: that all took, with loading.
+        command: that made it.
     """
 
     checks: tuple[Check, ...]
     facts: Mapping[str, str]
     seconds: float
+    command: str = "horen verify"
 
     @property
     def passed(self) -> bool:
@@ -62,7 +64,7 @@ class Verification:
 
         It holds no path, no name of a host or user, and of prompts none at all.
         """
-        lines = ["horen verify: " + ("passed" if self.passed else "failed"), ""]
+        lines = [f"{self.command}: " + ("passed" if self.passed else "failed"), ""]
         lines += [f"{name}: {value}" for name, value in self.facts.items()]
         lines.append("")
         lines += [f"{check.sign:<8}{check.name:<12}{check.error or check.detail}" for check in self.checks]

@@ -7,14 +7,11 @@ import gc
 import os
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from horen.config import HorenConfig
 from horen.data import demo_facts, load_bank
@@ -22,16 +19,25 @@ from horen.editor import Editor
 from horen.edits import Edit
 from horen.model.fingerprint import fingerprint
 from horen.model.zoo.loading import load_model
-from horen.verify.asking import FailedError, SkippedError, Subject, Untouched, identical, next_of, told
+from horen.verify.asking import (
+    FailedError,
+    SkippedError,
+    Subject,
+    Untouched,
+    budget_of,
+    identical,
+    next_of,
+    told,
+)
 from horen.verify.checks import CHECKS, TITLES, unwrapped
 from horen.verify.demo import Progress
 from horen.verify.elsewhere import Job, run_elsewhere
 from horen.verify.facts import facts_of
-from horen.verify.outcome import Check, Outcome, Verification
+from horen.verify.noting import Notes
+from horen.verify.outcome import Verification
 from horen.verify.source import BUILT_IN, Source, source_of
 
 _UNRELATED = 6
-_SHORTEST, _LONGEST = 8, 48  # tokens of an answer
 
 
 def verify(
@@ -91,10 +97,11 @@ class _Run:
     dtype: str
     device: str | None
     tell: Progress
-    checks: list[Check] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     expected: _Expected | None = None
-    total: int = len(CHECKS) + 3
+
+    def __post_init__(self) -> None:
+        self.notes = Notes(TITLES, self.tell)
 
     def verified(self) -> Verification:
         started = time.perf_counter()
@@ -103,8 +110,8 @@ class _Run:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self._note("process", self._same_elsewhere)
-        return Verification(tuple(self.checks), self.facts, time.perf_counter() - started)
+        self.notes.note("process", self._same_elsewhere)
+        return Verification(tuple(self.notes.checks), self.facts, time.perf_counter() - started)
 
     def _check_model(self) -> None:
         """Load the model, and check all that this process can."""
@@ -128,15 +135,15 @@ class _Run:
             edits=edits,
             extra=Edit(extra.prompt, extra.target),
             unrelated=unrelated,
-            budget=_budget(tokenizer, edits.values()),
+            budget=budget_of(tokenizer, edits.values()),
             untouched=untouched,
             whole=source.saved is None,
             folder=self.place / "codebook" if source.saved is None else source.saved.path,
         )
-        self._note("stored", lambda: self._stored(subject))
+        self.notes.note("stored", lambda: self._stored(subject))
         for name, check in CHECKS.items():
-            self._note(name, functools.partial(check, subject))
-        self._note("unwrap", functools.partial(unwrapped, subject, made_for))
+            self.notes.note(name, functools.partial(check, subject))
+        self.notes.note("unwrap", functools.partial(unwrapped, subject, made_for))
 
     def _stored(self, subject: Subject) -> str:
         """Edits are in the codebook, which is in its folder."""
@@ -182,41 +189,6 @@ class _Run:
         if apart:
             raise FailedError(f"{apart} of {len(answers)} answers differ")
         return f"{said}, {len(answers)} answers are the same"
-
-    def _note(self, name: str, check: Callable[[], str]) -> None:
-        """Make a check, and keep what came of it."""
-        self.tell("Checking", len(self.checks), self.total)
-        started = time.perf_counter()
-        outcome: Outcome = "pass"
-        error = None
-        try:
-            detail = check()
-        except SkippedError as reason:
-            outcome, detail = "skipped", str(reason)
-        except FailedError as reason:
-            outcome, detail = "fail", str(reason)
-        except Exception as raised:
-            outcome, detail = "fail", f"{type(raised).__name__}: {' '.join(str(raised).split())}"
-            error = f"{type(raised).__name__} {_raised_at(raised)}"
-        seconds = time.perf_counter() - started
-        self.checks.append(Check(name, TITLES[name], outcome, detail, error, round(seconds, 3)))
-        self.tell("Checking", len(self.checks), self.total)
-
-
-def _raised_at(error: BaseException) -> str:
-    """Return the last place in this package at which an error went by, and where it began, without a path."""
-    frames = [
-        f"{frame.f_globals.get('__name__', 'unknown')}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)
-    ]
-    own = [frame for frame in frames if frame.startswith("horen.")]
-    last = frames[-1] if not own or own[-1] == frames[-1] else f"{own[-1]}, from {frames[-1]}"
-    return f"at {last}"
-
-
-def _budget(tokenizer: PreTrainedTokenizerBase, edits: Iterable[Edit]) -> int:
-    """Tokens in which every target and its end have room, within limits."""
-    sizes = (len(tokenizer(f" {edit.target}")["input_ids"]) + 2 for edit in edits)
-    return min(_LONGEST, max(_SHORTEST, *sizes, _SHORTEST))
 
 
 def _ignore(_phase: str, _done: int, _total: int) -> None:

@@ -12,6 +12,7 @@ from horen.cli.flow.opening import check_device, make_ready, ready_model
 from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, WeightType, model_option
 from horen.cli.terminal import NUMBER, Phases, emit, show, show_table, table
 from horen.config import HorenConfig
+from horen.errors import ConfigError
 from horen.model.zoo.embedded import full_name
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ _STYLES = {"pass": "green", "fail": "bold red", "skipped": "dim"}
 
 
 def verify(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR", help="Check edits of this codebook, which is only read, not built-in ones."),
+    ] = None,
     model: Annotated[
         str | None,
         model_option(
@@ -28,12 +33,13 @@ def verify(
             "smollm2-135m-instruct]"
         ),
     ] = None,
-    codebook: Annotated[
-        Path | None,
-        typer.Option(
-            "--codebook", metavar="DIR", help="Check edits of this codebook, which is only read, not built-in ones."
-        ),
-    ] = None,
+    codebook: Annotated[Path | None, typer.Option("--codebook", metavar="DIR", help="The same as DIR.")] = None,
+    vllm: Annotated[
+        bool, typer.Option("--vllm", help="Check how vLLM serves them, against transformers and against stock vLLM.")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="With --vllm: let it compile and capture graphs, as it does by default.")
+    ] = False,
     encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
     device: Device = None,
@@ -45,29 +51,65 @@ def verify(
     and in batches, with and without a cache, in chat and streamed. Whatever wakes nothing, and the model after undo,
     must give the untouched model's logits to the last bit, and another process that loads the codebook the same ones.
 
+    With --vllm an engine serves a copy of the codebook: its prompts must wake the same edits as in transformers, a
+    mixed batch, a change of the folder and the prefix cache must mix nothing up, and where no edit answers, tokens and
+    log-probabilities must be those of an engine without the plugin. What edits cost is measured and not judged.
+
     A check fails, passes, or is left out with the reason; after them stands a report to paste into a bug report, with
     neither paths nor prompts in it. The exit code is 1 when a check fails. Takes half a minute with the default model
-    on two cores.
+    on two cores, and with --vllm some minutes.
     """
-    if codebook is None:
-        name = full_name(model or "smollm2-135m-instruct")
-        make_ready(name, HorenConfig(), dtype.value)
-    else:
-        from horen.store.state import Saved  # noqa: PLC0415
+    codebook = _one(folder, codebook)
+    if not vllm and compiled:
+        raise typer.BadParameter("--compiled is about graphs of vLLM: give --vllm too, or leave it out.")
+    if vllm:
+        from horen.extras import require  # noqa: PLC0415
 
-        saved = Saved.read(codebook).with_encoder(encoder)
-        name = ready_model(saved, model, saved.config, dtype.value)
+        require("vllm", "--vllm needs")
+        if encoder is not None:
+            raise ConfigError("vLLM serves codebooks of the package's own text encoder alone: leave --encoder out.")
+    name = _ready(model, codebook, encoder, dtype.value)
     check_device(device)
     with Phases() as phases:
-        from horen.verify import verify as run  # noqa: PLC0415
+        if vllm:
+            from horen.verify import verify_serving  # noqa: PLC0415
 
-        found = run(name, codebook=codebook, dtype=dtype.value, device=device, encoder=encoder, progress=phases.at)
+            found = verify_serving(
+                name, codebook=codebook, dtype=dtype.value, device=device, compiled=compiled, progress=phases.at
+            )
+        else:
+            from horen.verify import verify as run  # noqa: PLC0415
+
+            found = run(name, codebook=codebook, dtype=dtype.value, device=device, encoder=encoder, progress=phases.at)
     if as_json:
         emit(found.to_dict())
     else:
         _show(found)
     if not found.passed:
         raise typer.Exit(1)
+
+
+def _one(folder: Path | None, codebook: Path | None) -> Path | None:
+    """Return the codebook that is named.
+
+    Raises:
+        BadParameter: where there are two.
+    """
+    if folder is not None and codebook is not None:
+        raise typer.BadParameter(f"{folder} and --codebook {codebook} are two codebooks: name one.")
+    return folder if codebook is None else codebook
+
+
+def _ready(model: str | None, codebook: Path | None, encoder: str | None, dtype: str) -> str:
+    """Return the name of the model to check, which is fetched or converted where that is still to be done."""
+    if codebook is None:
+        name = full_name(model or "smollm2-135m-instruct")
+        make_ready(name, HorenConfig(), dtype)
+        return name
+    from horen.store.state import Saved  # noqa: PLC0415
+
+    saved = Saved.read(codebook).with_encoder(encoder)
+    return ready_model(saved, model, saved.config, dtype)
 
 
 def _show(found: Verification) -> None:

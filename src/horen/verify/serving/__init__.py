@@ -1,0 +1,1 @@
+"""Proof that a codebook served by vLLM answers as in transformers, and changes nothing else of the engine."""
