@@ -224,14 +224,24 @@ def _module(model: nn.Module, site: str) -> nn.Module | None:
     modules = dict(model.named_modules())
     parts = site.split(".")
     for first in range(len(parts)):
-        end = ".".join(parts[first:])
-        found = [name for name in modules if name == end or name.endswith("." + end)]
+        found = _named(modules, ".".join(parts[first:]))
         if len(found) == 1:
-            module = modules[found[0]]
-            return None if type(module).__name__ == "PPMissingLayer" else module
-        if len(found) > 1:
+            return None if _is_missing(found[0]) else found[0]
+        # Of a layer that another stage of a pipeline holds, nothing is here but something in its place.
+        for stop in range(first + 2, len(parts)):
+            if any(map(_is_missing, _named(modules, ".".join(parts[first:stop])))):
+                return None
+        if found:
             break
     raise ModelError(f"The model that is served has no module {site}, at which the codebook's values are written.")
+
+
+def _named(modules: Mapping[str, nn.Module], end: str) -> list[nn.Module]:
+    return [module for name, module in modules.items() if name == end or name.endswith("." + end)]
+
+
+def _is_missing(module: nn.Module) -> bool:
+    return type(module).__name__ == "PPMissingLayer"
 
 
 def loaded(usual: Any) -> Any:
