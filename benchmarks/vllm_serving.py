@@ -87,9 +87,14 @@ def engine(model: str, codebook: Path | None, **options: Any) -> Any:
 
 
 async def ask(given: Any, prompt: Any, tokens: int, number: str, **extra: Any) -> tuple[float, Any]:
-    """Return when the first token came, in seconds after the request, and the whole answer."""
+    """Return when the first token came, in seconds after the request, and the whole answer.
+
+    A prompt is given as a server gives it: as token ids, made before the clock starts.
+    """
     from vllm import SamplingParams  # noqa: PLC0415
 
+    ids = given.input_processor.get_tokenizer()(prompt)["input_ids"] if isinstance(prompt, str) else prompt
+    prompt = {"type": "token", "prompt_token_ids": list(ids)}
     params = SamplingParams(temperature=0, max_tokens=tokens, **extra)
     began, first, last = time.perf_counter(), 0.0, None
     async for output in given.generate(prompt, params, number):
@@ -298,12 +303,12 @@ async def turns(given: argparse.Namespace) -> dict[str, Any]:
         "What is the capital of France?",
     ]
 
-    def ids(*said: str) -> Any:
+    def ids(*said: str) -> list[int]:
         roles = ["user", "assistant", "user"]
         messages = [{"role": "system", "content": _BEFORE}]
         messages += [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
         found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-        return {"prompt_token_ids": list(found)}
+        return list(found)
 
     found: dict[str, list[Any]] = {}
     hits: dict[str, int] = {}
