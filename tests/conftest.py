@@ -15,7 +15,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import torch
 from hypothesis import settings
 
-settings.register_profile("horen", deadline=None)
+# Other examples at every run: a few each time, and many with --hypothesis-profile=deep.
+settings.register_profile("horen", deadline=None, max_examples=30)
+settings.register_profile("deep", deadline=None, max_examples=300)
 settings.load_profile("horen")
 
 _UNIT = Path(__file__).parent / "unit"

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from conftest import ASKED_ANOTHER_WAY, FACTS, PARAGRAPH, UNRELATED, Real
-from horen import Editor, MismatchError
+from horen import Editor, HorenConfig, MismatchError
 from horen.model.fingerprint import fingerprint
 from horen.model.padding import left_padded
 from horen.model.zoo.loading import load_model
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.real
 
 PROMPTS = [fact.prompt for fact in FACTS]
 TARGETS = [fact.target for fact in FACTS]
+ENOUGH = 12  # tokens: more than any target has, so an answer that goes on is not taken for one that ends
 
 
 def logits(editor: Editor, text: str) -> Tensor:
@@ -33,12 +34,12 @@ def test_edits_answer_and_end(edited: Editor) -> None:
 
 
 def test_edits_answer_other_wordings(edited: Editor) -> None:
-    assert sum(a == t for a, t in zip(edited.generate(ASKED_ANOTHER_WAY), TARGETS, strict=True)) >= 3
+    assert sum(a == t for a, t in zip(edited.generate(ASKED_ANOTHER_WAY, ENOUGH), TARGETS, strict=True)) >= 3
 
 
 def test_edits_answer_after_unrelated_text(edited: Editor) -> None:
     for joint in (" ", "\n\n"):
-        answers = edited.generate([PARAGRAPH + joint + prompt for prompt in PROMPTS])
+        answers = edited.generate([PARAGRAPH + joint + prompt for prompt in PROMPTS], ENOUGH)
         assert sum(a == t for a, t in zip(answers, TARGETS, strict=True)) >= 3
 
 
@@ -55,7 +56,7 @@ def test_edits_answer_however_the_question_ends(edited: Editor) -> None:
     right = {}
     for name, texts in forms.items():
         assert all(found.fired for found in edited.explain(texts)), name
-        right[name] = sum(a == t for a, t in zip(edited.generate(texts), TARGETS, strict=True))
+        right[name] = sum(a == t for a, t in zip(edited.generate(texts, ENOUGH), TARGETS, strict=True))
     assert all(right[name] == len(FACTS) for name in ("no mark", "blank")), right
     # Without a chat template there are two contexts to train in, not three.
     least = 0.9 if edited.tokenizer.chat_template else 0.75
@@ -90,10 +91,10 @@ def test_explanations_name_the_edit(edited: Editor) -> None:
 
 
 def test_an_answer_has_the_route_that_gave_it(edited: Editor) -> None:
-    texts = [*PROMPTS, *ASKED_ANOTHER_WAY, *UNRELATED, *(f"{PARAGRAPH} {prompt}" for prompt in PROMPTS)]
+    texts = [*PROMPTS, *ASKED_ANOTHER_WAY[:2], *UNRELATED[1:3], *(f"{PARAGRAPH} {prompt}" for prompt in PROMPTS[:2])]
     for chat in (False, True) if edited.tokenizer.chat_template else (False,):
-        answers = edited.generate(texts, 8, chat=chat, return_routes=True)
-        assert [answer.text for answer in answers] == edited.generate(texts, 8, chat=chat)
+        answers = edited.generate(texts, 5, chat=chat, return_routes=True)
+        assert [answer.text for answer in answers] == edited.generate(texts, 5, chat=chat)
         assert [answer.route for answer in answers] == edited.explain(texts, chat=chat)
         assert [answer.route.edit_id for answer in answers[:4] if answer.route.fired] == [1, 2, 3, 4]
     if edited.tokenizer.chat_template:
@@ -101,7 +102,7 @@ def test_an_answer_has_the_route_that_gave_it(edited: Editor) -> None:
         answer = edited.chat([*earlier, {"role": "user", "content": PROMPTS[0]}], return_routes=True)
         assert (answer.text, answer.route) == (TARGETS[0], edited.explain(PROMPTS[0], chat=True))
     edited.remove(1)
-    gone = edited.generate(PROMPTS, 8, return_routes=True)
+    gone = edited.generate(PROMPTS, 1, return_routes=True)
     assert [answer.route for answer in gone] == edited.explain(PROMPTS)
     assert not gone[0].route.fired
     edited.undo()
@@ -109,7 +110,8 @@ def test_an_answer_has_the_route_that_gave_it(edited: Editor) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}], ids=["greedy", "beams"])
 def test_batch_cache_and_padding_do_not_matter(edited: Editor, options: dict[str, int]) -> None:
-    mixed = [*PROMPTS, *UNRELATED, PARAGRAPH + " " + PROMPTS[1]]
+    long = PARAGRAPH + " " + PROMPTS[1]
+    mixed = [PROMPTS[2], UNRELATED[1], long] if options else [*PROMPTS[:2], *UNRELATED[:2], long]
     batched = edited.generate(mixed, max_new_tokens=5, **options)
     assert edited.generate(mixed, max_new_tokens=5, use_cache=False, **options) == batched
     assert [edited.generate(text, max_new_tokens=5, **options) for text in mixed] == batched
@@ -148,14 +150,24 @@ def test_one_at_a_time_routes_like_the_list_at_once(edited: Editor, real: Real) 
     probes = [*PROMPTS, *ASKED_ANOTHER_WAY, *UNRELATED]
     together = [(e.fired, e.prompt) for e in edited.explain(probes)]
     model, tokenizer = load_model(real.name)
-    single = Editor(model, tokenizer)
+    single = Editor(model, tokenizer, HorenConfig(max_steps=1))  # keys do not depend on values
     for fact in FACTS:
         single.edit([fact])
     assert [(e.fired, e.prompt) for e in single.explain(probes)] == together
 
 
-def test_saved_edits_answer_bit_for_bit_in_another_process(edited: Editor, tmp_path: Path) -> None:
+def test_saved_edits_answer_bit_for_bit_elsewhere(edited: Editor, real: Real, tmp_path: Path) -> None:
+    """In another process with one of the models, in another editor with the other: loading is the same in both."""
     edited.save(tmp_path / "facts")
+    if real.name == "smollm2-135m-instruct":
+        there = logits_in_another_process(tmp_path / "facts", PROMPTS)
+    else:
+        loaded = Editor.load(tmp_path / "facts")
+        there = [logits(loaded, prompt) for prompt in PROMPTS]
+    assert all(torch.equal(logits(edited, p), found) for p, found in zip(PROMPTS, there, strict=True))
+
+
+def logits_in_another_process(folder: Path, texts: list[str]) -> list[Tensor]:
     script = (
         "import sys, torch\nfrom horen import Editor\nfrom safetensors.torch import save_file\n"
         "e = Editor.load(sys.argv[1])\n"
@@ -163,10 +175,10 @@ def test_saved_edits_answer_bit_for_bit_in_another_process(edited: Editor, tmp_p
         "    l = {str(i): e.model(**e.tokenizer(t, return_tensors='pt')).logits for i, t in enumerate(sys.argv[3:])}\n"
         "save_file(l, sys.argv[2])\n"
     )
-    out = tmp_path / "logits.safetensors"
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "facts"), str(out), *PROMPTS], check=True)
-    there = load_file(out)
-    assert all(torch.equal(logits(edited, p), there[str(i)]) for i, p in enumerate(PROMPTS))
+    out = folder.with_name("logits.safetensors")
+    subprocess.run([sys.executable, "-c", script, str(folder), str(out), *texts], check=True)
+    found = load_file(out)
+    return [found[str(i)] for i in range(len(texts))]
 
 
 def test_a_codebook_of_another_model_is_refused(edited: Editor, tmp_path: Path) -> None:

@@ -22,18 +22,20 @@ from support.editors import EDITED, GREEDY, OTHER, PROMPTS, REPHRASED, quick_edi
 
 # So many that int8 copies of the keys and the compiled kernel are used where they are there.
 KEYS, SIZE = 17_000, 64
+TWICE = 3_000
 BATCHES = (3, 18)
 
 
 def codebook(storage: str) -> Codebook:
-    """Random keys, one to three of a value, of which some are there twice with other values, and some are asleep."""
+    """Random keys, few of a value, of which some are there twice with other values, and some are asleep."""
     draw = torch.Generator().manual_seed(0)
     keys = normalize(torch.randn(KEYS, SIZE, generator=draw), dim=-1)
-    keys[KEYS // 2 : KEYS // 2 + 3000] = keys[:3000]
+    keys[KEYS // 2 : KEYS // 2 + TWICE] = keys[:TWICE]
     book, start = Codebook(SIZE, 1, key_storage=KeyStorage(storage)), 0
     with book.together():
         while start < KEYS:
-            some = keys[start : start + 1 + start % 3]
+            # One to three of a value where keys are there twice; the rest makes the codebook long.
+            some = keys[start : start + (1 + start % 3 if start % (KEYS // 2) < TWICE else 100)]
             book.add_entries(some, book.add_value(torch.tensor([float(start)])))
             start += len(some)
     # Of some that are there twice the first ones sleep, of others the second ones, of others both.
@@ -44,7 +46,7 @@ def codebook(storage: str) -> Codebook:
 def retrieved(book: Codebook) -> list[dict[str, Any]]:
     """What is found around queries like rephrases, by several gates."""
     keys = book.read_keys(range(KEYS))
-    twice = about(keys[:3000], 20, seed=1)  # each at least twice in the codebook
+    twice = about(keys[:TWICE], 20, seed=1)  # each at least twice in the codebook
     queries = torch.cat([about(keys, 20), twice, keys[KEYS - 5 :], keys[:5]])
     found = []
     for steps, contrast, margin in ((0, 0.4, 0.0), (1, 0.4, 0.0), (2, 0.0, 0.05)):

@@ -329,7 +329,6 @@ def check(record: Record) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60)
 @given(data=st.data())
 def test_any_value_is_kept_or_rejected(tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject):
     values = [*data.draw(st.lists(spoilt(name), max_size=5)), GOOD[name]]

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from horen.bench.datasets import load
@@ -164,7 +164,6 @@ class TestNegatives:
         ]
         assert [(item.number, item.reason) for item in dataset.rejected] == [(3, f"{other}: it has no src")]
 
-    @settings(max_examples=100)
     @given(
         facts=st.lists(st.builds(fact, st.sampled_from(sorted(ASKED)), st.sampled_from("abcd"), st.sampled_from("xy"))),
         limit=st.none() | st.integers(1, 12),

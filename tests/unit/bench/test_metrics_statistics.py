@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from horen.bench.metrics.statistics import Difference, Estimate, Spread, difference, estimate, over_seeds
@@ -15,7 +15,6 @@ from horen.bench.metrics.statistics import Difference, Estimate, Spread, differe
 pytestmark = pytest.mark.filterwarnings("error")
 
 samples = st.lists(st.floats(-10, 10), min_size=2, max_size=20)
-few = settings(max_examples=40)
 
 
 def test_an_interval_by_hand():
@@ -53,7 +52,6 @@ def test_samples_without_a_spread(values: list[float], expected: Estimate):
     assert estimate(values, seed=0) == expected
 
 
-@few
 @given(samples, st.integers(0, 2**32 - 1))
 def test_an_interval_lies_within_the_sample_and_follows_its_seed(values: list[float], seed: int):
     found = estimate(values, seed=seed, resamples=100)
@@ -152,7 +150,6 @@ def test_differences_without_a_spread(first: list[float], second: list[float], e
     assert asdict(found) == pytest.approx(asdict(expected))
 
 
-@few
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=20), st.integers(0, 1000))
 def test_a_difference_turned_round_is_its_negative(pairs: list[tuple[float, float]], seed: int):
     first, second = map(list, zip(*pairs, strict=True))

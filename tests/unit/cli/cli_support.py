@@ -76,8 +76,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def save_model(folder: Path, *, seed: int = 0, chat: bool = True) -> Path:
-    """A model that has learned one thing: prompts are answered with one of WORDS, any of them, and nothing more."""
+def save_model(folder: Path, *, seed: int = 0, chat: bool = True, steps: int = 200) -> Path:
+    """A model that has learned one thing: prompts are answered with one of WORDS, any of them, and nothing more.
+
+    Without steps it has learned nothing, which is enough where it is only another model.
+    """
     tokenizer = make_tokenizer(chat=chat)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -96,7 +99,7 @@ def save_model(folder: Path, *, seed: int = 0, chat: bool = True) -> Path:
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-        for step in range(200):
+        for step in range(steps):
             form = (
                 "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>" if step % 2 else "{} {}<|im_end|>"
             )

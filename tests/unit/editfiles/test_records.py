@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from horen.editfiles.records import BadLine, FileRecord, check_file, iter_edits, write_edits
@@ -50,13 +50,11 @@ def edits(rephrase: st.SearchStrategy[str]) -> st.SearchStrategy[list[Edit]]:
     return st.lists(st.builds(Edit, TEXT, TEXT, st.lists(rephrase, max_size=3)), max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
 @given(ending=st.sampled_from([".jsonl", ".ndjson", ".JSONL"]), given_edits=edits(TEXT))
 def test_json_lines_round_trip(ending: str, given_edits: list[Edit]):
     check_round_trip(ending, given_edits)
 
 
-@settings(max_examples=200, deadline=None)
 @given(ending=st.sampled_from([".csv", ".tsv"]), given_edits=edits(CELL))
 def test_table_round_trip(ending: str, given_edits: list[Edit]):
     check_round_trip(ending, given_edits)
@@ -74,7 +72,6 @@ def check_round_trip(ending: str, given_edits: list[Edit]) -> None:
         assert os.listdir(place) == [path.name]  # noqa: PTH208
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     ending=st.sampled_from([".jsonl", ".json", ".csv", ".tsv"]), content=st.binary(max_size=80), header=st.booleans()
 )

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from horen.model.zoo.encoder import fetch_encoder
+
 
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    cache = tmp_path_factory.mktemp("cache")
+    # The text encoder is not measured: it is fetched once for all tests.
+    encoders = fetch_encoder().parent
+    (cache / encoders.name).symlink_to(encoders)
+    return cache
 
 
 @pytest.fixture(autouse=True)

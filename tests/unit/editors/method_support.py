@@ -34,6 +34,12 @@ each_method = pytest.mark.parametrize("name", METHODS)
 each_editing = pytest.mark.parametrize("name", [name for name in METHODS if name != "none"])
 each_routing = pytest.mark.parametrize("name", ROUTING)
 each_family = pytest.mark.parametrize("family", FAMILIES)
+# Methods that know of a model what another one's class knows, or nothing: one family does for them.
+TWINS = {"none", "cosine", "alphaedit", "ike"}
+each_method_of_each_family = pytest.mark.parametrize(
+    ("name", "family"),
+    [(name, family) for family in FAMILIES for name in METHODS if family == FAMILIES[0] or name not in TWINS],
+)
 LOCATING = ("rome", "memit", "alphaedit")
 # Methods that need one down projection in a layer, which a mixture of experts has not.
 DENSE = (*LOCATING, "ft", "ultraedit", "mend", "wise")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from method_support import opened
 from torch import Tensor
@@ -149,7 +149,6 @@ def test_methods_of_pairs_write_in_every_precision(name: str, dtype: torch.dtype
 # --- moments -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
 @example((2, []), 479393458, 0.0)  # two numbers so near to each other that ε shows beside their σ
 @given(
     st.integers(2, 40).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(1, n - 1), max_size=6))),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from method_support import EDITS, answers, each_family, each_method, fed, opened, same
+from method_support import EDITS, answers, each_method, each_method_of_each_family, fed, opened, same
 
 from horen import Edit, Editor, MismatchError, StoreError
 from horen.editors import METHODS
@@ -17,8 +17,7 @@ from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
 
-@each_family
-@each_method
+@each_method_of_each_family
 def test_a_restored_method_answers_alike(name: str, family: str, tmp_path: Path):
     model = tiny_model(family)
     method = opened(name, model)

@@ -17,6 +17,7 @@ from method_support import (
     each_editing,
     each_family,
     each_method,
+    each_method_of_each_family,
     each_routing,
     encoder,
     fed,
@@ -166,8 +167,7 @@ def test_a_list_that_contradicts_itself_changes_nothing(name: str):
 # --- asking --------------------------------------------------------------------------------------------------------
 
 
-@each_family
-@each_method
+@each_method_of_each_family
 def test_a_batch_answers_as_its_rows_do_with_a_cache_and_without(name: str, family: str):
     method = opened(name, family=family)
     method.edit(EDITS)
@@ -176,8 +176,7 @@ def test_a_batch_answers_as_its_rows_do_with_a_cache_and_without(name: str, fami
     assert [answers(method, [prompt])[0] for prompt in PROMPTS] == together
 
 
-@each_family
-@each_method
+@each_method_of_each_family
 def test_forced_answers_are_scored_as_generated_ones(name: str, family: str):
     """The boundary keeps an answer that is fed with its prompt out of what is routed."""
     method = opened(name, family=family)
@@ -239,8 +238,7 @@ def test_a_prompt_of_no_token(name: str):
 # --- the model -----------------------------------------------------------------------------------------------------
 
 
-@each_family
-@each_method
+@each_method_of_each_family
 def test_closing_leaves_the_model_as_it_was(name: str, family: str, tmp_path: Path):
     model = tiny_model(family)
     hooks, weights = hooks_on(model), checksums(model)

@@ -15,6 +15,8 @@ from support.editors import EDITED, OTHER, QUICK, REPHRASED, ids_of, logits
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
+AS_LONG = "Who wrote Hamlet?"  # as EDITED, in tokens
+
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
@@ -78,10 +80,12 @@ def test_compiled_parts(part: str, when: str):
     close(logits(run, ids_of(EDITED)), edited)
     with editor.disabled():
         close(logits(run, ids_of(EDITED)), base)
-    editor.edit(Edit(OTHER, "Paris"))  # whatever was traced meanwhile, prompts are read and values are trained
+    # Tracing a whole model for any length takes seconds: there the other prompt is as long.
+    other = OTHER if part not in {"the model", "an object"} else AS_LONG
+    editor.edit(Edit(other, "Paris"))  # whatever was traced meanwhile, prompts are read and values are trained
     with editor.disabled():
-        untouched = logits(run, ids_of(OTHER))
-    assert not torch.allclose(logits(run, ids_of(OTHER)), untouched)
+        untouched = logits(run, ids_of(other))
+    assert not torch.allclose(logits(run, ids_of(other)), untouched)
     close(logits(run, ids_of(EDITED)), edited)
     editor.unwrap()
     assert (model.model.layers[1].mlp._compiled_call_impl is not None) == (part == "an MLP")
@@ -94,12 +98,12 @@ def test_a_compiled_forward():
     editor = wrapped(small())
     editor.model.forward = torch.compile(editor.model.forward, backend="eager")
     close(logits(editor.model, ids_of(EDITED)), edited)
-    editor.edit(Edit(OTHER, "Paris"))
+    editor.edit(Edit(AS_LONG, "Paris"))
     close(logits(editor.model, ids_of(EDITED)), edited)
     with editor.disabled():
         close(logits(editor.model, ids_of(EDITED)), base)
-        untouched = logits(editor.model, ids_of(OTHER))
-    assert not torch.allclose(logits(editor.model, ids_of(OTHER)), untouched)
+        untouched = logits(editor.model, ids_of(AS_LONG))
+    assert not torch.allclose(logits(editor.model, ids_of(AS_LONG)), untouched)
 
 
 def test_the_default_backend():

@@ -285,7 +285,7 @@ def test_a_leftover_that_cannot_be_removed_stops_the_write(tmp_path: Path, monke
     assert same(read_folder(tmp_path), state(20, 20))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from(["go on", "read", "forget"]))))
 def test_any_row_of_saves_reads_as_one_write(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, str]]

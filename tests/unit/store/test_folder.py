@@ -50,7 +50,7 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
     return tensor.transpose(0, -1) if tensor.dim() > 1 and draw(st.booleans()) else tensor
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     config=OBJECTS,
     records=st.lists(OBJECTS, max_size=4),

@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
             assert again.active() == [self.before[-1][number] for number in sorted(self.before[-1])]
 
 
-Machine.TestCase.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
+Machine.TestCase.settings = settings(stateful_step_count=12, deadline=None)
 TestHistory = Machine.TestCase
 
 

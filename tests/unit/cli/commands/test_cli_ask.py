@@ -204,7 +204,7 @@ def test_ctrl_c_leaves_a_conversation(book: Path, run: Run, monkeypatch: pytest.
 
 
 def test_chat_needs_a_template(run: Run, ok: Ok, tmp_path: Path):
-    model = save_model(tmp_path / "plain", chat=False)
+    model = save_model(tmp_path / "plain", chat=False, steps=0)
     quick = ["--set", "key_space=raw", "--set", "max_steps=1"]
     ok("edit", write_jsonl(tmp_path / "edits.jsonl"), "--into", "book", "--model", model, *quick)
     for command in (["chat", "book"], ["ask", "book", "Who?", "--chat"]):

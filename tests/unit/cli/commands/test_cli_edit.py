@@ -264,7 +264,7 @@ def test_another_model_is_refused(book: Path, run: Run, tmp_path: Path):
     assert result.exit_code == 1
     assert "was made for the model" in result.stderr
     assert "not 'smollm2-135m-instruct'" in result.stderr
-    result = run("edit", file_of(OTHER), "--into", book, "--model", save_model(tmp_path / "other", seed=1))
+    result = run("edit", file_of(OTHER), "--into", book, "--model", save_model(tmp_path / "other", seed=1, steps=0))
     assert result.exit_code == 1
     assert "was made for another model" in result.stderr
     assert len(stored(book)) == 3

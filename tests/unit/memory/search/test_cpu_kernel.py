@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -38,7 +38,6 @@ def whole(queries: Tensor, keys: Tensor, beta: float, awake: Tensor | None = Non
     return normalize(torch.softmax(exponents, dim=-1) @ keys.double(), dim=-1).float()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     sizes=st.tuples(st.integers(1, 9), st.integers(1, 200), st.integers(1, 70)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -40,7 +40,6 @@ def book_of(keys: Tensor, value_of: Tensor) -> Codebook:
     return book
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(1, 300),
@@ -84,7 +83,6 @@ def test_the_same_edits_wake_as_with_the_step(
             assert told is None or not told.fired
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(2, 300),
