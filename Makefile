@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 INSTALL := -m pip install --quiet --no-compile
 COMPILE := -m compileall -qq -j 0
 
-.PHONY: demo test test-vllm test-vllm-quick setup-vllm check docs bench gpu-check gpu-wheels setup clean
+.PHONY: demo test test-ray test-vllm test-vllm-quick setup-vllm check docs bench gpu-check gpu-wheels setup clean
 
 setup: $(VENV)/.done
 
@@ -95,6 +95,11 @@ test-vllm: setup-vllm
 # What .ci/run has time for: one engine, which every file of tests would start anew.
 test-vllm-quick: setup-vllm
 	PYTHONDONTWRITEBYTECODE= $(VLLM_VENV)/bin/python -m pytest tests/engines/test_engine.py
+
+# Ray is an extra of its own, and large; where it is installed `make test` runs these too.
+test-ray: setup
+	$(BIN)/python $(INSTALL) --editable '.[ray]'
+	$(BIN)/python -m pytest tests/unit/cli/flow/test_cli_ray.py
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV)
