@@ -306,7 +306,7 @@ async def turns(given: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, list[Any]] = {}
     hits: dict[str, int] = {}
     for name, cached in (("warm", True), ("cold", False)):
-        one = engine(given.model, given.codebook, enable_prefix_caching=cached)
+        one = engine(given.model, given.codebook, enable_prefix_caching=cached, enforce_eager=True)
         gate, answers, hit = asyncio.Semaphore(16), [None] * given.count, [0]
 
         async def chat(number: int, one: Any = one, gate: Any = gate, answers: Any = answers, hit: Any = hit) -> None:
