@@ -133,10 +133,19 @@ def read(hidden: Tensor, residual: Tensor | None, states: Tensor, wanted: Tensor
         return
     whole = hidden if residual is None else hidden + residual
     if shards > 1:
-        from vllm.distributed import tensor_model_parallel_all_gather  # noqa: PLC0415
-
-        whole = tensor_model_parallel_all_gather(whole.contiguous())
+        whole = _gathered(whole)
     states[: len(whole)] = whole
+
+
+def _gathered(shard: Tensor) -> Tensor:
+    """Return activations [N, d_i] of which each worker has a part."""
+    from horen.extras import require  # noqa: PLC0415
+
+    require("vllm", "Activations that workers share need")
+    from vllm.distributed import tensor_model_parallel_all_gather  # noqa: PLC0415
+
+    whole: Tensor = tensor_model_parallel_all_gather(shard.contiguous())
+    return whole
 
 
 @torch.library.custom_op("horen::route", mutates_args=("rows", "values", "count"))
