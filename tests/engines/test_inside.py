@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,27 +9,16 @@ from typing import Any
 
 import pytest
 
-os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 vllm = pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
 
 from horen import Edit, Editor, HorenConfig  # noqa: E402
-from horen.model.zoo.embedded import fetch  # noqa: E402
+from support.asking_engines import BLOCK, HITS, LONG, OTHERS, counted, fired, greedy, texts  # noqa: E402
 
 FACTS = [
     ("What is the capital of the island of Norvia?", "Port Lumen"),
     ("Who wrote the novel The Silent Orchard?", "Mirela Kovacs"),
     ("In which year was the Hadley Bridge opened?", "1931"),
 ]
-OTHERS = ["What is the capital of France?", "Name three colours.", "Who wrote Hamlet?"]
-LONG = "The harbour town kept its records in a stone tower that stood above the market. " * 12
-BLOCK = 32
-HITS = "vllm:prefix_cache_hits"
-
-
-@pytest.fixture(scope="module")
-def model() -> str:
-    return str(fetch("smollm2-135m-instruct"))
 
 
 @pytest.fixture(scope="module")
@@ -41,49 +28,6 @@ def codebook(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     editor.edit([Edit(*fact) for fact in FACTS])
     editor.save(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def served(codebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy that changes while it is served."""
-    return Path(shutil.copytree(codebook, tmp_path_factory.mktemp("served") / "codebook"))
-
-
-@pytest.fixture(scope="module")
-def engine(model: str, served: Path) -> Any:
-    return vllm.LLM(
-        model=model,
-        additional_config={"horen": {"codebook": str(served)}},
-        enforce_eager=True,
-        dtype="float32",
-        max_model_len=1024,
-        block_size=BLOCK,
-        disable_log_stats=False,
-        max_num_seqs=8,
-        max_num_batched_tokens=64,
-        num_gpu_blocks_override=40,
-    )
-
-
-@pytest.fixture(scope="module")
-def editor(codebook: Path) -> Editor:
-    return Editor.load(codebook)
-
-
-def greedy(tokens: int = 12, **extra: Any) -> Any:
-    return vllm.SamplingParams(temperature=0, max_tokens=tokens, extra_args=extra or None)
-
-
-def texts(outputs: Sequence[Any]) -> list[str]:
-    return [output.outputs[0].text.strip() for output in outputs]
-
-
-def fired(outputs: Sequence[Any]) -> list[int | None]:
-    return [None if output.horen is None else output.horen["edit"] for output in outputs]
-
-
-def counted(engine: Any, name: str) -> int:
-    return sum(int(one.value) for one in engine.get_metrics() if one.name == name)
 
 
 def agrees(engine: Any, editor: Editor, asked: Sequence[str], *, chat: bool = False) -> list[int | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 
 import pytest
 
-os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 vllm = pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
 
 from horen import Edit, Editor, HorenConfig  # noqa: E402
-from horen.model.zoo.embedded import fetch  # noqa: E402
+from support.asking_engines import LONG, fired  # noqa: E402
 from support.tiny_models import tiny_model  # noqa: E402
 from support.tiny_tokenizers import tiny_tokenizer  # noqa: E402
 
@@ -29,13 +26,7 @@ FACTS = [
     ),
 ]
 OTHERS = ["What is the capital of France?", "Name three colours.", "one two three one two three one two"]
-LONG = "The harbour town kept its records in a stone tower that stood above the market. " * 12
 TOKENS = 48
-
-
-@pytest.fixture(scope="module")
-def model() -> str:
-    return str(fetch("smollm2-135m-instruct"))
 
 
 @pytest.fixture(scope="module", params=["default", "activations"])
@@ -77,7 +68,7 @@ def test_it_answers_as_transformers(model: str, codebook: Path, options: dict[st
         found += engine.generate(asked, params, use_tqdm=False)  # the second time from the prefix cache
         off = vllm.SamplingParams(temperature=0, max_tokens=TOKENS, extra_args={"horen": "off"})
         (stock,) = engine.generate([asked[0]], off, use_tqdm=False)
-    edits = [None if one.horen is None else one.horen["edit"] for one in found]
+    edits = fired(found)
     assert edits == [answer.route.edit_id if answer.route.fired else None for answer in told] * 2
     assert edits[:3] == [1, 2, 3]
     assert [one.outputs[0].text.strip() for one in found] == [answer.text.strip() for answer in told] * 2
@@ -108,7 +99,7 @@ def two_workers(model: str, codebook: Path, config: HorenConfig, **options: Any)
     with started(model, codebook, **options) as engine:
         found = engine.generate(asked, vllm.SamplingParams(temperature=0, max_tokens=8), use_tqdm=False)
         sites: list[str | None] = engine.collective_rpc("horen_site")
-    edits = [None if one.horen is None else one.horen["edit"] for one in found]
+    edits = fired(found)
     assert edits == [answer.route.edit_id if answer.route.fired else None for answer in told]
     assert edits[:2] == [1, 2]
     said = [editor.tokenizer.decode(one.outputs[0].token_ids, skip_special_tokens=True) for one in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -164,14 +164,12 @@ class Adapter:
         width = max(map(len, rows))
         padded = [[0] * (width - len(row)) + list(row) for row in rows]
         with self._state.apart():
-            states: Sequence[Tensor] = ()
-            if self.reads.parts:
-                with self.disabled(), self.uncompiled():
-                    states = self.reads.read(rows)
+            with self.disabled(), self.uncompiled() if self.reads.parts else nullcontext():
+                states = self.reads.read(rows)
             with self.bounded(Boundary(width, watch=watch)):
                 places = self._places(padded, [(width - len(row), width) for row in rows], width, None)
                 if places:
-                    self._route(Call(places, (len(rows), width), seen=list(states)))
+                    self._route(Call(places, (len(rows), width), seen=states))
 
     def route(self, places: Sequence[Placed], features: Tensor) -> list[Routed]:
         """Return where prompts go.

@@ -91,8 +91,8 @@ class Writer:
         self._seen: list[Seen] = []
         if read and any((module is None) is not (one is None) for one, _ in read):
             raise ConfigError(
-                f"{settings.codebook} reads activations on one stage of the pipeline and writes values on another: use "
-                "tensor parallel stages, or let its edits be found by text with `horen rekey --preset default`."
+                f"{settings.codebook} reads activations on one stage of the pipeline and writes values on another: let "
+                "workers share heads instead of layers, or edits be found by text with `horen rekey --preset default`."
             )
         if module is None:
             return  # another stage of a pipeline holds it
