@@ -1,0 +1,1 @@
+"""Engines: what answers prompts, behind one interface (:mod:`horen.serve.engines.interface`)."""
