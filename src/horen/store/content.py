@@ -21,10 +21,13 @@ from horen._version import __version__
 from horen.errors import MismatchError, StoreError
 
 #: The newest format that is known. 2: settings of recall and of texts, packed values, several values an edit; 3: edits
-#: without entries, and the compaction that dropped them; 4: additions beside the first files; 5: packed keys.
-FORMAT = 5
+#: without entries, and the compaction that dropped them; 4: additions beside the first files; 5: packed keys; 6: the
+#: store that a folder follows, and edits that are restored.
+FORMAT = 6
 # What is written where nothing asks for more, so that releases which know no more can read it.
-USUAL, _COMPACTED, _GROWN, _PACKED_KEYS = 2, 3, 4, 5
+USUAL, _COMPACTED, _GROWN, _PACKED_KEYS, _FOLLOWS = 2, 3, 4, 5, 6
+#: Where a configuration says which store its folder follows.
+FOLLOWS = "store"
 
 CONFIG = "config.json"
 EDITS = "edits.jsonl"
@@ -76,6 +79,9 @@ class Written(Protocol):
     def written(self, begin: int) -> Iterator[Mapping[str, Any] | bytes]:
         """Yield the records from a number on, or the lines of some that were edits, without their ends."""
 
+    def any_has(self, name: str) -> bool:
+        """Return whether a record has a list of ids of this name."""
+
 
 def records_to_bytes(path: Path, records: Sequence[Mapping[str, Any]], begin: int = 0) -> Data:
     """Put one record on a line, from a number on.
@@ -124,12 +130,17 @@ def _blocks(path: Path, records: Iterable[Mapping[str, Any] | bytes]) -> Iterato
 
 def format_of(config: Mapping[str, Any], records: Sequence[Mapping[str, Any]], *, grown: bool = False) -> int:
     """Return the number of the oldest format that can hold settings and records, added to other files or not."""
+    if FOLLOWS in config or _any_has(records, "restored"):
+        return _FOLLOWS
     if "key_storage" in config.get("settings", ()):
         return _PACKED_KEYS
     if grown:
         return _GROWN
-    drops = any("dropped" in record for record in _each(records) if not isinstance(record, bytes))
-    return _COMPACTED if drops else USUAL
+    return _COMPACTED if _any_has(records, "dropped") else USUAL
+
+
+def _any_has(records: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return records.any_has(name) if isinstance(records, Written) else any(name in record for record in records)
 
 
 def document_to_bytes(

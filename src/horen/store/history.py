@@ -125,6 +125,16 @@ class History:
         self._append(operation)
         return operation
 
+    def append(self, operation: Operation) -> None:
+        """Append an operation that was made elsewhere, on a history like this one.
+
+        Raises:
+            KeyError: when it names an edit that it may not.
+            ValueError: when it does not go with those before it.
+        """
+        self._records.pack(self._state.last)
+        self._append(operation)
+
     def undo(self) -> tuple[Operation, Undone]:
         """Take back the last operation that has not been taken back.
 
@@ -141,7 +151,8 @@ class History:
                 "before it cannot be taken back. Write an edit anew, with the texts that the history has."
             )
         target = self.operation(state.undoable)
-        undone = Undone(target.name, tuple(record.id for record in target.added), target.removed)
+        gone = (*target.restored, *(record.id for record in target.added))
+        undone = Undone(target.name, gone, target.removed)
         self._append(Operation(state.steps + 1, "undo", now(), undoes=target.sequence))
         return target, undone
 
@@ -253,12 +264,14 @@ class History:
             added = range(state.last + 1, state.last + 1 + len(operation.added))
             if any(record.id != number for record, number in zip(operation.added, added, strict=True)):
                 raise ValueError(f"operation {sequence} does not add the edits that come next")
-            active = active.changed(operation.removed, added)
+            if any(not 0 < number <= state.last for number in operation.restored):
+                raise KeyError(min(operation.restored))
+            active = active.changed(operation.removed, (*operation.restored, *added))
             below, undoable = state.undoable, sequence
         else:
             if not state.undoable or state.undoable != operation.undoes:
                 raise ValueError(f"operation {sequence} undoes {operation.undoes} out of order")
             target = self._steps[state.undoable - 1]
-            active = active.changed(target.added, target.removed)
+            active = active.changed((*target.restored, *target.added), target.removed)
             below, undoable = 0, target.below
         return _State(sequence, state.last + len(added), active, undoable), Step.of(operation, added, below)

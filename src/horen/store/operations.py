@@ -23,10 +23,11 @@ class Operation:
 
     Attributes:
         sequence: number of the operation, from 1.
-        name: edit, supersede, remove, undo or compact.
+        name: edit, supersede, remove, undo or compact; a store (:mod:`horen.database`) has others besides.
         at: time, ISO 8601 in UTC.
         added: edits that became active.
         removed: ids of edits that became inactive.
+        restored: ids of edits that had been inactive and became active again.
         undoes: for an undo the number of the operation that it took back.
         dropped: for a compaction the ids of the edits that have no entries since, so that nothing before it can be
             taken back.
@@ -39,6 +40,7 @@ class Operation:
     removed: tuple[int, ...] = ()
     undoes: int | None = None
     dropped: tuple[int, ...] = ()
+    restored: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Step:
         at: likewise.
         added: ids of edits that became active.
         removed: likewise.
+        restored: likewise.
         undoes: likewise.
         dropped: likewise.
         below: number of the operation that can be taken back once this one is; 0 for none.
@@ -59,6 +62,7 @@ class Step:
     at: str
     added: range
     removed: Sequence[int]
+    restored: Sequence[int]
     undoes: int | None
     dropped: Sequence[int]
     below: int
@@ -66,18 +70,20 @@ class Step:
     @classmethod
     def of(cls, operation: Operation, added: range, below: int) -> Step:
         """Return what is kept of an operation whose ids are checked."""
-        removed, dropped = (array("Q", ids) if ids else () for ids in (operation.removed, operation.dropped))
-        return cls(operation.name, operation.at, added, removed, operation.undoes, dropped, below)
+        lists = operation.removed, operation.restored, operation.dropped
+        removed, restored, dropped = (array("Q", ids) if ids else () for ids in lists)
+        return cls(operation.name, operation.at, added, removed, restored, operation.undoes, dropped, below)
 
     def operation(self, sequence: int, records: Records) -> Operation:
         """Return it with its number and its edits."""
         added = tuple(map(records.seen, self.added))
-        return Operation(sequence, self.name, self.at, added, tuple(self.removed), self.undoes, tuple(self.dropped))
+        removed, dropped, restored = tuple(self.removed), tuple(self.dropped), tuple(self.restored)
+        return Operation(sequence, self.name, self.at, added, removed, self.undoes, dropped, restored)
 
     @property
     def lines(self) -> int:
         """How many lines it takes."""
-        return len(self.added) + bool(self.removed) or 1
+        return len(self.added) + bool(self.removed or self.restored) or 1
 
     def head(self, sequence: int) -> dict[str, Any]:
         """Return what its lines have in common."""
@@ -92,7 +98,7 @@ class Step:
             return head | {"dropped": list(self.dropped)}
         if number < len(self.added):
             return head | {"edit": fields_of(records[self.added[number]])}
-        return head | {"removed": list(self.removed)}
+        return head | {"removed": list(self.removed)} | ({"restored": list(self.restored)} if self.restored else {})
 
 
 class Lines(Sequence[dict[str, Any]]):
@@ -128,6 +134,10 @@ class Lines(Sequence[dict[str, Any]]):
         for number in range(self._count):
             step = self._steps[number]
             yield from (step.line(place, number + 1, self._records) for place in range(step.lines))
+
+    def any_has(self, name: str) -> bool:
+        """Return whether an operation has ids in its list of this name."""
+        return any(getattr(self._steps[number], name) for number in range(self._count))
 
     def written(self, begin: int) -> Iterator[dict[str, Any] | bytes]:
         """Yield the lines from one on; those of packed records as they are written."""
@@ -165,6 +175,7 @@ def operation_of(line: Mapping[str, Any]) -> Operation:
         tuple(int(number) for number in line.get("removed", ())),
         line.get("undoes"),
         tuple(int(number) for number in line.get("dropped", ())),
+        tuple(int(number) for number in line.get("restored", ())),
     )
 
 
@@ -178,7 +189,8 @@ def whole(group: Sequence[Operation]) -> Operation:
         raise ValueError(f"operation {group[0].sequence} is there twice")
     added = tuple(record for part in group for record in part.added)
     removed = tuple(number for part in group for number in part.removed)
-    return dataclasses.replace(group[0], added=added, removed=removed)
+    restored = tuple(number for part in group for number in part.restored)
+    return dataclasses.replace(group[0], added=added, removed=removed, restored=restored)
 
 
 def no_history(error: Exception) -> StoreError:

@@ -11,6 +11,8 @@ import torch
 
 from horen import Edit, Editor, HorenConfig
 from horen.store import additions, content, read_folder
+from horen.store.history import History
+from horen.store.operations import Operation
 from support.editor_support import busy_editor
 from support.editors import outputs, same
 from support.encoders import text_settings
@@ -19,7 +21,7 @@ from support.tiny_tokenizers import tiny_tokenizer
 
 # What folders of the present format hold. Whoever changes this raises FORMAT and puts the new number here: a release
 # that knows the old number alone then asks for an upgrade, in the place of an error about a name it never heard of.
-NUMBER, COMPACTED, GROWN, PACKED = 2, 3, 4, 5
+NUMBER, COMPACTED, GROWN, PACKED, FOLLOWING = 2, 3, 4, 5, 6
 SETTINGS = """
 alpha batch_tokens beta contexts contrast encoder epsilon feature_power index index_candidates key_dimension
 key_space key_storage learning_rate learning_rate_unit lora_rank margin max_steps neighbours optimizer precision preset
@@ -34,6 +36,7 @@ MODEL = "fingerprint revision source"
 TENSORS = "key_space.map key_space.mean keys token_weights value_of value_scales values"
 LINE = "at edit operation removed sequence undoes"
 ONLY_COMPACTED = "dropped"
+ONLY_RESTORED = "restored"
 EDIT = "converged created entries id left loss prompt rephrases replaces reused steps target value"
 
 EVERYTHING: tuple[dict[str, Any], ...] = (
@@ -76,7 +79,7 @@ def test_the_number_follows_what_is_written(storage: str, tmp_path: Path):
             found["edit"].update(line.get("edit", {}))
     expected = {"config": CONFIG, "model": MODEL, "tensors": TENSORS, "line": LINE, "edit": EDIT}
     assert {name: sorted(some) for name, some in found.items()} == {k: v.split() for k, v in expected.items()}
-    assert content.FORMAT == PACKED
+    assert content.FORMAT == FOLLOWING
 
 
 def test_only_a_compacted_folder_has_the_number_of_those(tmp_path: Path):
@@ -143,3 +146,15 @@ def test_a_folder_of_an_older_release_goes_on_being_one(tmp_path: Path):
     assert after.config["settings"] == before.config["settings"]
     assert [after.tensors[name].dtype for name in ("keys", "values")] == [torch.float32] * 2
     assert torch.equal(after.tensors["keys"][:-1], before.tensors["keys"])
+
+
+def test_only_a_history_in_which_edits_were_restored_has_the_number_of_those(tmp_path: Path):
+    editor = busy_editor()
+    history = editor._session.history
+    gone = editor.remove(history.active()[0].id)[0]
+    history.append(Operation(history.count + 1, "rollback", "2026-01-01T00:00:00+00:00", restored=(gone.id,)))
+    editor.save(tmp_path / "book")
+    assert number_of(tmp_path / "book") == FOLLOWING
+    folder = read_folder(tmp_path / "book")
+    assert sorted({name for line in folder.records for name in line}) == sorted([*LINE.split(), ONLY_RESTORED])
+    assert History.from_lines(folder.records).is_active(gone.id)
