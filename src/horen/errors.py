@@ -6,6 +6,9 @@ the built-in exception that a caller would expect, so ``except ValueError`` and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class HorenError(Exception):
     """Base class of every error that this package raises on purpose."""
@@ -24,7 +27,16 @@ class EditError(HorenError, ValueError):
 
 
 class ConflictError(EditError):
-    """Two edits of one prompt disagree, in one list or with an edit that is already stored."""
+    """Two edits of one prompt disagree, in one list or with an edit that is already stored.
+
+    Args:
+        message: what disagrees, and the way out.
+        clashes: both sides of each clash, where a store found them (:class:`horen.database.records.Clash`).
+    """
+
+    def __init__(self, message: str, clashes: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.clashes = tuple(clashes)
 
 
 class EditNotFoundError(HorenError, KeyError):

@@ -44,6 +44,8 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
             "all of the above",
             extras=("baselines", "bench", "calibration", "cli", "fast", "index", "models"),
         ),
+        "store": Extra("a store: edits in a database that engines follow", ("alembic", "sqlalchemy")),
+        "postgres": Extra("a store in PostgreSQL", ("psycopg",), ("store",)),
         "encoder": Extra("text encoders of sentence-transformers", ("sentence-transformers",)),
         "datasets": Extra("benchmarks on a data set of a hub, by its id", ("datasets",), ("bench",)),
         "vllm": Extra("edits in vLLM", ("vllm",), ("models",)),

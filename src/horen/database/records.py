@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 Item = TypeVar("Item")
 
-#: What an edit is: active, or retired (removed, superseded, undone or rolled back). Its set may be switched off besides.
+#: What an edit is: published, or retired (removed, superseded, undone or rolled back). Its set may be off besides.
 EditState = Literal["published", "retired"]
 #: What a draft is: waiting for a trainer, in training, ready to be published, failed, published, rejected.
 DraftState = Literal["waiting", "training", "ready", "failed", "published", "rejected"]

@@ -184,6 +184,16 @@ class _Content:
         return _Write(data, document, (*kept, *data))
 
 
+def mark_of(path: Path) -> str | None:
+    """Return the mark of what a folder holds; None where that is nothing.
+
+    Raises:
+        StoreError: when it cannot be read.
+    """
+    state = state_of(path)
+    return None if state is None else _mark(state.raw)
+
+
 def _mark(document: bytes) -> str:
     # The configuration has the digests of the data and the moment of the write in it.
     return hashlib.sha256(document).hexdigest()

@@ -21,7 +21,8 @@ from torch import Tensor
 from horen.errors import StoreError
 from horen.store.content import TENSORS, Chunk, damaged
 
-_TYPES = {
+#: Types of numbers, as the format calls them.
+TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -39,7 +40,7 @@ _TYPES = {
     "BOOL": torch.bool,
     "C64": torch.complex64,
 }
-_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+TYPE_NAMES = {dtype: name for name, dtype in TYPES.items()}
 _METADATA = "__metadata__"
 # The numbers begin where a processor likes vectors to begin.
 _ALIGNED = 64
@@ -63,7 +64,7 @@ def tensors_to_bytes(path: Path, tensors: Mapping[str, Tensor]) -> list[Chunk]:
             tensor = plain[name]
             begin, end = end, end + tensor.numel() * tensor.element_size()
             header[name] = {
-                "dtype": _NAMES[tensor.dtype],
+                "dtype": TYPE_NAMES[tensor.dtype],
                 "shape": list(tensor.shape),
                 "data_offsets": [begin, end],
             }
@@ -98,7 +99,7 @@ def map_tensors(path: Path, handle: BufferedReader) -> dict[str, Tensor]:
 
 
 def _tensor(buffer: mmap.mmap | bytearray, start: int, entry: Mapping[str, Any]) -> Tensor:
-    dtype, shape, (begin, end) = _TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+    dtype, shape, (begin, end) = TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
     count = math.prod(shape)
     if begin < 0 or min(shape, default=0) < 0 or end - begin != count * dtype.itemsize or start + end > len(buffer):
         raise ValueError(f"a tensor of shape {shape} cannot be at {begin} to {end}")
