@@ -46,6 +46,17 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         ),
         "store": Extra("a store: edits in a database that engines follow", ("alembic", "sqlalchemy")),
         "postgres": Extra("a store in PostgreSQL", ("psycopg",), ("store",)),
+        "serve": Extra(
+            "the service: `horen serve`",
+            ("fastapi", "httpx2", "limits", "prometheus-client", "pydantic", "starlette", "uvicorn"),
+            ("store",),
+        ),
+        "mcp": Extra("the service's tools for assistants: `horen mcp`", ("mcp",), ("serve",)),
+        "tracing": Extra(
+            "traces of the service",
+            ("opentelemetry-exporter-otlp-proto-http", "opentelemetry-sdk"),
+            ("serve",),
+        ),
         "encoder": Extra("text encoders of sentence-transformers", ("sentence-transformers",)),
         "datasets": Extra("benchmarks on a data set of a hub, by its id", ("datasets",), ("bench",)),
         "vllm": Extra("edits in vLLM", ("vllm",), ("models",)),

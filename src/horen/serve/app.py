@@ -1,0 +1,176 @@
+"""The application: everything put together."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from transformers import PreTrainedTokenizerBase
+
+from horen._version import __version__
+from horen.serve import guards
+from horen.serve.api import routes
+from horen.serve.api.errors import handle_errors
+from horen.serve.auth import Admission, Doorkeeper
+from horen.serve.engines.interface import Engine
+from horen.serve.life import Life
+from horen.serve.prompts import Prompts
+from horen.serve.service import Explainer, Service, Trainer
+from horen.serve.settings import Settings, check_binding
+from horen.serve.telemetry.metrics import Metrics
+from horen.serve.telemetry.observed import ObservedEngine
+from horen.serve.telemetry.requests import Requests
+from horen.serve.telemetry.tracing import Tracing, traced
+
+if TYPE_CHECKING:
+    from horen.database import Store
+
+_log = logging.getLogger(__name__)
+_DESCRIPTION = """
+Correct what a language model knows, one fact after another: propose edits, see what they change, publish them, take
+them back.
+
+Every request but those for the page carries a key, whose scopes say what it may do: **ask** the model, **read** edits,
+drafts and versions, **edit**: propose and revise drafts, **publish**: decide, remove, roll back, **admin**: all,
+and keys.
+"""
+_TAGS = (
+    ("edits", "What is published. A change is proposed as a draft."),
+    ("drafts", "What is proposed, from training to the decision."),
+    ("versions", "Every change of the store, and the way back."),
+    ("sets", "Groups of edits, switched on and off together."),
+    ("explain", "Why a text wakes an edit, or why it does not."),
+    ("keys", "Who may do what."),
+    ("audit", "Who did what, when and why."),
+    ("service", "How the service is."),
+)
+#: What needs no key: nothing of the store is in it.
+_PUBLIC = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs", "/favicon.ico"})
+_PUBLIC_BELOW = ("/assets/", "/docs/")
+
+
+def create_app(
+    store: Store,
+    engine: Engine,
+    settings: Settings,
+    explainer: Explainer | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    trainer: Trainer | None = None,
+) -> FastAPI:
+    """Return the application that serves a store.
+
+    When it ends, running answers are finished first, for so long as the settings say; then trainer and engine are
+    closed. The store stays open: who has opened it closes it.
+
+    Args:
+        store: its edits.
+        engine: what answers.
+        settings: how it is run.
+        explainer: what says where prompts go; None where nothing can.
+        tokenizer: of the model.
+        trainer: what trains drafts; None where another process does.
+
+    Raises:
+        ConfigError: where it could be reached from elsewhere, and the store has no key.
+        MissingExtraError: where what the settings ask for is not installed.
+        StoreError: when the store cannot be read.
+    """
+    check_binding(settings, store)
+    service = _service(store, engine, settings, explainer, tokenizer, trainer)
+    app = FastAPI(
+        title="HoReN",
+        version=__version__,
+        summary="Edits of a language model, and the model with its edits.",
+        description=_DESCRIPTION,
+        openapi_tags=[{"name": name, "description": words} for name, words in _TAGS],
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        root_path=settings.root_path,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation,
+        lifespan=_lifespan(service),
+        telemetry={
+            "tracer_provider": service.tracing.provider,
+            "tracing": settings.tracing,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    app.state.service = service
+    handle_errors(app)
+    app.include_router(routes())
+    _guard(app, service)
+    return app
+
+
+def _operation(route: APIRoute) -> str:
+    """Return the name of an operation in the interface's description, as "get_edits_id"."""
+    words = re.findall(r"[a-z0-9]+", route.path_format.lower())
+    return "_".join((min(route.methods or {"get"}).lower(), *words))
+
+
+def _service(
+    store: Store,
+    engine: Engine,
+    settings: Settings,
+    explainer: Explainer | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+    trainer: Trainer | None,
+) -> Service:
+    """Return what the service is made of, with an engine that tells what it does."""
+    metrics, life, prompts = Metrics(), Life(), Prompts()
+    tracing = traced() if settings.tracing else Tracing()
+    observed = ObservedEngine(engine, settings, metrics, life, prompts, tracing, tokenizer)
+    return Service(store, observed, settings, explainer, tokenizer, trainer, prompts, metrics, life, tracing)
+
+
+def _guard(app: FastAPI, service: Service) -> None:
+    """Put the guards around an application; the last that is added is the first that a request comes to."""
+    doorkeeper = Doorkeeper(service.store, service.settings)
+    app.add_middleware(Admission, doorkeeper=doorkeeper, public=_public(service.settings))
+    app.add_middleware(guards.JsonBody)
+    app.add_middleware(guards.SameSite, settings=service.settings, pages=("/", "/docs"))
+    app.add_middleware(guards.PlainPath)
+    app.add_middleware(guards.SafeHeaders)
+    app.add_middleware(Requests, metrics=service.metrics)
+
+
+def _public(settings: Settings) -> Callable[[str], bool]:
+    """Return what says whether a path is for everybody."""
+    alone = _PUBLIC | {"/metrics"} if settings.open_metrics else _PUBLIC
+    return lambda path: path in alone or path.startswith(_PUBLIC_BELOW)
+
+
+def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what runs around an application's life."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        with service.tracing.database(service.store.database.engine):
+            try:
+                yield
+            finally:
+                await _end(service)
+        await run_in_threadpool(service.tracing.close)
+
+    return life
+
+
+async def _end(service: Service) -> None:
+    """Let running answers finish, then close what the service has."""
+    service.life.end()
+    if not await service.life.finished(service.settings.closing_seconds):
+        seconds = service.settings.closing_seconds
+        _log.warning("%d answers were not finished after %g s, and are broken off.", service.life.running, seconds)
+    if service.trainer is not None:
+        await run_in_threadpool(service.trainer.close)
+    await service.engine.close()

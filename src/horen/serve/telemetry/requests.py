@@ -1,0 +1,92 @@
+"""Around every request: its id, its line in the log, its count, and an answer where nothing else gives one."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from horen.serve import asgi
+from horen.serve.refusals import RefusalError
+from horen.serve.telemetry import logs
+from horen.serve.telemetry.metrics import Metrics
+from horen.serve.telemetry.noted import Noted, begin
+
+_SANE = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+_HEADER = "x-request-id"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Requests:
+    """Stands around the whole application.
+
+    It gives each request an id, or takes that of its ``X-Request-ID``; it answers with what is raised, with status 500
+    for what nobody foresaw; and when the answer has ended it counts it and writes a line.
+
+    Args:
+        app: what is called.
+        metrics: that count it.
+    """
+
+    def __init__(self, app: asgi.ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Call the application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = asgi.header(scope, _HEADER) or ""
+        noted = begin(given if _SANE.fullmatch(given) else uuid.uuid4().hex)
+        began, status = time.perf_counter(), 0
+
+        async def told(message: asgi.Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], (_HEADER.encode(), noted.id.encode())]}
+            await send(message)
+
+        failure: BaseException | None = None
+        try:
+            await self._app(scope, receive, told)
+        except Exception as error:  # whatever it is, the client is told something, and the log has it
+            refused = isinstance(error, RefusalError)
+            failure = None if refused and not status else error
+            if not status:
+                await asgi.refuse(error if isinstance(error, RefusalError) else _unforeseen(noted.id), told)
+        finally:
+            self._end(scope, noted, status, time.perf_counter() - began, failure)
+
+    def _end(self, scope: asgi.Scope, noted: Noted, status: int, seconds: float, failure: BaseException | None) -> None:
+        """Count a request and write its line."""
+        route, method = template(scope), scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requested(method, route, status, seconds)
+        state = scope.get("state", {})
+        failure = failure or state.get("error")
+        principal = state.get("principal")
+        fields: dict[str, Any] = {
+            "request": noted.id,
+            "method": method,
+            "route": route,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 1),
+            "actor": None if principal is None else principal.actor,
+        }
+        level = logging.ERROR if status >= 500 and failure is not None else logging.INFO
+        logs.requests.log(level, "request", exc_info=failure, extra={"fields": fields | noted.fields})
+
+
+def _unforeseen(request: str) -> RefusalError:
+    """Return what a client is told of a failure that nobody foresaw."""
+    message = f"The service failed; its log has more under the request's id {request}."
+    return RefusalError(500, message, code="internal_error")
+
+
+def template(scope: asgi.Scope) -> str:
+    """Return the template of the route that a request came to; "none" where it came to none."""
+    route = scope.get("route")
+    path = getattr(route, "path_format", None) or getattr(route, "path", None)
+    return str(path) if path else "none"
