@@ -48,6 +48,7 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         "datasets": Extra("benchmarks on a data set of a hub, by its id", ("datasets",), ("bench",)),
         "vllm": Extra("edits in vLLM", ("vllm",), ("models",)),
         "ray": Extra("`horen edit --ray`", ("ray",)),
+        "serve": Extra("`horen serve`", ("fastapi", "httpx", "jiter", "pydantic", "uvicorn")),
         "lm-eval": Extra("edited models in EleutherAI's lm-evaluation-harness", ("lm-eval",), ("bench",)),
     }
 )
