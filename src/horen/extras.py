@@ -48,7 +48,7 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         "postgres": Extra("a store in PostgreSQL", ("psycopg",), ("store",)),
         "serve": Extra(
             "the service: `horen serve`",
-            ("fastapi", "httpx2", "limits", "prometheus-client", "pydantic", "starlette", "uvicorn"),
+            ("fastapi", "httpx2", "jiter", "limits", "prometheus-client", "pydantic", "starlette", "uvicorn"),
             ("store",),
         ),
         "mcp": Extra("the service's tools for assistants: `horen mcp`", ("mcp",), ("serve",)),

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +14,7 @@ openai = pytest.importorskip("openai")
 
 from horen import Edit, Editor  # noqa: E402
 from horen.model.zoo.embedded import fetch  # noqa: E402
+from support.vllm_servers import free_port, serving  # noqa: E402
 
 FACTS = [
     ("What is the capital of the island of Norvia?", "Port Lumen"),
@@ -28,47 +23,17 @@ FACTS = [
 OTHER = "Name three colours."
 # Several answers to one prompt are sampled, and these are nearly sure of it.
 COLD = {"temperature": 0.01, "seed": 1}
-_START = 400
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder, model = tmp_path_factory.mktemp("served"), str(fetch("smollm2-135m-instruct"))
+    folder, model, port = tmp_path_factory.mktemp("served"), str(fetch("smollm2-135m-instruct")), free_port()
     editor = Editor.from_pretrained(model)
     for fact in FACTS:
         editor.edit(Edit(*fact))
     editor.save(folder / "codebook")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ, "HOREN_CODEBOOK": str(folder / "codebook")}
-    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    options = ["--model", model, "--served-model-name", "small", "--enforce-eager", "--dtype", "float32"]
-    options += ["--max-model-len", "512", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options],
-            stdout=log,
-            stderr=log,
-            env=environment,
-        )
-    try:
-        yield waited(openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none"), server, folder / "log")
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def waited(client: Any, server: subprocess.Popen[bytes], log: Path) -> Any:
-    end = time.monotonic() + _START
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            client.models.list()
-        except openai.APIConnectionError:
-            time.sleep(0.5)
-        else:
-            return client
-    raise AssertionError(log.read_text()[-4000:])
+    with serving(model, folder / "codebook", port, folder / "log"):
+        yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
 
 
 def complete(client: Any, prompt: Any, **extra: Any) -> Any:

@@ -92,6 +92,12 @@ class Front:
             finally:
                 session.history, session.adapter.codebook = before
 
+    def version(self) -> int:
+        """Return how many operations the codebook has had with which prompts are routed now."""
+        with self._turn:
+            self._follow()
+            return self._editor._session.history.count
+
     def submit(self, row: Sequence[int], version: int | None = None) -> Future[Carried | None]:
         """Have a row routed by another thread, together with others that come meanwhile."""
         future: Future[Carried | None] = Future()

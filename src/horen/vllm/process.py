@@ -96,6 +96,12 @@ def begins(usual: Any) -> Any:
     return __init__
 
 
+def version_of(input_processor: Any) -> int | None:
+    """Return which version of its codebook an engine answers with now; None where it has no edits."""
+    front = _FRONTS.get(input_processor)
+    return None if front is None else front.version()
+
+
 def processed(usual: Any) -> Any:
     """Route a request's prompt, and let the request carry what its edit writes."""
 

@@ -105,12 +105,17 @@ def test_a_draft_that_corrects_an_edit_replaces_it(store: Store, tmp_path: Path)
 def test_an_evaluation_asks_what_is_its_own_and_what_is_near(store: Store, tmp_path: Path):
     trainer, _ = trainer_of(store, tmp_path / "trainer")
     neighbour = next(edit for edit in store.edits.list().items if edit.active)
-    proposal = Proposal("Who has six boats?", "Oslo", ("Whose?",), evaluate=True, prompts=("Hello there", "Hello there"))
+    proposal = Proposal(
+        "Who has six boats?", "Oslo", ("Whose?",), evaluate=True, prompts=("Hello there", "Hello there")
+    )
     (draft,) = store.drafts.propose([proposal], ANN)
     trainer.step()
     found = store.drafts.get(draft.id).evaluation
     assert found is not None
-    assert {(line["kind"], line["context"]) for line in found["own"]} >= {("prompt", "plain"), ("rephrase", "after text")}
+    assert {(line["kind"], line["context"]) for line in found["own"]} >= {
+        ("prompt", "plain"),
+        ("rephrase", "after text"),
+    }
     assert all(line["fires"] for line in found["own"] if line["context"] == "plain")
     assert neighbour.id in {line["edit"] for line in found["neighbours"]}
     assert [line["prompt"] for line in found["prompts"]] == ["Hello there"]
@@ -124,7 +129,11 @@ def test_an_evaluation_asks_what_is_its_own_and_what_is_near(store: Store, tmp_p
 def test_what_cannot_be_trained_fails_alone(store: Store, tmp_path: Path):
     trainer, _ = trainer_of(store, tmp_path / "trainer")
     known = next(edit for edit in store.edits.list().items if edit.active)
-    proposals = [Proposal(known.prompt, known.target), Proposal("word " * 4000, "long"), Proposal("Where is it?", "here")]
+    proposals = [
+        Proposal(known.prompt, known.target),
+        Proposal("word " * 4000, "long"),
+        Proposal("Where is it?", "here"),
+    ]
     drafts = store.drafts.propose(proposals, ANN)
     trainer.step()
     found = [store.drafts.get(draft.id) for draft in drafts]
