@@ -13,12 +13,11 @@ from horen.extras import require
 require("store", "A store needs")
 
 if TYPE_CHECKING:
-    from horen.database.address import is_store
     from horen.database.drafts import Proposal
     from horen.database.records import By, Facts, Query
     from horen.database.store import Store
 
-__all__ = ["By", "Facts", "Proposal", "Query", "Store", "is_store"]
+__all__ = ["By", "Facts", "Proposal", "Query", "Store"]
 
 _PLACES = MappingProxyType(
     {
@@ -27,7 +26,6 @@ _PLACES = MappingProxyType(
         "Proposal": "horen.database.drafts",
         "Query": "horen.database.records",
         "Store": "horen.database.store",
-        "is_store": "horen.database.address",
     }
 )
 

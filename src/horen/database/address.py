@@ -12,20 +12,6 @@ from sqlalchemy.exc import ArgumentError
 from horen.errors import StoreError
 
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
-_ENDINGS = (".db", ".sqlite", ".sqlite3")
-_BEGINS = b"SQLite format 3\0"
-
-
-def is_store(address: str | os.PathLike[str]) -> bool:
-    """Return whether an address is that of a store, and not of a codebook's folder."""
-    text = os.fspath(address)
-    if "://" in text:
-        return True
-    path = Path(text)
-    if path.is_file():
-        with path.open("rb") as handle:
-            return handle.read(len(_BEGINS)) == _BEGINS or path.suffix in _ENDINGS
-    return not path.is_dir() and path.suffix in _ENDINGS
 
 
 def url_of(address: str | os.PathLike[str]) -> URL:

@@ -15,6 +15,7 @@ from typing import Any
 from horen.errors import ConfigError, ModelError
 from horen.front.front import BATCH, Carried, Front
 from horen.front.wish import Wish
+from horen.vllm import following
 from horen.vllm.asked import CARRIED, carried, wish_of, without_words
 from horen.vllm.settings import Settings, named, settings_of
 from horen.vllm.worker import TOLD
@@ -33,9 +34,9 @@ def configured(usual: Any) -> Any:
 
     def create_engine_config(self: Any, *args: Any, **kwargs: Any) -> Any:
         config = usual(self, *args, **kwargs)
-        codebook = named(config)
-        if codebook is not None:
-            settings = settings_of(codebook, config.model_config.model)
+        place = named(config)
+        if place is not None:
+            settings = settings_of(following.folder_of(place), config.model_config.model)
             settings.note(config)
             if settings.reads:
                 _read_inside(config)
@@ -93,6 +94,7 @@ def begins(usual: Any) -> Any:
         usual(self, vllm_config, *args, **kwargs)
         settings = Settings.of(vllm_config)
         if settings is not None:
+            following.begin(settings.codebook)
             _FRONTS[self] = Front.load(Path(settings.codebook), vllm_config.model_config.model)
 
     return __init__
