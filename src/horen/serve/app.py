@@ -21,6 +21,7 @@ from horen.serve.auth import Admission, Doorkeeper
 from horen.serve.engines.interface import Engine
 from horen.serve.life import Life
 from horen.serve.prompts import Prompts
+from horen.serve.reference import reference
 from horen.serve.service import Explainer, Service, Trainer
 from horen.serve.settings import Settings, check_binding
 from horen.serve.telemetry.metrics import Metrics
@@ -108,6 +109,7 @@ def create_app(
     app.state.service = service
     handle_errors(app)
     app.include_router(routes())
+    app.include_router(reference())
     _guard(app, service)
     return app
 

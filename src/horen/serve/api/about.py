@@ -73,7 +73,7 @@ async def readyz(here: Here, response: Response) -> Ready:
 
 async def _unready(here: Service) -> str:
     """Return why requests are not answered; nothing where they are. It names nothing that only keys may know."""
-    if here.life.ending:
+    if here.life.leaving:
         return "The service ends."
     try:
         await run_in_threadpool(lambda: here.store.version)
