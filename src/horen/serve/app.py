@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from transformers import PreTrainedTokenizerBase
 
 from horen._version import __version__
+from horen.extras import require
 from horen.serve import guards
 from horen.serve.api import routes
 from horen.serve.api.errors import handle_errors
@@ -83,6 +85,8 @@ def create_app(
         StoreError: when the store cannot be read.
     """
     check_binding(settings, store)
+    if settings.mcp:
+        require("mcp", "Tools for assistants need")
     service = _service(store, engine, settings, explainer, tokenizer, trainer)
     app = FastAPI(
         title="HoReN",
@@ -156,12 +160,15 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
     """Return what runs around an application's life."""
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        with service.tracing.database(service.store.database.engine):
-            try:
-                yield
-            finally:
-                await _end(service)
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(service.tracing.database(service.store.database.engine))
+            if service.settings.mcp:
+                # The room needs a package that only those have who want tools.
+                mounting = import_module("horen.serve.mcp.mounted")
+                await stack.enter_async_context(mounting.mount(app))
+            stack.push_async_callback(_end, service)
+            yield
         await run_in_threadpool(service.tracing.close)
 
     return life
