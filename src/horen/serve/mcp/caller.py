@@ -69,4 +69,3 @@ def _message(told: Mapping[str, Any], status: int) -> str:
     if isinstance(error, dict) and isinstance(error.get("message"), str):
         return str(error["message"])
     return f"The service answers with status {status}: check the address."
-
