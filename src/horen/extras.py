@@ -48,7 +48,17 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         "postgres": Extra("a store in PostgreSQL", ("psycopg",), ("store",)),
         "serve": Extra(
             "the service: `horen serve`",
-            ("fastapi", "httpx2", "jiter", "limits", "prometheus-client", "pydantic", "starlette", "uvicorn"),
+            (
+                "fastapi",
+                "httpx2",
+                "jiter",
+                "limits",
+                "prometheus-client",
+                "pydantic",
+                "starlette",
+                "swagger-ui-py",
+                "uvicorn",
+            ),
             ("store",),
         ),
         "mcp": Extra("the service's tools for assistants: `horen mcp`", ("mcp",), ("serve",)),
@@ -65,7 +75,7 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
     }
 )
 #: Where a package is imported by another name than that by which it is installed.
-_INSTALLED_AS = MappingProxyType({"faiss": "faiss-cpu"})
+_INSTALLED_AS = MappingProxyType({"faiss": "faiss-cpu", "swagger_ui": "swagger-ui-py"})
 
 
 def package_of(module: str) -> str:

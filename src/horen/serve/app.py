@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -14,19 +15,26 @@ from starlette.concurrency import run_in_threadpool
 from transformers import PreTrainedTokenizerBase
 
 from horen._version import __version__
+from horen.extras import require
 from horen.serve import guards
 from horen.serve.api import routes
 from horen.serve.api.errors import handle_errors
-from horen.serve.auth import Admission, Doorkeeper
+from horen.serve.auth import Admission, Doorkeeper, Principal, needs
 from horen.serve.engines.interface import Engine
 from horen.serve.life import Life
+from horen.serve.limits import BodySize, BodyTime, ReadTime
+from horen.serve.openai.places import Limits
+from horen.serve.openai.prompts import Served
+from horen.serve.openai.routes import openai_router
 from horen.serve.prompts import Prompts
+from horen.serve.reference import reference
 from horen.serve.service import Explainer, Service, Trainer
 from horen.serve.settings import Settings, check_binding
 from horen.serve.telemetry.metrics import Metrics
 from horen.serve.telemetry.observed import ObservedEngine
 from horen.serve.telemetry.requests import Requests
 from horen.serve.telemetry.tracing import Tracing, traced
+from horen.serve.wanting import resolver
 
 if TYPE_CHECKING:
     from horen.database import Store
@@ -82,6 +90,8 @@ def create_app(
         StoreError: when the store cannot be read.
     """
     check_binding(settings, store)
+    if settings.mcp:
+        require("mcp", "Tools for assistants need")
     service = _service(store, engine, settings, explainer, tokenizer, trainer)
     app = FastAPI(
         title="HoReN",
@@ -107,7 +117,7 @@ def create_app(
     )
     app.state.service = service
     handle_errors(app)
-    app.include_router(routes())
+    _route(app, service)
     _guard(app, service)
     return app
 
@@ -133,12 +143,36 @@ def _service(
     return Service(store, observed, settings, explainer, tokenizer, trainer, prompts, metrics, life, tracing)
 
 
+def _route(app: FastAPI, service: Service) -> None:
+    """Add every route: what the model is asked by, the service's own interface, and its description."""
+    if service.tokenizer is not None:
+        most = service.settings.max_running
+        app.include_router(
+            openai_router(
+                [Served(service.engine, service.tokenizer)],
+                resolve=resolver(service.store),
+                principal=_asker,
+                limits=Limits(answers=min(128, most), at_once=most),
+            )
+        )
+    app.include_router(routes())
+    app.include_router(reference())
+
+
+def _asker(who: Annotated[Principal, needs("ask")]) -> Principal:
+    """Return who asks the model, if they may."""
+    return who
+
+
 def _guard(app: FastAPI, service: Service) -> None:
     """Put the guards around an application; the last that is added is the first that a request comes to."""
-    doorkeeper = Doorkeeper(service.store, service.settings)
-    app.add_middleware(Admission, doorkeeper=doorkeeper, public=_public(service.settings))
+    doorkeeper, settings = Doorkeeper(service.store, service.settings), service.settings
+    app.add_middleware(BodySize, most=settings.max_body)
+    app.add_middleware(BodyTime, seconds=settings.body_seconds)
+    app.add_middleware(ReadTime, seconds=settings.read_seconds)
+    app.add_middleware(Admission, doorkeeper=doorkeeper, public=_public(settings))
     app.add_middleware(guards.JsonBody)
-    app.add_middleware(guards.SameSite, settings=service.settings, pages=("/", "/docs"))
+    app.add_middleware(guards.SameSite, settings=settings, pages=("/", "/docs"))
     app.add_middleware(guards.PlainPath)
     app.add_middleware(guards.SafeHeaders)
     app.add_middleware(Requests, metrics=service.metrics)
@@ -154,12 +188,15 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
     """Return what runs around an application's life."""
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        with service.tracing.database(service.store.database.engine):
-            try:
-                yield
-            finally:
-                await _end(service)
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(service.tracing.database(service.store.database.engine))
+            if service.settings.mcp:
+                # The room needs a package that only those have who want tools.
+                mounting = import_module("horen.serve.mcp.mounted")
+                await stack.enter_async_context(mounting.mount(app))
+            stack.push_async_callback(_end, service)
+            yield
         await run_in_threadpool(service.tracing.close)
 
     return life

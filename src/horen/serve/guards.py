@@ -221,7 +221,7 @@ class SafeHeaders:
             if message["type"] == "http.response.start":
                 present = {name.lower() for name, _ in message["headers"]}
                 added = [pair for pair in self._headers if pair[0] not in present]
-                if b"cache-control" not in present:
+                if b"cache-control" not in present and b"etag" not in present:
                     added.append((b"cache-control", b"no-store"))
                 message = {**message, "headers": [*message["headers"], *added]}
             await send(message)

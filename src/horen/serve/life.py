@@ -10,31 +10,45 @@ from contextlib import contextmanager
 
 
 class Life:
-    """Counts what runs, and tells when the service ends; any thread may ask."""
+    """Counts what runs, and tells when the service ends; any thread may ask.
+
+    Attributes:
+        streams: how many streams of events are open; the event loop's alone.
+    """
 
     def __init__(self) -> None:
-        self._ending = threading.Event()
+        self._leaving, self._ending = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._running = 0
         self.streams = 0
 
     @property
+    def leaving(self) -> bool:
+        """Whether the service says that it is not ready, so that a balancer sends requests elsewhere."""
+        return self._leaving.is_set()
+
+    @property
     def ending(self) -> bool:
-        """Whether the service ends: it is not ready any more, and what waits for news shall end."""
+        """Whether the service takes no more questions, and what waits for news shall end."""
         return self._ending.is_set()
 
     @property
     def running(self) -> int:
-        """How many answers are being given."""
+        """How many prompts are being answered."""
         return self._running
+
+    def leave(self) -> None:
+        """Say that the service will end; it takes requests as before."""
+        self._leaving.set()
 
     def end(self) -> None:
         """Say that the service ends."""
+        self._leaving.set()
         self._ending.set()
 
     @contextmanager
     def answer(self) -> Iterator[None]:
-        """Count an answer for as long as it is given."""
+        """Count a prompt for as long as it is answered."""
         with self._lock:
             self._running += 1
         try:
@@ -44,7 +58,7 @@ class Life:
                 self._running -= 1
 
     async def finished(self, seconds: float) -> bool:
-        """Wait until no answer is being given; return whether that was so before the time was over."""
+        """Wait until no prompt is being answered; return whether that was so before the time was over."""
         end = time.monotonic() + seconds
         while self._running and time.monotonic() < end:
             await asyncio.sleep(0.05)

@@ -45,8 +45,9 @@ class Explainer(Protocol):
 class Trainer(Protocol):
     """Trains drafts, beside the service."""
 
+    @property
     def alive(self) -> bool:
-        """Return whether it works."""
+        """Whether it runs."""
         ...
 
     def close(self) -> None:

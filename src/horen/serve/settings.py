@@ -33,7 +33,7 @@ class Settings:
         open_metrics: whether ``/metrics`` is told without a key.
         tracing: whether OpenTelemetry traces are sent where its environment variables say.
         mcp: whether tools for assistants are served at ``/mcp``.
-        max_running: requests to a model that are worked at or wait, beyond which further ones are refused.
+        max_running: answers that are made or wait at once, beyond which further ones are refused.
         max_streams: streams of events that are open at once.
         max_body: bytes of a request's body.
         body_seconds: that a body may take to arrive.

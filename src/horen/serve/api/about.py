@@ -51,7 +51,7 @@ async def about(here: Here, who: Annotated[Principal, needs("read")]) -> AboutTo
         four_eyes=here.settings.four_eyes,
         keep_prompts=here.settings.keep_prompts,
         explains=here.explainer is not None,
-        trains=None if here.trainer is None else here.trainer.alive(),
+        trains=None if here.trainer is None else here.trainer.alive,
     )
     you = You(actor=who.actor, scopes=who.scopes)
     return AboutTold(horen=__version__, store=store, engine=engine, service=rules, you=you)
@@ -73,7 +73,7 @@ async def readyz(here: Here, response: Response) -> Ready:
 
 async def _unready(here: Service) -> str:
     """Return why requests are not answered; nothing where they are. It names nothing that only keys may know."""
-    if here.life.ending:
+    if here.life.leaving:
         return "The service ends."
     try:
         await run_in_threadpool(lambda: here.store.version)
@@ -93,6 +93,6 @@ async def metrics(here: Here, request: Request) -> Response:
     if not here.settings.open_metrics:
         principal_of(request).check("read")
     health, store = await health_of(here), await run_in_threadpool(here.store.about)
-    here.metrics.seen(store, health, None if here.trainer is None else here.trainer.alive())
+    here.metrics.seen(store, health, None if here.trainer is None else here.trainer.alive)
     content, kind = here.metrics.told(request.headers.get("accept", ""))
     return Response(content, media_type=kind)
