@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,32 +14,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from horen import ConfigError, Edit
+from horen import ConfigError
+from horen.front.wish import ALL, Among, Wish
+from horen.front.writing import Gathering
 from horen.model.prompts import Prompt
-from horen.store.state import Saved
 from horen.vllm import serving
+from horen.vllm.asked import CARRIED, wish_of, without_words
 from horen.vllm.blocks import own_blocks, read_anew
 from horen.vllm.inside import Gathered
 from horen.vllm.operator import Buffers, Seen, hook, reads, routes, write, write_all
 from horen.vllm.process import beamed
-from horen.vllm.versions import Versions, mark
-from horen.vllm.writing import CARRIED, Gathering, Wish, without_words
-from support.editor_support import busy_editor
 
 SIZE = 6
 
 
-def gathering(at: int = 9, asked: int | None = None, version: int = 3) -> Gathering:
-    return Gathering(Prompt(at, ((2, 8), (5, 8)), asked), version, f"{version} noon")
+def gathering(at: int = 9, asked: int | None = None, version: int = 3, among: Among = ALL) -> Gathering:
+    return Gathering(Prompt(at, ((2, 8), (5, 8)), asked), version, f"{version} noon", among)
 
 
 def carrying(carried: dict[str, Any]) -> Any:
     return SimpleNamespace(sampling_params=SimpleNamespace(extra_args={CARRIED: carried}))
 
 
+@pytest.mark.parametrize("among", [ALL, Among(frozenset({4, 2})), Among(frozenset(), frozenset({3}))])
 @pytest.mark.parametrize("asked", [None, 7])
-def test_what_is_to_be_gathered_comes_back(asked: int | None):
-    told = gathering(asked=asked)
+def test_what_is_to_be_gathered_comes_back(asked: int | None, among: Among):
+    told = gathering(asked=asked, among=among)
     packed = json.loads(json.dumps(told.packed()))
     assert Gathering.unpacked(packed) == told
     assert (packed["first"], packed["begin"]) == (9 if asked is None else 7, 2)
@@ -51,8 +50,10 @@ def test_states_are_known_by_version_and_place():
         gathering().packed()["digest"],
         gathering(at=8).packed()["digest"],
         gathering(version=4).packed()["digest"],
+        gathering(among=Among(frozenset({1}))).packed()["digest"],
+        gathering(among=Among(without=frozenset({1}))).packed()["digest"],
     ]
-    assert len(set(digests)) == 3
+    assert len(set(digests)) == 5
     keys = own_blocks(lambda *_: (None, 0))
     found = [keys(carrying(gathering().packed()), start, start + 4, 0)[0] for start in (0, 4, 8)]
     assert found == [None, None, (("horen", digests[0]),)]
@@ -175,55 +176,31 @@ def total(output: Any) -> Tensor:
 
 def test_what_a_caller_may_ask_for():
     def wish(**extra: Any) -> Wish:
-        return Wish.of(SimpleNamespace(extra_args=extra or None))
+        return wish_of(SimpleNamespace(extra_args=extra or None))
 
     assert wish() == wish(horen="on") == wish(horen=1) == wish(other=3) == Wish()
     assert wish(horen="off") == wish(horen=0) == wish(horen=False) == Wish(on=False)
     assert wish(horen_version=0) == Wish(version=0)
-    assert Wish.of(None) == Wish.of(SimpleNamespace()) == Wish()
+    assert wish(horen_only=[3, 1], horen_without=(2,)) == Wish(among=Among(frozenset({1, 3}), frozenset({2})))
+    assert wish(horen_only=[]) == Wish(among=Among(frozenset())) != wish(horen_only=None) == Wish()
+    assert wish_of(None) == wish_of(SimpleNamespace()) == Wish()
     for extra in (
         {"horen": "of"},
         {"horen": None},
         {"horen_version": -1},
         {"horen_version": "1"},
         {"horen_version": True},
+        {"horen_only": 3},
+        {"horen_only": "3"},
+        {"horen_only": [0]},
+        {"horen_only": [True]},
+        {"horen_without": ["1"]},
+        {"horen_without": [1.5]},
     ):
         with pytest.raises(ConfigError, match=next(iter(extra))):
             wish(**extra)
-    assert without_words({"horen": "off", "horen_version": 1, CARRIED: {}, "own": 2}) == {"own": 2}
-
-
-def test_versions_are_what_the_codebook_was(tmp_path: Path):
-    editor = busy_editor()
-    editor.save(tmp_path / "codebook")
-    saved = Saved.read(tmp_path / "codebook")
-    versions, state = Versions(tmp_path), saved.state()
-    count = state.history.count
-    assert count > 2
-    for version in range(count + 1):
-        history, codebook = versions.at(state, version)
-        assert history.count == version
-        awake = {entry for record in history.active() for entry in record.entries}
-        assert len(codebook) == len(awake)
-        assert versions.at(state, version)[1] is codebook
-    assert len({mark(state.history, version) for version in range(count + 1)}) == count + 1
-    assert mark(state.history, count + 1) == ""
-    with pytest.raises(ConfigError, match=f"no version {count + 1} .* has had {count} operations"):
-        versions.at(state, count + 1)
-
-
-def test_a_compacted_version_is_gone(tmp_path: Path):
-    editor = busy_editor()
-    editor.remove(editor.edits()[0].id)
-    before = editor.operation_count - 1
-    editor.compact()
-    editor.edit(Edit("Who keeps the seventh lighthouse?", "Odile"))
-    editor.save(tmp_path / "codebook")
-    state = Saved.read(tmp_path / "codebook").state()
-    versions = Versions(tmp_path)
-    assert versions.at(state, editor.operation_count - 1)[0].operations[-1].name == "compact"
-    with pytest.raises(ConfigError, match="a compaction has dropped its entries"):
-        versions.at(state, before)
+    words = {"horen": "off", "horen_version": 1, "horen_only": [1], "horen_without": [2], CARRIED: {}}
+    assert without_words(words | {"own": 2}) == {"own": 2}
 
 
 def test_a_beam_says_which_prompt_it_goes_on_from():

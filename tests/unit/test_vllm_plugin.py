@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from horen.errors import ConfigError
+from horen.front.writing import Write, Writing
+from horen.vllm.asked import CARRIED
 from horen.vllm.blocks import own_blocks
 from horen.vllm.operator import Buffers, hook
 from horen.vllm.settings import Settings, named
-from horen.vllm.writing import CARRIED, Write, Writing
 
 SIZE = 6
 

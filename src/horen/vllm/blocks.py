@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from horen.vllm.writing import carried
+from horen.vllm.asked import carried
 
 
 def own_blocks(usual: Any) -> Any:

@@ -12,12 +12,12 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from horen.errors import HorenError
+from horen.front.versions import Versions, mark
+from horen.front.writing import Gathering, Writing, written
 from horen.model.prompts import Placed
 from horen.session import Session
 from horen.store.state import CodebookState, Saved
 from horen.vllm.settings import shape_of
-from horen.vllm.versions import Versions, mark
-from horen.vllm.writing import Gathering, Writing, written
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Inside:
             if mark(self._state.history, gathering.version) != gathering.mark:
                 raise RuntimeError(f"{self._folder} is no longer what it was when the request came")
         session = self._session
-        session.history, session._adapter.codebook = self._versions.at(self._state, gathering.version)
+        session.history, session._adapter.codebook = self._versions.at(self._state, gathering.version, gathering.among)
         session._adapter.codebook.to(self._device)
 
     def _taken(self) -> CodebookState:

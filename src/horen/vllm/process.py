@@ -8,14 +8,16 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import islice
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from horen.errors import ConfigError, ModelError
-from horen.vllm.front import BATCH, Carried, Front, settings_of
-from horen.vllm.settings import Settings, named
+from horen.front.front import BATCH, Carried, Front
+from horen.front.wish import Wish
+from horen.vllm.asked import CARRIED, carried, wish_of, without_words
+from horen.vllm.settings import Settings, named, settings_of
 from horen.vllm.worker import TOLD
-from horen.vllm.writing import CARRIED, Wish, carried, without_words
 
 _FRONTS: weakref.WeakKeyDictionary[Any, Front] = weakref.WeakKeyDictionary()
 _EXTENSION = "horen.vllm.extension.Extension"
@@ -91,7 +93,7 @@ def begins(usual: Any) -> Any:
         usual(self, vllm_config, *args, **kwargs)
         settings = Settings.of(vllm_config)
         if settings is not None:
-            _FRONTS[self] = Front(settings, vllm_config.model_config.model)
+            _FRONTS[self] = Front.load(Path(settings.codebook), vllm_config.model_config.model)
 
     return __init__
 
@@ -111,13 +113,13 @@ def processed(usual: Any) -> Any:
         if params is None:
             return request
         front, row = _FRONTS.get(self), request.prompt_token_ids
-        wish = Wish() if front is None else Wish.of(params)
+        wish = Wish() if front is None else wish_of(params)
         # Whatever a caller has put in the place of what is carried is thrown away.
         extra = without_words(params.extra_args)
         # The tokens of a session that goes on are not all in one request, so places in it would be wrong.
         if front is not None and row and _wanted(wish, request.lora_request) and not request.resumable:
             known = _KNOWN.get().get(id(row)) or _woken(prompt)
-            writing = front.route([_row(prompt) or row], wish.version)[0] if known is None else known[1]
+            writing = front.route([_row(prompt) or row], wish)[0] if known is None else known[1]
             _remember(prompt, row, writing)
             if writing is not None:
                 extra[CARRIED] = writing.packed()
@@ -135,10 +137,10 @@ def added(usual: Any) -> Any:
         if front is None or row is None:
             return await usual(self, request_id, prompt, params, *args, **kwargs)
         try:
-            wish, known = Wish.of(params), _woken(prompt)
+            wish, known = wish_of(params), _woken(prompt)
             if not _wanted(wish, kwargs.get("lora_request")):
                 return await usual(self, request_id, prompt, params, *args, **kwargs)
-            known = known or (row, await asyncio.wrap_future(front.submit(row, wish.version)))
+            known = known or (row, await asyncio.wrap_future(front.submit(row, wish)))
         except ConfigError as error:
             raise _refusal(error) from error
         token = _KNOWN.set({id(prompt["prompt_token_ids"]): known})
@@ -191,13 +193,13 @@ def _ahead(
     asked, first = iter(prompts), 0
     while some := list(islice(asked, BATCH)):
         known.clear()
-        wanted: dict[int | None, list[Sequence[int]]] = {}
+        wanted: dict[Wish, list[Sequence[int]]] = {}
         for number, prompt in enumerate(some, first):
-            row, wish = _row(prompt), Wish.of(params[number])
+            row, wish = _row(prompt), wish_of(params[number])
             if row is not None and _woken(prompt) is None and _wanted(wish, None if loras is None else loras[number]):
-                wanted.setdefault(wish.version, []).append(row)
-        for version, rows in wanted.items():
-            known |= {id(row): (row, found) for row, found in zip(rows, front.route(rows, version), strict=True)}
+                wanted.setdefault(wish, []).append(row)
+        for wish, rows in wanted.items():
+            known |= {id(row): (row, found) for row, found in zip(rows, front.route(rows, wish), strict=True)}
         first += len(some)
         yield from some
 

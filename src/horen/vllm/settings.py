@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from horen.errors import ConfigError
+from horen.front.front import check_told
+from horen.model.layout import Layout
+from horen.store.state import Saved
 
 #: Names a codebook's folder, where vLLM's ``additional_config`` names none.
 CODEBOOK = "HOREN_CODEBOOK"
@@ -61,6 +65,31 @@ def named(config: Any) -> str | None:
     if set(section) - {field.name for field in fields(Settings)}:
         raise ConfigError(f"additional_config[{_SECTION!r}] is {section!r}: give {{'codebook': FOLDER}}.")
     return section.get("codebook") or os.environ.get(CODEBOOK) or None
+
+
+def settings_of(codebook: str, model: str) -> Settings:
+    """Return what the processes of an engine are told of a codebook.
+
+    Raises:
+        StoreError: when the folder is missing, truncated or altered.
+        ConfigError: for a codebook that no engine can serve, or a site that the model does not have.
+        ModelError: for a model whose layers are not found.
+    """
+    saved = Saved.read(codebook)
+    if saved.config.value == "lora":
+        raise ConfigError(f"{saved.path} has lora values, which vLLM does not write: write its edits with value=state.")
+    check_told(saved)
+    shape = shape_of(model)
+    layout = Layout.of(shape)
+    site = layout.write_site(saved.config)
+    names = {module: name for name, module in shape.named_modules()}
+    reads = () if saved.config.reads_text else layout.read_sites(saved.config)
+    return Settings(
+        str(Path(codebook).resolve()),
+        names[site.module],
+        site.replaces,
+        tuple((names[read.module], read.side) for read in reads),
+    )
 
 
 def shape_of(model: str) -> PreTrainedModel:

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from horen.errors import ConfigError, ModelError
+from horen.front.writing import Gathering, Writing
+from horen.vllm.asked import carried
 from horen.vllm.inside import Gathered, Inside
 from horen.vllm.operator import Buffers, Seen, hook, reads, routes
 from horen.vllm.settings import Settings
-from horen.vllm.writing import Gathering, Writing, carried
 
 _KEPT = "_horen_kept"
 _NEEDED = ("input_batch", "requests", "query_start_loc", "max_num_tokens", "_model_forward", "sample_tokens")

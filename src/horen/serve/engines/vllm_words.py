@@ -9,9 +9,8 @@ from typing import Any
 
 from horen.errors import ConfigError, ModelError
 from horen.serve.engines.interface import Fired, Piece, Sampling, Wanted
-from horen.vllm.writing import ASKED, VERSION
+from horen.vllm.asked import ASKED, ONLY, VERSION, WITHOUT
 
-ONLY, WITHOUT = "horen_only", "horen_without"
 _FINISHES = ("stop", "length")
 
 

@@ -1,4 +1,4 @@
-"""What a request carries from the front to the workers: values, and the tokens at which they are written."""
+"""What a request carries from the front to what runs the model: values, and the tokens at which they are written."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from horen.errors import ConfigError
+from horen.front.wish import ALL, Among
 from horen.model.prompts import Prompt
 from horen.model.routed import Routed
 from horen.session import Session
-
-#: Where it lies in a request's ``extra_args``. Whatever a caller puts there is thrown away.
-CARRIED = "horen:writing"
-#: Where a caller says "off" for a request that no edit may answer.
-ASKED = "horen"
-#: Where a caller names the version that a request is to be answered with.
-VERSION = "horen_version"
 
 
 @dataclass(frozen=True)
@@ -96,12 +89,14 @@ class Gathering:
     Attributes:
         prompt: the prompt's places in the row.
         version: how many operations the codebook that the prompt is to be routed by has had.
-        mark: of that version; see :func:`horen.vllm.versions.mark`.
+        mark: of that version; see :func:`horen.front.versions.mark`.
+        among: the edits that may answer.
     """
 
     prompt: Prompt
     version: int
     mark: str
+    among: Among = ALL
 
     @property
     def first(self) -> int:
@@ -120,47 +115,16 @@ class Gathering:
         Of equal tokens and an equal version come equal states, if values are written from the same token on.
         """
         prompt = [self.prompt.at, [list(span) for span in self.prompt.spans], self.prompt.asked]
-        told = {"prompt": prompt, "version": self.version, "mark": self.mark}
-        return {**told, "digest": f"{self.mark} {prompt}", "first": self.first, "begin": self.begin}
+        told = {"prompt": prompt, "version": self.version, "mark": self.mark, "among": self.among.packed()}
+        digest = f"{self.mark} {told['among']} {prompt}"
+        return {**told, "digest": digest, "first": self.first, "begin": self.begin}
 
     @classmethod
     def unpacked(cls, given: Mapping[str, Any]) -> Gathering:
         """Return what :meth:`packed` gave."""
         at, spans, asked = given["prompt"]
-        return cls(Prompt(at, tuple((start, stop) for start, stop in spans), asked), given["version"], given["mark"])
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a caller wants of edits for one request.
-
-    Attributes:
-        on: whether an edit may answer.
-        version: of the codebook; None for what it is now.
-    """
-
-    on: bool = True
-    version: int | None = None
-
-    @classmethod
-    def of(cls, params: Any) -> Wish:
-        """Return what a request's sampling parameters ask for.
-
-        Raises:
-            ConfigError: for what is not understood.
-        """
-        extra = getattr(params, "extra_args", None) or {}
-        asked, version = extra.get(ASKED, "on"), extra.get(VERSION)
-        if asked not in ("on", "off", 0, 1):
-            raise ConfigError(f"{ASKED}={asked!r} is not understood: say 'off' for no edits, or leave it out.")
-        if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
-            raise ConfigError(f"{VERSION}={version!r} is no version: give the number of operations, 0 or more.")
-        return cls(asked in ("on", 1), version)
-
-
-def without_words(extra: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a request's ``extra_args`` without a caller's words about edits, and without what only a front may say."""
-    return {name: value for name, value in (extra or {}).items() if name not in (CARRIED, ASKED, VERSION)}
+        prompt = Prompt(at, tuple((start, stop) for start, stop in spans), asked)
+        return cls(prompt, given["version"], given["mark"], Among.unpacked(given["among"]))
 
 
 def written(session: Session, routed: Routed | None, version: int) -> Writing | None:
@@ -187,12 +151,6 @@ def written(session: Session, routed: Routed | None, version: int) -> Writing | 
                 said = target[: len(target) - left]
                 writes.append(Write(at + len(said), said, value))
     return Writing.of(record.id, routed.match.score, version, writes)
-
-
-def carried(params: Any) -> Mapping[str, Any] | None:
-    """Return what a request's sampling parameters carry, still packed; None where nothing is written."""
-    extra = None if params is None else params.extra_args
-    return None if not extra else extra.get(CARRIED)
 
 
 def _packed(value: Tensor) -> bytes:

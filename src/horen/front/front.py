@@ -1,0 +1,268 @@
+"""The front: knows the codebook, and where each prompt goes."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from horen.errors import ConfigError, HorenError
+from horen.front.versions import Versions, mark
+from horen.front.wish import Wish
+from horen.front.writing import Gathering, Writing, written
+from horen.memory import Codebook
+from horen.model.prompts import Placed
+from horen.model.routed import Routed
+from horen.model.zoo.loading import load_model
+from horen.session import Session, check_parts
+from horen.store.content import CONFIG
+from horen.store.history import History
+from horen.store.state import Saved
+from horen.store.tables import Sizes
+
+_log = logging.getLogger(__name__)
+# A folder is looked at for changes no more often than this, in seconds.
+_LOOK = 0.5
+#: So many prompts are routed at once.
+BATCH = 32
+#: What a request carries to what runs the model.
+Carried = Writing | Gathering
+
+
+class _Waiting(NamedTuple):
+    """A prompt that waits to be routed."""
+
+    row: Sequence[int]
+    wish: Wish
+    future: Future[Carried | None]
+
+
+class Front:
+    """Routes rows of token ids as a wrapped model would, or says where they are to be read.
+
+    One thread at a time routes. What the folder holds is followed: it is looked at for changes twice a second at most.
+
+    Args:
+        folder: the codebook's.
+        session: of the model that is served, without hooks on it, and with the codebook in it.
+        elsewhere: whether prompts whose activations tell their edit are read by others, where their answers are made.
+    """
+
+    def __init__(self, folder: Path, session: Session, *, elsewhere: bool = False) -> None:
+        self._codebook, self._session, self._elsewhere = folder, session, elsewhere
+        self._turn, self._starting = threading.Lock(), threading.Lock()
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._mark, self._looked = _mark(folder), time.monotonic()
+        self._refused = self._mark  # the last that was tried
+        tokens = session.vocabulary_size if session.config.weighs_tokens else None
+        self._sizes = Sizes(session.value_size, session.feature_size, tokens)  # which may need the weights
+        self._older = Versions(folder)
+
+    @classmethod
+    def of(cls, folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """Return the front of a model that is loaded, to read prompts with it.
+
+        Raises:
+            StoreError: when the folder is missing, truncated or altered.
+            MismatchError: when it was made for another model.
+            ModelError: when a text encoder cannot be loaded.
+            ConfigError: for a codebook that tells facts in words.
+        """
+        before = _mark(folder)
+        front = cls(folder, _session(folder, model, tokenizer))
+        front._mark = front._refused = before  # what was written meanwhile is taken up
+        return front
+
+    @classmethod
+    def load(cls, folder: Path, model: str) -> Self:
+        """Return the front of an engine that loads its model elsewhere, and reads activations there.
+
+        The model is loaded once, so that the codebook is checked against its very weights, and then without them: only
+        its shape is needed to tell where values go.
+
+        Args:
+            folder: the codebook's.
+            model: the folder or hub id of the model that is served.
+
+        Raises:
+            StoreError: when the folder is missing, truncated or altered.
+            MismatchError: when it was made for another model.
+        """
+        before = _mark(folder)
+        loaded, tokenizer = load_model(model)
+        front = cls(folder, _session(folder, loaded, tokenizer), elsewhere=True)
+        front._mark = front._refused = before
+        for parameter in loaded.parameters():  # shapes and a device are asked for, weights no more
+            parameter.data = parameter.new_zeros(()).expand(parameter.shape)
+        return front
+
+    @property
+    def session(self) -> Session:
+        """The model with its codebook."""
+        return self._session
+
+    def version(self) -> int:
+        """Return how many operations the codebook has had that answers now."""
+        with self._turn:
+            self._follow()
+            return self._session.history.count
+
+    def route(self, rows: Sequence[Sequence[int]], wish: Wish = Wish()) -> list[Carried | None]:  # noqa: B008 - immutable
+        """Return what requests carry for rows of token ids, each a prompt.
+
+        That is what is written, None where no edit fires; or what is read, where that is done elsewhere.
+
+        Raises:
+            ConfigError: when the codebook has no such version, or a compaction has dropped it.
+        """
+        if not wish.on:
+            return [None] * len(rows)
+        with self._turn:
+            self._follow()
+            session = self._session
+            wanted = self._at(wish)
+            before = session.history, session.codebook()
+            try:
+                session.history, session._adapter.codebook = wanted
+                count = session.history.count
+                if self._elsewhere and not session.config.reads_text:
+                    marked = mark(session.history, count)
+                    return [Gathering(session.reader.read(row, len(row)), count, marked, wish.among) for row in rows]
+                found = _Noted(session.config.threshold)
+                for first in range(0, len(rows), BATCH):
+                    found.first = first
+                    session._adapter.look(rows[first : first + BATCH], found)
+                return [written(session, found.routed.get(number), count) for number in range(len(rows))]
+            finally:
+                session.history, session._adapter.codebook = before
+
+    def submit(self, row: Sequence[int], wish: Wish = Wish()) -> Future[Carried | None]:  # noqa: B008 - immutable
+        """Have a row routed by another thread, together with others that come meanwhile."""
+        future: Future[Carried | None] = Future()
+        self._waiting.put(_Waiting(row, wish, future))
+        with self._starting:  # not the turn: an event loop calls this, and routing may take a while
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="horen", daemon=True)
+                self._thread.start()
+        return future
+
+    def close(self) -> None:
+        """End the thread that :meth:`submit` has begun, once what waits is routed."""
+        with self._starting:
+            if self._thread is not None:
+                self._waiting.put(None)
+                self._thread.join()
+                self._thread = None
+
+    def _serve(self) -> None:
+        ends = False
+        while not ends:
+            some = [self._waiting.get()]
+            with suppress(queue.Empty):
+                while len(some) < BATCH:
+                    some.append(self._waiting.get_nowait())
+            ends = None in some
+            wanted: dict[Wish, list[_Waiting]] = {}
+            for one in some:
+                if one is not None and one.future.set_running_or_notify_cancel():
+                    wanted.setdefault(one.wish, []).append(one)
+            for wish, own in wanted.items():
+                self._settle(own, wish)
+
+    def _settle(self, some: Sequence[_Waiting], wish: Wish) -> None:
+        try:
+            found = self.route([one.row for one in some], wish)
+        except Exception as error:
+            for one in some:
+                one.future.set_exception(error)
+        else:
+            for one, writing in zip(some, found, strict=True):
+                one.future.set_result(writing)
+
+    def _at(self, wish: Wish) -> tuple[History, Codebook]:
+        """Return the history and the codebook that a wish is for."""
+        session, version = self._session, wish.version
+        if version is not None and version > session.history.count:
+            self._looked = -_LOOK  # whoever asks for it may just have saved it
+            self._follow()
+        now = version is None or version == session.history.count
+        if now and wish == Wish(version=version):
+            return session.history, session.codebook()
+        return self._older.at(session.state(), session.history.count if version is None else version, wish.among)
+
+    def _follow(self) -> None:
+        """Take up what the folder holds now, where that has changed; what cannot be read is not taken up."""
+        if time.monotonic() - self._looked < _LOOK:
+            return
+        self._looked = time.monotonic()
+        try:
+            mark = _mark(self._codebook)
+            if mark not in (self._mark, self._refused):
+                self._refused = mark
+                self._take_up()
+                self._mark = mark
+        except (HorenError, OSError) as error:
+            _log.warning("Requests go on with the edits that were read last: %s", error)
+
+    def _take_up(self) -> None:
+        session = self._session
+        saved = Saved.read(self._codebook)
+        if saved.config.replace(encoder=session.config.encoder) != session.config:
+            raise ConfigError(f"{saved.path} has other settings than when the engine began: start the engine anew.")
+        assert session.weights is not None  # noqa: S101 - a codebook that was loaded has them
+        saved.check_made_for(session.weights.first)
+        saved.check_encoder(session.config.encoder, session.encoder_print)
+        session.take(*saved.whole(session.codebook().keys.device, self._sizes), session.weights)
+        self._older.forget()
+
+
+class _Noted:
+    """Notes where rows went: :class:`horen.model.calls.Watch`."""
+
+    surveys = False
+
+    def __init__(self, least: float) -> None:
+        self.least: float | None = least
+        self.first = 0
+        self.routed: dict[int, Routed] = {}
+
+    def take(self, places: Sequence[Placed], rows: int, route: Callable[[], list[Routed]]) -> list[Routed]:  # noqa: ARG002
+        found = route()
+        self.routed |= {self.first + one.place.row: one for one in found}
+        return found
+
+
+def check_told(saved: Saved) -> None:
+    """Raise ConfigError for a codebook that tells facts in words: an engine answers token ids as they are."""
+    if saved.config.recall != "off":
+        raise ConfigError(
+            f"{saved.path} recalls facts in words (recall={saved.config.recall}), which no engine does: save it with "
+            "recall=off, or ask an Editor."
+        )
+
+
+def _session(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Session:
+    saved = Saved.read(folder).with_encoder(None)
+    check_parts(model, tokenizer, saved.config)
+    check_told(saved)
+    session = Session(model, tokenizer, saved.config)
+    session.restore(saved)
+    return session
+
+
+def _mark(codebook: Path) -> tuple[int, int, int]:
+    """Return what differs once a folder was written to."""
+    try:
+        found = (codebook / CONFIG).stat()
+    except FileNotFoundError:  # whoever reads it says so
+        return 0, 0, 0
+    return found.st_ino, found.st_mtime_ns, found.st_size
