@@ -48,8 +48,8 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         "postgres": Extra("a store in PostgreSQL", ("psycopg",), ("store",)),
         "serve": Extra(
             "the service: `horen serve`",
-            ("fastapi", "httpx2", "jiter", "limits", "prometheus-client", "pydantic", "starlette", "uvicorn"),
-            ("store",),
+            ("fastapi", "httpx2", "jiter", "limits", "prometheus-client", "psutil", "pydantic", "starlette", "uvicorn"),
+            ("models", "store"),
         ),
         "mcp": Extra("the service's tools for assistants: `horen mcp`", ("mcp",), ("serve",)),
         "tracing": Extra(
