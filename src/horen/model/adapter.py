@@ -33,7 +33,8 @@ from horen.model.scoped import ScopedGate, Wording
 from horen.model.sequels import Sequel
 from horen.model.sources import FeatureSource, Span, feature_source
 
-_MARK = "_horen_adapter"
+#: The attribute of a wrapped model that holds its adapter.
+MARK = "_horen_adapter"
 
 
 class Adapter:
@@ -77,7 +78,7 @@ class Adapter:
             ModelError: when the model is wrapped already.
         """
         model = self.model
-        if getattr(model, _MARK, None) is not None:
+        if getattr(model, MARK, None) is not None:
             raise ModelError("This model is wrapped by an editor already: call unwrap() on that editor first.")
         torch.compiler.reset()  # code that was compiled without hooks would go on without them
         # One by one, so that unwrap takes off what an interruption let come on.
@@ -96,7 +97,7 @@ class Adapter:
             self._overlay.lay(module, "__reduce_ex__", refuse_copy)
         for name, method in methods(self).items():
             self._overlay.lay(model, name, method)
-        self._overlay.lay(model, _MARK, self)
+        self._overlay.lay(model, MARK, self)
 
     def follow(self, other: Adapter) -> None:
         """Take over, before this is on the model, who asks another adapter and where its edits are disabled."""
