@@ -62,6 +62,7 @@ class Session:
         self.contexts = Contexts(model, tokenizer, load_bank().paragraphs)
         self.history = History()
         self.weights: Weights | None = None  # the model's, since the codebook began
+        self.read_only = False  # whether prompts are read without hooks on the model, which answers elsewhere
         #: Folders that this was loaded from or saved in, and the marks of what they held then.
         self.folders: dict[Path, Known] = {}
         self._sequels: dict[EditRecord, Sequel] = {}
@@ -77,7 +78,7 @@ class Session:
         Raises:
             ModelError: after unwrap().
         """
-        if not self._adapter.installed:
+        if not self._adapter.installed and not self.read_only:
             raise ModelError("This editor was unwrapped: make a new one with Editor(model, tokenizer).")
         return self._adapter
 

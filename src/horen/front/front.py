@@ -6,14 +6,17 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from horen.asking.explain import explaining, unrouted
+from horen.asking.routes import looked_up
+from horen.edits import Explanation
 from horen.errors import ConfigError, HorenError
 from horen.front.versions import Versions, mark
 from horen.front.wish import Wish
@@ -126,24 +129,52 @@ class Front:
         """
         if not wish.on:
             return [None] * len(rows)
+        with self._turned_to(wish) as session:
+            count = session.history.count
+            if self._elsewhere and not session.config.reads_text:
+                marked = mark(session.history, count)
+                return [Gathering(session.reader.read(row, len(row)), count, marked, wish.among) for row in rows]
+            found = _Noted(session.config.threshold)
+            for first in range(0, len(rows), BATCH):
+                found.first = first
+                session.adapter.look(rows[first : first + BATCH], found)
+            return [written(session, found.routed.get(number), count) for number in range(len(rows))]
+
+    def explain(self, row: Sequence[int], text: str, wish: Wish, nearest: int) -> Explanation:
+        """Return where a row of token ids goes, and why.
+
+        Args:
+            row: a prompt.
+            text: what is told of it.
+            wish: which edits may answer.
+            nearest: how many of the nearest edits are told.
+
+        Raises:
+            ConfigError: when the codebook has no such version, or activations are read where answers are made.
+        """
+        if self._elsewhere and not self._session.config.reads_text:
+            raise ConfigError(
+                "The codebook reads activations, which only the engine that answers has: it does not say where prompts "
+                "go. Ask for an answer, which tells the edit that fired, or use `horen explain`."
+            )
+        if not wish.on:
+            return unrouted(self._session, text)
+        with self._turned_to(wish) as session:
+            return looked_up(session, [row], explaining(session, [text], nearest))[0] or unrouted(session, text)
+
+    @contextmanager
+    def _turned_to(self, wish: Wish) -> Iterator[Session]:
+        """Give the session with what is wanted in the place of what it has now, to one at a time."""
         with self._turn:
             self._follow()
             session = self._session
             wanted = self._at(wish)
             before = session.history, session.codebook()
             try:
-                session.history, session._adapter.codebook = wanted
-                count = session.history.count
-                if self._elsewhere and not session.config.reads_text:
-                    marked = mark(session.history, count)
-                    return [Gathering(session.reader.read(row, len(row)), count, marked, wish.among) for row in rows]
-                found = _Noted(session.config.threshold)
-                for first in range(0, len(rows), BATCH):
-                    found.first = first
-                    session._adapter.look(rows[first : first + BATCH], found)
-                return [written(session, found.routed.get(number), count) for number in range(len(rows))]
+                session.history, session.adapter.codebook = wanted
+                yield session
             finally:
-                session.history, session._adapter.codebook = before
+                session.history, session.adapter.codebook = before
 
     def submit(self, row: Sequence[int], wish: Wish = Wish()) -> Future[Carried | None]:  # noqa: B008 - immutable
         """Have a row routed by another thread, together with others that come meanwhile."""
@@ -255,6 +286,7 @@ def _session(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
     check_parts(model, tokenizer, saved.config)
     check_told(saved)
     session = Session(model, tokenizer, saved.config)
+    session.read_only = True
     session.restore(saved)
     return session
 

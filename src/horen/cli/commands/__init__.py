@@ -52,6 +52,7 @@ ON_DEMAND: Mapping[str, Place] = MappingProxyType(
         "models": Place("models", "models"),
         "settings": Place("settings", "settings"),
         "bench": Place("bench", "bench"),
+        "serve": Place("serve", "serve"),
     }
 )
 

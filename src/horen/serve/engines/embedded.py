@@ -82,6 +82,11 @@ class Embedded:
         self._thread = threading.Thread(target=self._hand_out, name="horen answers", daemon=True)
         self._thread.start()
 
+    @property
+    def front(self) -> Front | None:
+        """What routes prompts; None without a codebook."""
+        return self._front
+
     async def ask(self, request: Request) -> AsyncIterator[Piece]:
         """Yield the parts of the answers as they come; see :meth:`horen.serve.engines.interface.Engine.ask`."""
         self._check_ready()
