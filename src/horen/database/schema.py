@@ -117,6 +117,9 @@ edit = Table(
     Column("seal", LargeBinary, nullable=False),
     Index("ix_edit_active_id", "active", "id"),
     Index("ix_edit_author_id", "author", "id"),
+    Index("ix_edit_state_id", "state", "id"),
+    Index("ix_edit_state_author", "state", "author"),
+    Index("ix_edit_state_set_name", "state", "set_name"),
 )
 
 edit_tag = Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,8 @@ class Snapshot:
                 at = self.follow()
             except StoreError as error:
                 _log.warning("%s stays at what it holds: %s", self.folder, error)
-                self._store.feed.wait(last, patience)
+                # The feed may know a newer version, and would let go at once.
+                time.sleep(patience)
                 continue
             if at != last:
                 told(at)

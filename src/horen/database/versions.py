@@ -173,7 +173,7 @@ class Versions:
         """
         wanted = select(version_tag.c.name, version_tag.c.version).order_by(version_tag.c.version, version_tag.c.name)
         with self._database.reading() as connection:
-            return {name: number for name, number in connection.execute(wanted)}
+            return {row.name: row.version for row in connection.execute(wanted)}
 
     def tag(self, name: str, number: int, by: By) -> None:
         """Give a version a name; one that had it before has it no more.
