@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
+from horen.database.checks import bounded
 from horen.database.connection import Database
 from horen.database.records import By, Event, Page
 from horen.database.schema import audit
+from horen.database.seals import check_seal, sealed
 from horen.database.texts import now
 
 
@@ -23,17 +25,8 @@ def logged(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Add a line, in the transaction of what it tells."""
-    connection.execute(
-        insert(audit).values(
-            at=now(),
-            actor=by.actor,
-            reason=by.reason,
-            action=action,
-            object=of,
-            version=version,
-            detail=dict(detail or {}),
-        )
-    )
+    told = {"at": now(), "actor": by.actor, "reason": by.reason, "action": action, "object": of, "version": version}
+    connection.execute(insert(audit).values(sealed(audit, {**told, "detail": dict(detail or {})})))
 
 
 class Audit:
@@ -71,7 +64,7 @@ class Audit:
         """
         wanted = select(audit).order_by(audit.c.id.desc()).limit(limit + 1)
         if before is not None:
-            wanted = wanted.where(audit.c.id < before)
+            wanted = wanted.where(audit.c.id < bounded(before))
         if actor is not None:
             wanted = wanted.where(audit.c.actor == actor)
         if action is not None:
@@ -80,6 +73,6 @@ class Audit:
             rows = connection.execute(wanted).all()
         items = tuple(
             Event(row.id, row.at, By(row.actor, row.reason), row.action, row.object, row.version, row.detail)
-            for row in rows[:limit]
+            for row in (check_seal(audit, row) for row in rows[:limit])
         )
         return Page(items, items[-1].id if len(rows) > limit else None)

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from torch import Tensor
 
 from horen.database.audit import logged
 from horen.database.clashes import check_clashes
-from horen.database.found import edits_of, parts, version_of
+from horen.database.found import parts, rows_of, version_of
 from horen.database.records import By, Facts, Version
-from horen.database.rows import Layout, digest_of
+from horen.database.rows import Head, Layout, digest_of
 from horen.database.schema import block, codebook, edit, edit_set, edit_tag, touched, version, wording
+from horen.database.seals import check_seal, seal_of, sealed
 from horen.database.texts import marks_of, now, words_of
 from horen.edits import EditRecord
-from horen.errors import EditError, EditNotFoundError
+from horen.errors import EditError, EditNotFoundError, StoreError
 
 #: The channel on which PostgreSQL tells of a new version.
 CHANNEL = "horen"
-#: Facts of an edit that change while its texts stay, with the column that each is in; tags are in a table of their own.
-COLUMNS = {"state": "state", "set": "set_name", "subject": "subject", "source": "source"}
-
-
-class Head(NamedTuple):
-    """How far the numbers of a store have come."""
-
-    version: int
-    edits: int
-    entries: int
-    values: int
+#: Facts of an edit that change while its texts stay, with the column that each is in.
+COLUMNS = {"state": "state", "set": "set_name", "subject": "subject", "source": "source", "tags": "tags"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class Change:
 
     def __init__(self, connection: Connection, operation: str, by: By) -> None:
         self._connection, self._operation, self._by = connection, operation, by
-        row = connection.execute(select(codebook)).one()
+        row = self._row = check_seal(codebook, connection.execute(select(codebook)).one())
         self.head = Head(row.version, row.edits, row.entries, row.number_of_values)
         self.layout, self._store = Layout.from_json(row.tables), row.store
         self.number = self.head.version + 1
@@ -83,6 +75,7 @@ class Change:
         Raises:
             EditError: when the set of one is switched off, or there is none of that name.
             EditNotFoundError: when one that is to be replaced is not published any more.
+        StoreError: when what was trained does not fit the store.
         """
         self._check_sets({one.facts.set for one in additions} - {None})
         for one in additions:
@@ -100,54 +93,58 @@ class Change:
 
     def _publish(self, one: Addition) -> None:
         at, base, record = self.head, one.base, one.record
+        self.layout.check_added(record, base, one.rows)
+        if base.entries > at.entries or base.values > at.values:
+            raise StoreError(
+                f"What was trained for {record.prompt!r} goes on from what the store never was: train it anew."
+            )
         number = at.edits + 1
         entries = [at.entries + entry - base.entries for entry in record.entries]
         value = record.value if record.value < base.values else at.values + record.value - base.values
         moved = one.rows["value_of"].clone()
         moved[moved >= base.values] += at.values - base.values
         content = self.layout.pack({**one.rows, "value_of": moved})
+        values = len(record.values) if record.value >= base.values else 0
         self._connection.execute(
             insert(block).values(
                 first_entry=at.entries,
                 entries=len(entries),
                 first_value=at.values,
-                number_of_values=len(one.rows["values"]) if "values" in one.rows else 0,
+                number_of_values=values,
                 content=content,
                 digest=digest_of(content),
             )
         )
-        values = len(one.rows["values"]) if "values" in one.rows else 0
         self._insert(number, one, entries, value)
         self.head = Head(at.version, number, at.entries + len(entries), at.values + values)
         self._added.append(number)
 
     def _insert(self, number: int, one: Addition, entries: Sequence[int], value: int) -> None:
         record, facts = one.record, one.facts
-        self._connection.execute(
-            insert(edit).values(
-                id=number,
-                version=self.number,
-                state="published",
-                active=True,
-                prompt=record.prompt,
-                target=record.target,
-                rephrases=list(record.rephrases),
-                subject=facts.subject,
-                source=facts.source,
-                set_name=facts.set,
-                author=one.by.actor,
-                reason=one.by.reason,
-                created=record.created,
-                replaces=list(one.replaces),
-                draft=one.draft,
-                receipt=receipt_of(record, entries, value),
-                words=words_of(record.prompt, record.target, record.rephrases, facts.subject),
-            )
-        )
+        told = {
+            "id": number,
+            "version": self.number,
+            "state": "published",
+            "active": True,
+            "prompt": record.prompt,
+            "target": record.target,
+            "rephrases": list(record.rephrases),
+            "subject": facts.subject,
+            "source": facts.source,
+            "set_name": facts.set,
+            "author": one.by.actor,
+            "reason": one.by.reason,
+            "created": record.created,
+            "replaces": list(one.replaces),
+            "draft": one.draft,
+            "receipt": receipt_of(record, entries, value),
+            "tags": list(facts.tags),
+            "words": words_of(record.prompt, record.target, record.rephrases, facts.subject),
+        }
+        self._connection.execute(insert(edit).values(sealed(edit, told)))
         marks = marks_of((record.prompt, *record.rephrases))
         self._connection.execute(insert(wording), [{"mark": mark, "edit": number} for mark in marks])
-        if facts.tags:
-            self._connection.execute(insert(edit_tag), [{"tag": tag, "edit": number} for tag in facts.tags])
+        self._tag(number, facts.tags)
 
     def alter(self, wanted: Mapping[int, Mapping[str, Any]]) -> None:
         """Give edits other facts: state, set, subject, source or tags; what stays as it is counts for nothing.
@@ -155,50 +152,54 @@ class Change:
         Raises:
             EditNotFoundError: when an edit is not there, or one that shall be retired is retired already.
         """
-        was = edits_of(self._connection, list(wanted))
+        was = rows_of(self._connection, list(wanted))
         for number, facts in wanted.items():
-            before = was[number]
-            held: dict[str, Any] = {
-                "state": before.state,
-                "set": before.facts.set,
-                "subject": before.facts.subject,
-                "source": before.facts.source,
-                "tags": list(before.facts.tags),
-            }
-            if facts.get("state") == "retired" == before.state and self._operation != "rollback":
+            before = check_seal(edit, was[number])._mapping
+            if facts.get("state") == "retired" == before["state"] and self._operation != "rollback":
                 raise EditNotFoundError(
-                    f"Edit {number} ({before.prompt!r} -> {before.target!r}) was removed, superseded or undone "
+                    f"Edit {number} ({before['prompt']!r} -> {before['target']!r}) was removed, superseded or undone "
                     "already: list the edits to see which are published."
                 )
-            changed = {name: [held[name], after] for name, after in facts.items() if held[name] != after}
+            changed = {
+                name: [before[COLUMNS[name]], after] for name, after in facts.items() if before[COLUMNS[name]] != after
+            }
             if changed:
                 self._edits.setdefault(number, {}).update(changed)
-                self._store_facts(number, {name: after for name, (_, after) in changed.items()})
-                if "subject" in changed:
-                    words = words_of(before.prompt, before.target, before.rephrases, changed["subject"][1])
-                    self._connection.execute(update(edit).where(edit.c.id == number).values(words=words))
+                self._store_facts({**before, **{COLUMNS[name]: after for name, (_, after) in changed.items()}}, changed)
 
-    def _store_facts(self, number: int, facts: Mapping[str, Any]) -> None:
-        columns = {COLUMNS[name]: after for name, after in facts.items() if name in COLUMNS}
-        if columns:
-            self._connection.execute(update(edit).where(edit.c.id == number).values(**columns))
-        if "tags" in facts:
+    def _store_facts(self, told: dict[str, Any], changed: Mapping[str, Any]) -> None:
+        number = told["id"]
+        columns = {COLUMNS[name]: told[COLUMNS[name]] for name in changed} | {"seal": seal_of(edit, told)}
+        if "subject" in changed:
+            columns["words"] = words_of(told["prompt"], told["target"], told["rephrases"], told["subject"])
+        self._connection.execute(update(edit).where(edit.c.id == number).values(**columns))
+        if "tags" in changed:
             self._connection.execute(delete(edit_tag).where(edit_tag.c.edit == number))
-            if facts["tags"]:
-                self._connection.execute(insert(edit_tag), [{"tag": tag, "edit": number} for tag in facts["tags"]])
+            self._tag(number, told["tags"], published=told["state"] == "published")
+        elif "state" in changed and told["tags"]:
+            self._connection.execute(
+                update(edit_tag).where(edit_tag.c.edit == number).values(published=told["state"] == "published")
+            )
 
-    def switch(self, name: str, on: bool) -> None:
-        """Switch a set on or off.
+    def _tag(self, number: int, tags: Sequence[str], *, published: bool = True) -> None:
+        if tags:
+            rows = [{"tag": tag, "edit": number, "published": published} for tag in tags]
+            self._connection.execute(insert(edit_tag), rows)
 
-        Raises:
-            EditError: when there is none of that name.
-        """
-        was = self._connection.execute(select(edit_set.c.switched_on).where(edit_set.c.name == name)).scalar()
-        if was is None:
-            raise EditError(f"There is no set {name!r}: list the sets to see their names.")
-        if was != on:
-            self._sets[name] = [was, on]
-            self._connection.execute(update(edit_set).where(edit_set.c.name == name).values(switched_on=on))
+    def switch(self, name: str, on: bool | None) -> None:
+        """Switch a set on or off, make it where it is not there, or with None take it away."""
+        here = edit_set.c.name == name
+        was = self._connection.execute(select(edit_set.c.switched_on).where(here)).scalar()
+        if was == on:
+            return
+        if on is None:
+            self._connection.execute(delete(edit_set).where(here))
+        elif was is None:
+            self._connection.execute(insert(edit_set).values(name=name, switched_on=on))
+        else:
+            self._connection.execute(update(edit_set).where(here).values(switched_on=on))
+        first = self._sets.get(name, (was,))[0]
+        self._sets[name] = [first, on]
 
     def finish(self, *, undoes: int | None = None, target: int | None = None) -> Version:
         """Make it so, and return the version that it is.
@@ -213,33 +214,30 @@ class Change:
             raise EditError("Nothing would change: the store is like that already.")
         check_clashes(self._connection, [*back, *self._added])
         execute, at = self._connection.execute, now()
-        execute(
-            insert(version).values(
-                number=self.number,
-                operation=self._operation,
-                at=at,
-                actor=self._by.actor,
-                reason=self._by.reason,
-                removed=gone,
-                restored=back,
-                dropped=[],
-                changes={
-                    **({"edits": {str(number): facts for number, facts in self._edits.items()}} if self._edits else {}),
-                    **({"sets": self._sets} if self._sets else {}),
-                },
-                undoes=undoes,
-                target=target,
-            )
-        )
+        told = {
+            "number": self.number,
+            "operation": self._operation,
+            "at": at,
+            "actor": self._by.actor,
+            "reason": self._by.reason,
+            "removed": gone,
+            "restored": back,
+            "dropped": [],
+            "changes": {
+                **({"edits": {str(number): facts for number, facts in self._edits.items()}} if self._edits else {}),
+                **({"sets": self._sets} if self._sets else {}),
+            },
+            "undoes": undoes,
+            "target": target,
+        }
+        execute(insert(version).values(sealed(version, told)))
         also = sorted({*self._edits, *gone, *back} - set(self._added))
         for some in parts(also):
             execute(insert(touched), [{"edit": number, "version": self.number} for number in some])
         head = self.head
-        execute(
-            update(codebook).values(
-                version=self.number, edits=head.edits, entries=head.entries, number_of_values=head.values
-            )
-        )
+        counts = {"edits": head.edits, "entries": head.entries, "number_of_values": head.values}
+        counts["version"] = self.number
+        execute(update(codebook).values(**counts, seal=seal_of(codebook, {**self._row._mapping, **counts})))
         logged(self._connection, self._by, f"store.{self._operation}", self._object(also), version=self.number)
         if self._connection.dialect.name == "postgresql":
             self._connection.exec_driver_sql(

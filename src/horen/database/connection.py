@@ -6,20 +6,21 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from horen.database.address import shown
 from horen.database.schema import codebook
-from horen.errors import MissingExtraError, StoreError
+from horen.errors import EditError, MissingExtraError, StoreError
 
 # How long a writer waits for another, in seconds.
 _PATIENCE: Final = 30
-_WRITES = "horen_writes"
+_WRITES, _FILE = "horen_writes", "horen_file"
 
 
 class Database:
@@ -27,7 +28,7 @@ class Database:
 
     Args:
         url: of the database.
-        pooled: whether connections are kept for the next one who needs one.
+        make: whether a file that is not there is made.
 
     Attributes:
         url: of the database.
@@ -37,10 +38,10 @@ class Database:
         StoreError: when the driver of the database is not installed.
     """
 
-    def __init__(self, url: URL, *, pooled: bool = True) -> None:
+    def __init__(self, url: URL, *, make: bool = False) -> None:
         self.url, self.name = url, shown(url)
         self.embedded = url.drivername == "sqlite"
-        self.engine = _embedded(url, pooled) if self.embedded else _served(url, pooled)
+        self.engine = _embedded(url, make=make) if self.embedded else _served(url)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -90,11 +91,26 @@ class Database:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """Raise StoreError for what the database's driver raises within the block."""
+        """Raise StoreError for what the database's driver raises within the block.
+
+        Raises:
+            StoreError: when the database cannot do what it is asked.
+            EditError: when it was asked for what no database can hold.
+        """
         try:
             yield
         except SQLAlchemyError as error:
+            if "NUL" in str(error) and isinstance(error, DataError):
+                raise EditError("A text that is looked for holds a null character: leave it out.") from error
             raise StoreError(self._words(error)) from error
+        except UnicodeEncodeError as error:
+            raise EditError(
+                f"A text that is looked for holds half a character at position {error.start}: write it anew."
+            ) from error
+        except OverflowError as error:
+            raise EditError("A number that is looked for is larger than any that a store has.") from error
+        except (JSONDecodeError, UnicodeDecodeError) as error:
+            raise StoreError(f"{self.name} is damaged ({error}): restore it from a backup.") from error
 
     def close(self) -> None:
         """Give every connection back."""
@@ -125,7 +141,8 @@ _WORDS: Final = (
     ("file is not a database", "the file is damaged or no SQLite database; restore it from a backup."),
     ("disk I/O error", "the disk reports an error; nothing was changed. Check the disk, then try again."),
     ("no such table", "the file holds no store; make one with: horen import STORE DIR."),
-    ("does not exist", "the database holds no store; make one with: horen import STORE DIR."),
+    ("relation", "the database holds no store; make one with: horen import STORE DIR."),
+    ("too many", "the database serves too many already; nothing was changed. Try again later."),
 )
 
 
@@ -133,12 +150,10 @@ def _unreachable(error: DBAPIError) -> bool:
     return type(error.orig).__name__ in {"OperationalError", "InterfaceError", "AdminShutdown"}
 
 
-def _served(url: URL, pooled: bool) -> Engine:
+def _served(url: URL) -> Engine:
     try:
         # A connection that the server has dropped meanwhile is noticed before it is used.
-        options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20} if pooled else {}
-        if not pooled:
-            options["poolclass"] = NullPool
+        options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20}
         return create_engine(url, connect_args={"connect_timeout": 5, "application_name": "horen"}, **options)
     except ImportError as error:
         raise MissingExtraError(
@@ -147,20 +162,20 @@ def _served(url: URL, pooled: bool) -> Engine:
         ) from error
 
 
-def _embedded(url: URL, pooled: bool) -> Engine:
+def _embedded(url: URL, *, make: bool) -> Engine:
     path = Path(url.database or "")
     may_write = not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-    if may_write:
-        target = url
-    else:
+    # A file that has gone is not made anew, empty, behind everybody's back.
+    query = {"mode": ("rwc" if make else "rw") if may_write else "ro", "uri": "true"}
+    if not may_write and not path.with_name(path.name + "-wal").exists():
         # Where nobody can write there may be no file for what connections share; nor is there any need for it then.
-        alone = {} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
-        target = url.set(database=path.as_uri(), query={"mode": "ro", "uri": "true", **alone})
-    options: dict[str, Any] = {"pool_size": 10, "max_overflow": 40} if pooled else {"poolclass": NullPool}
-    engine = create_engine(target, connect_args={"timeout": _PATIENCE, "check_same_thread": False}, **options)
+        query["immutable"] = "1"
+    options: dict[str, Any] = {"pool_size": 10, "max_overflow": 40}
+    connect = {"timeout": _PATIENCE, "check_same_thread": False}
+    engine = create_engine(url.set(database=path.as_uri(), query=query), connect_args=connect, **options)
 
     @event.listens_for(engine, "connect")
-    def connected(connection: sqlite3.Connection, _: Any) -> None:
+    def connected(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
         # Python's driver would begin transactions by itself, and late.
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
@@ -168,6 +183,13 @@ def _embedded(url: URL, pooled: bool) -> Engine:
             connection.execute("PRAGMA journal_mode = WAL")
             # An acknowledged edit survives a power cut.
             connection.execute("PRAGMA synchronous = FULL")
+        entry.info[_FILE] = file_of(path)
+
+    @event.listens_for(engine, "checkout")
+    def checked_out(_: sqlite3.Connection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+        # A backup that was put in the place of the file is another file, which an open connection does not see.
+        if entry.info[_FILE] != file_of(path):
+            raise DisconnectionError("the file was replaced")
 
     @event.listens_for(engine, "begin")
     def began(connection: Connection) -> None:
@@ -175,3 +197,12 @@ def _embedded(url: URL, pooled: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def file_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -9,18 +9,19 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from horen.database.audit import logged
-from horen.database.changing import Addition, Change, Head
+from horen.database.changing import Addition, Change
+from horen.database.checks import bounded, check_text
 from horen.database.connection import Database
 from horen.database.edits import check_set
 from horen.database.found import drafted
-from horen.database.records import By, Draft, DraftState, Facts, Page, Version
+from horen.database.records import OPEN, By, Clash, Draft, DraftState, Facts, Page, StoredEdit, Version
+from horen.database.rows import Head
 from horen.database.schema import draft
-from horen.database.texts import check_text, checked, now
+from horen.database.seals import check_seal, seal_again, sealed
+from horen.database.texts import checked, now
 from horen.database.training import rows_of
 from horen.edits import Edit, EditRecord
-from horen.errors import EditError, EditNotFoundError
-
-_OPEN = ("waiting", "training", "ready", "failed")
+from horen.errors import ConflictError, EditError, EditNotFoundError
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Drafts:
         if state is not None:
             wanted = wanted.where(draft.c.state == state)
         if before is not None:
-            wanted = wanted.where(draft.c.id < before)
+            wanted = wanted.where(draft.c.id < bounded(before))
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
         return Page(tuple(map(drafted, rows[:limit])), rows[limit - 1].id if len(rows) > limit else None)
@@ -116,28 +117,25 @@ class Drafts:
     def _propose(self, connection: Connection, one: Proposal, by: By) -> Draft:
         if one.facts.set is not None:
             check_set(connection, one.facts.set)
-        made = connection.execute(
-            insert(draft)
-            .values(
-                state="waiting",
-                prompt=one.prompt,
-                target=one.target,
-                rephrases=list(one.rephrases),
-                **_columns(one.facts),
-                author=by.actor,
-                reason=by.reason,
-                created=now(),
-                wrong=one.wrong,
-                replaces=sorted(set(one.replaces)),
-                publish=one.publish,
-                revision=1,
-                done=0,
-                total=0,
-                receipt={},
-                to_evaluate={"prompts": list(one.prompts)} if one.evaluate else None,
-            )
-            .returning(draft.c.id)
-        )
+        told = {
+            "state": "waiting",
+            "prompt": one.prompt,
+            "target": one.target,
+            "rephrases": list(one.rephrases),
+            **_columns(one.facts),
+            "author": by.actor,
+            "reason": by.reason,
+            "created": now(),
+            "wrong": one.wrong,
+            "replaces": sorted(set(one.replaces)),
+            "publish": one.publish,
+            "revision": 1,
+            "done": 0,
+            "total": 0,
+            "receipt": {},
+            "to_evaluate": {"prompts": list(one.prompts)} if one.evaluate else None,
+        }
+        made = connection.execute(insert(draft).values(sealed(draft, told)).returning(draft.c.id))
         number = made.scalar_one()
         logged(connection, by, "draft.propose", f"draft {number}")
         return drafted(row_of(connection, number))
@@ -180,9 +178,8 @@ class Drafts:
                 values |= {"prompt": one.prompt, "target": one.target, "rephrases": list(one.rephrases)}
             if "prompt" in values or was.state == "failed":
                 values |= again(row)
-            connection.execute(update(draft).where(draft.c.id == number).values(**values))
             logged(connection, by, "draft.revise", f"draft {number}")
-            return drafted(row_of(connection, number))
+            return _store(connection, number, values)
 
     def evaluate(self, number: int, by: By, prompts: Sequence[str] = ()) -> Draft:
         """Ask for an evaluation, which a trainer makes.
@@ -200,11 +197,10 @@ class Drafts:
         with self._database.writing() as connection:
             row = _open(connection, number)
             values: dict[str, Any] = {"to_evaluate": {"prompts": list(prompts)}, "evaluation": None}
-            if row.state in ("ready", "failed"):
-                values |= again(row) | {"to_evaluate": values["to_evaluate"]}
-            connection.execute(update(draft).where(draft.c.id == number).values(**values))
+            if row.state != "waiting":
+                values |= again(row)
             logged(connection, by, "draft.evaluate", f"draft {number}")
-            return drafted(row_of(connection, number))
+            return _store(connection, number, values)
 
     def publish(
         self,
@@ -234,10 +230,13 @@ class Drafts:
                 _may_publish(row, by, four_eyes)
             change = Change(connection, "publish", by)
             added = change.publish([_addition(row, change, (replaces or {}).get(row.id)) for row in rows])
-            made = change.finish()
+            try:
+                made = change.finish()
+            except ConflictError as error:
+                drafts = {edit: drafted(row) for row, edit in zip(rows, added, strict=True)}
+                raise ConflictError(str(error), [_of_drafts(clash, drafts) for clash in error.clashes]) from error
             for row, edit in zip(rows, added, strict=True):
-                values = {"state": "published", "edit": edit, "trained": None} | _decided(by)
-                connection.execute(update(draft).where(draft.c.id == row.id).values(**values))
+                _store(connection, row.id, {"state": "published", "edit": edit, "trained": None} | _decided(by))
                 logged(connection, by, "draft.publish", f"draft {row.id}", version=made.number, detail={"edit": edit})
             return made
 
@@ -254,9 +253,8 @@ class Drafts:
             for number in dict.fromkeys(numbers):
                 _open(connection, number)
                 values = {"state": "rejected", "trained": None, "to_evaluate": None} | _decided(by)
-                connection.execute(update(draft).where(draft.c.id == number).values(**values))
                 logged(connection, by, "draft.reject", f"draft {number}")
-                found.append(drafted(row_of(connection, number)))
+                found.append(_store(connection, number, values))
         return tuple(found)
 
 
@@ -266,10 +264,10 @@ def row_of(connection: Connection, number: int) -> Row[Any]:
     Raises:
         EditNotFoundError: when there never was one of this id.
     """
-    row = connection.execute(select(draft).where(draft.c.id == number)).first()
+    row = connection.execute(select(draft).where(draft.c.id == bounded(number))).first()
     if row is None:
         raise EditNotFoundError(f"There is no draft {number}: list the drafts to see their ids.")
-    return row
+    return check_seal(draft, row)
 
 
 def again(row: Row[Any]) -> dict[str, Any]:
@@ -278,9 +276,24 @@ def again(row: Row[Any]) -> dict[str, Any]:
     return values | {"trained": None, "base": None, "receipt": {}, "similar": None, "done": 0, "total": 0}
 
 
+def _store(connection: Connection, number: int, values: Mapping[str, Any]) -> Draft:
+    connection.execute(update(draft).where(draft.c.id == number).values(**values))
+    seal_again(connection, draft, number)
+    return drafted(row_of(connection, number))
+
+
+def _of_drafts(clash: Clash, drafts: Mapping[int, Draft]) -> Clash:
+    """Return a clash whose sides are drafts where they are still no edits."""
+
+    def side(one: StoredEdit | Draft) -> StoredEdit | Draft:
+        return drafts.get(one.id, one)
+
+    return Clash(side(clash.ours), side(clash.theirs), clash.wording)
+
+
 def _open(connection: Connection, number: int) -> Row[Any]:
     row = row_of(connection, number)
-    if row.state not in _OPEN:
+    if row.state not in OPEN:
         raise EditError(f"Draft {number} was {row.state} by {row.decided_by}: propose another one.")
     return row
 

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from horen.database.changing import Change
+from horen.database.checks import bounded, check_name
 from horen.database.connection import Database
 from horen.database.found import edits_of, stored
 from horen.database.records import By, Page, Query, StoredEdit, Version
 from horen.database.schema import edit, edit_set, edit_tag
-from horen.database.texts import check_name
+from horen.database.texts import SOURCE
 from horen.errors import EditError
 
 
@@ -75,10 +76,10 @@ class Edits:
         """
         wanted = _where(select(edit), query or Query()).order_by(edit.c.id.desc()).limit(limit + 1)
         if before is not None:
-            wanted = wanted.where(edit.c.id < before)
+            wanted = wanted.where(edit.c.id < bounded(before))
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
-            items = stored(connection, rows[:limit])
+        items = tuple(map(stored, rows[:limit]))
         return Page(items, items[-1].id if len(rows) > limit else None)
 
     def count(self, query: Query | None = None) -> int:
@@ -128,9 +129,9 @@ class Edits:
             StoreError: when the database cannot be read.
         """
         published = edit.c.state == "published"
-        tagged = select(edit_tag.c.tag, func.count()).join(edit, edit.c.id == edit_tag.c.edit)
+        tagged = select(edit_tag.c.tag, func.count()).where(edit_tag.c.published)
         with self._database.reading() as connection:
-            tags = connection.execute(tagged.where(published).group_by(edit_tag.c.tag).order_by(edit_tag.c.tag)).all()
+            tags = connection.execute(tagged.group_by(edit_tag.c.tag).order_by(edit_tag.c.tag)).all()
             columns = (edit.c.author, edit.c.set_name)
             authors, sets = (
                 connection.execute(
@@ -171,7 +172,7 @@ class Edits:
             StoreError: when the database cannot be written.
         """
         facts: dict[str, Any] = {
-            name: text if text is None else check_name(text, name)
+            name: text if text is None else check_name(text, name, *([SOURCE] if name == "source" else []))
             for name, text in (("subject", subject), ("source", source), ("set", set))
             if not isinstance(text, Keep)
         }

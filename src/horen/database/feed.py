@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
 from horen.database.changing import CHANNEL
-from horen.database.connection import Database
+from horen.database.connection import Database, file_of
 from horen.database.schema import codebook
 from horen.errors import StoreError
 from horen.extras import need
@@ -68,10 +69,12 @@ class Feed:
             time.sleep(0 if self._closed else _AGAIN)
 
     def _follow_file(self) -> None:
-        path = self._database.url.database or ""
-        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
+        path = Path(self._database.url.database or "")
+        opened = file_of(path)
+        address = f"{path.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)) as connection:
             seen = None
-            while not self._closed:
+            while not self._closed and file_of(path) == opened:
                 found = connection.execute("PRAGMA data_version").fetchone()[0]
                 if found != seen:
                     self._tell()

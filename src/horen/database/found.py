@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, select
 
+from horen.database.checks import bounded
 from horen.database.records import By, Draft, Facts, StoredEdit, Version
-from horen.database.schema import edit, edit_tag, version, version_tag
+from horen.database.schema import draft, edit, version, version_tag
+from horen.database.seals import check_seal
 from horen.errors import EditNotFoundError
 
 # So many values go into one statement: SQLite takes no more than 32,766.
@@ -25,23 +27,19 @@ def parts(items: Sequence[_Item], size: int = _TOGETHER) -> Iterator[Sequence[_I
         yield items[start : start + size]
 
 
-def stored(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[StoredEdit, ...]:
-    """Return the edits of rows, in their order."""
-    tags: dict[int, list[str]] = {}
-    for some in parts([row.id for row in rows]):
-        wanted = select(edit_tag.c.edit, edit_tag.c.tag).where(edit_tag.c.edit.in_(some)).order_by(edit_tag.c.tag)
-        for number, tag in connection.execute(wanted):
-            tags.setdefault(number, []).append(tag)
-    return tuple(_stored(row, tuple(tags.get(row.id, ()))) for row in rows)
+def stored(row: Row[Any]) -> StoredEdit:
+    """Return the edit of a row.
 
-
-def _stored(row: Row[Any], tags: tuple[str, ...]) -> StoredEdit:
+    Raises:
+        StoreError: when the row is damaged.
+    """
+    check_seal(edit, row)
     return StoredEdit(
         id=row.id,
         prompt=row.prompt,
         target=row.target,
         rephrases=tuple(row.rephrases),
-        facts=Facts(row.subject, row.source, tags, row.set_name),
+        facts=Facts(row.subject, row.source, tuple(row.tags), row.set_name),
         author=row.author,
         reason=row.reason,
         created=row.created,
@@ -59,24 +57,39 @@ def told(receipt: dict[str, Any]) -> dict[str, Any]:
     return {name: receipt[name] for name in _TOLD if name in receipt}
 
 
-def edits_of(connection: Connection, numbers: Sequence[int]) -> dict[int, StoredEdit]:
-    """Return edits by id.
+def rows_of(connection: Connection, numbers: Sequence[int]) -> dict[int, Row[Any]]:
+    """Return the rows of edits by id.
 
     Raises:
         EditNotFoundError: when one of them was never there.
     """
-    found: dict[int, StoredEdit] = {}
-    for some in parts(list(dict.fromkeys(numbers))):
-        rows = connection.execute(select(edit).where(edit.c.id.in_(some))).all()
-        found |= {one.id: one for one in stored(connection, rows)}
+    found: dict[int, Row[Any]] = {}
+    for some in parts(list(dict.fromkeys(map(bounded, numbers)))):
+        rows = connection.execute(select(edit).where(edit.c.id.in_(some)))
+        found |= {row.id: row for row in rows}
     for number in numbers:
         if number not in found:
             raise EditNotFoundError(f"There is no edit {number}: list the edits to see their ids.")
     return found
 
 
+def edits_of(connection: Connection, numbers: Sequence[int]) -> dict[int, StoredEdit]:
+    """Return edits by id.
+
+    Raises:
+        EditNotFoundError: when one of them was never there.
+        StoreError: when the row of one is damaged.
+    """
+    return {number: stored(row) for number, row in rows_of(connection, numbers).items()}
+
+
 def drafted(row: Row[Any]) -> Draft:
-    """Return the draft of a row."""
+    """Return the draft of a row.
+
+    Raises:
+        StoreError: when the row is damaged.
+    """
+    check_seal(draft, row)
     return Draft(
         id=row.id,
         state=row.state,
@@ -105,7 +118,13 @@ def drafted(row: Row[Any]) -> Draft:
 
 
 def versions_of(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Version, ...]:
-    """Return the versions of rows, in their order."""
+    """Return the versions of rows, in their order.
+
+    Raises:
+        StoreError: when the row of one is damaged.
+    """
+    for row in rows:
+        check_seal(version, row)
     numbers = [row.number for row in rows]
     added: dict[int, list[int]] = {}
     tags: dict[int, list[str]] = {}

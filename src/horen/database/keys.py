@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from horen.database.audit import logged
+from horen.database.checks import check_name
 from horen.database.connection import Database
 from horen.database.records import SCOPES, By, Key, Scope
 from horen.database.schema import api_key
-from horen.database.texts import check_name, now
+from horen.database.texts import now
 from horen.errors import ConfigError, EditNotFoundError, StoreError
 
 _BEGINS = "hk_"

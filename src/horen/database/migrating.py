@@ -38,8 +38,13 @@ def migrate(database: Database) -> str:
     """
     with database.writing_schema() as connection:
         _check_known(database, present(connection))
-        command.upgrade(_config(connection), "head")
+        make_tables(connection)
     return newest()
+
+
+def make_tables(connection: Connection) -> None:
+    """Make a store's tables, or bring them up to date, within a transaction."""
+    command.upgrade(_config(connection), "head")
 
 
 def check_present(database: Database, connection: Connection) -> str:

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from horen.database.checks import check_name, check_text
+
 Item = TypeVar("Item")
 
 #: What an edit is: published, or retired (removed, superseded, undone or rolled back). Its set may be off besides.
 EditState = Literal["published", "retired"]
 #: What a draft is: waiting for a trainer, in training, ready to be published, failed, published, rejected.
 DraftState = Literal["waiting", "training", "ready", "failed", "published", "rejected"]
+#: Those of a draft that is not settled yet.
+OPEN: tuple[DraftState, ...] = ("waiting", "training", "ready", "failed")
 #: What may be done with a key; each but "admin" is one thing, and "admin" is all.
 Scope = Literal["ask", "read", "edit", "publish", "admin"]
 SCOPES: tuple[Scope, ...] = ("ask", "read", "edit", "publish", "admin")
@@ -24,10 +28,17 @@ class By:
     Attributes:
         actor: the name of a key, of a user of this machine, or of a program.
         reason: in the actor's own words; may be empty.
+
+    Raises:
+        EditError: for a text that cannot be stored, or an actor without a name.
     """
 
     actor: str
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.actor, "name of the actor")
+        check_text(self.reason, "reason")
 
 
 @dataclass(frozen=True)
@@ -207,12 +218,12 @@ class Clash:
     """Two edits that cannot both be active: a wording in common, and other targets.
 
     Attributes:
-        ours: the one that is there.
+        ours: the one that is there, or of two drafts the first.
         theirs: the one that shall come.
         wording: a text that they share.
     """
 
-    ours: StoredEdit
+    ours: StoredEdit | Draft
     theirs: StoredEdit | Draft
     wording: str
 

@@ -6,17 +6,27 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from horen.edits import EditRecord
 from horen.errors import StoreError
 from horen.store.tensors import TYPE_NAMES, TYPES
 
 #: Tables that have a row for each entry, and those that have one for each value.
 OF_ENTRIES = ("keys", "value_of")
 OF_VALUES = ("values", "value_scales")
+
+
+class Head(NamedTuple):
+    """How far the numbers of a store have come."""
+
+    version: int
+    edits: int
+    entries: int
+    values: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,31 @@ class Layout:
     def pack(self, tensors: Mapping[str, Tensor]) -> bytes:
         """Return rows as bytes; tables of which there are none may be left out."""
         return b"".join(_raw(tensors[name].to(self.rows[name][0])) for name in self.rows if name in tensors)
+
+    def check_added(self, record: EditRecord, base: Head, rows: Mapping[str, Tensor]) -> None:
+        """Raise StoreError when rows are not those that an edit adds to a base.
+
+        Its entries go on from those of the base, and so does its value, unless it is one that was there.
+        """
+        entries, own = len(record.entries), record.value >= base.values
+        counts = dict.fromkeys(OF_ENTRIES, entries) | dict.fromkeys(OF_VALUES, len(record.values) if own else 0)
+        wrong = [
+            name
+            for name, (dtype, shape) in self.rows.items()
+            if (tensor := rows.get(name, torch.empty(0, *shape, dtype=dtype))).shape != (counts[name], *shape)
+            or tensor.dtype != dtype
+        ]
+        if not entries or record.entries != tuple(range(base.entries, base.entries + entries)):
+            wrong.append("entries")
+        if not 0 <= record.value <= base.values or (not wrong and bool((rows["value_of"] != record.value).any())):
+            wrong.append("value")
+        if unknown := sorted(rows.keys() - self.rows.keys()):
+            wrong += unknown
+        if wrong:
+            raise StoreError(
+                f"What was trained for {record.prompt!r} does not fit the store ({', '.join(wrong)}): train it anew "
+                "with a copy of the store's codebook."
+            )
 
     def split(self, content: bytes, entries: int, values: int) -> dict[str, memoryview]:
         """Return the bytes of each table's rows.

@@ -1,4 +1,7 @@
-"""The tables of a store. A change here comes with a migration (:mod:`horen.database.migrations`)."""
+"""The tables of a store. A change here comes with a migration (:mod:`horen.database.migrations`).
+
+A column ``seal`` tells damage of its row (:mod:`horen.database.seals`).
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,7 @@ codebook = Table(
     Column("edits", _Number, nullable=False),
     Column("entries", _Number, nullable=False),
     Column("number_of_values", _Number, nullable=False),
+    Column("seal", LargeBinary, nullable=False),
 )
 
 #: Rows of the tables that grow, as they were added: bytes of as many rows as are counted.
@@ -71,6 +75,7 @@ version = Table(
     Column("changes", _Json, nullable=False),
     Column("undoes", _Number, index=True),
     Column("target", _Number),
+    Column("seal", LargeBinary, nullable=False),
 )
 
 version_tag = Table(
@@ -106,10 +111,15 @@ edit = Table(
     Column("replaces", _Json, nullable=False),
     Column("draft", _Number),
     Column("receipt", _Json, nullable=False),
+    Column("tags", _Json, nullable=False),
     # Prompt, target, rephrases and subject in one text without case: what a search reads.
     Column("words", Text, nullable=False),
+    Column("seal", LargeBinary, nullable=False),
     Index("ix_edit_active_id", "active", "id"),
     Index("ix_edit_author_id", "author", "id"),
+    Index("ix_edit_state_id", "state", "id"),
+    Index("ix_edit_state_author", "state", "author"),
+    Index("ix_edit_state_set_name", "state", "set_name"),
 )
 
 edit_tag = Table(
@@ -117,6 +127,9 @@ edit_tag = Table(
     metadata,
     Column("tag", Text, primary_key=True),
     Column("edit", _Number, ForeignKey("edit.id"), primary_key=True, index=True),
+    # Whether the edit is, so that counting by tag reads no edits.
+    Column("published", Boolean(create_constraint=False), nullable=False),
+    Index("ix_edit_tag_published_tag", "published", "tag"),
     sqlite_with_rowid=False,
 )
 
@@ -174,6 +187,7 @@ draft = Table(
     Column("decided_by", Text),
     Column("decided_at", Text),
     Column("decision", Text),
+    Column("seal", LargeBinary, nullable=False),
 )
 
 api_key = Table(
@@ -201,4 +215,5 @@ audit = Table(
     Column("object", Text, nullable=False),
     Column("version", _Number),
     Column("detail", _Json, nullable=False),
+    Column("seal", LargeBinary, nullable=False),
 )

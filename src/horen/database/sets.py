@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import and_, delete, func, insert, select
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from horen.database.audit import logged
 from horen.database.changing import Change
+from horen.database.checks import check_name
 from horen.database.clashes import between
 from horen.database.connection import Database
 from horen.database.edits import check_set
-from horen.database.records import By, Clash, EditSet, Version
-from horen.database.schema import edit, edit_set
-from horen.database.texts import check_name
+from horen.database.records import OPEN, By, Clash, EditSet, Version
+from horen.database.schema import draft, edit, edit_set
+from horen.database.seals import seal_again
 from horen.errors import ConflictError, EditError
 
 #: Whose edits stay where two sets are merged.
@@ -70,6 +71,7 @@ class Sets:
             StoreError: when the database cannot be written.
         """
         with self._database.writing() as connection:
+            check_set(connection, name)
             change = Change(connection, "switch", by)
             change.switch(name, on)
             return change.finish()
@@ -117,21 +119,17 @@ class Sets:
                     found,
                 )
             change = Change(connection, "merge", by)
-            members = connection.execute(
-                select(edit.c.id).where(edit.c.set_name == other, edit.c.state == "published")
-            ).scalars()
-            moved = {number: {"set": into} for number in members}
+            moved: dict[int, dict[str, Any]] = {number: {"set": into} for number in _members(connection, other)}
             for clash in found:
                 loser = clash.theirs if on_conflict == "ours" else clash.ours
                 moved.setdefault(loser.id, {})["state"] = "retired"
             change.alter(moved)
+            _let_drafts_go(connection, other, into)
+            change.switch(other, None)
             return change.finish()
 
-    def drop(self, name: str, by: By) -> Version | None:
+    def drop(self, name: str, by: By) -> Version:
         """Take a set away; its edits stay, without a set. What was switched off wakes.
-
-        Returns:
-            The version that this is; None where the set had no edits.
 
         Raises:
             EditError: when there is no such set.
@@ -140,12 +138,23 @@ class Sets:
         """
         with self._database.writing() as connection:
             check_set(connection, name)
-            members = list(connection.execute(select(edit.c.id).where(edit.c.set_name == name)).scalars())
-            made = None
-            if members:
-                change = Change(connection, "describe", by)
-                change.alter({key: {"set": None} for key in members})
-                made = change.finish()
-            connection.execute(delete(edit_set).where(edit_set.c.name == name))
-            logged(connection, by, "set.drop", f"set {name}", version=None if made is None else made.number)
-        return made
+            change = Change(connection, "describe", by)
+            change.alter({number: {"set": None} for number in _members(connection, name)})
+            _let_drafts_go(connection, name, None)
+            change.switch(name, None)
+            made = change.finish()
+            logged(connection, by, "set.drop", f"set {name}", version=made.number)
+            return made
+
+
+def _members(connection: Connection, name: str) -> list[int]:
+    """Return the ids of the edits of a set, published or retired."""
+    return list(connection.execute(select(edit.c.id).where(edit.c.set_name == name)).scalars())
+
+
+def _let_drafts_go(connection: Connection, name: str, into: str | None) -> None:
+    """Move the drafts of a set that goes, so that they can still be published."""
+    inside = draft.c.set_name == name, draft.c.state.in_(OPEN)
+    for number in connection.execute(select(draft.c.id).where(*inside)).scalars().all():
+        connection.execute(update(draft).where(draft.c.id == number).values(set_name=into))
+        seal_again(connection, draft, number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from horen.database.rows import Layout, check_digest
 from horen.database.schema import block, codebook, edit, version
+from horen.database.seals import check_seal
 from horen.database.store import Store
 from horen.edits import EditRecord
 from horen.errors import StoreError
@@ -72,7 +74,7 @@ class Snapshot:
         with lock_folder(self.folder), uncollected():
             held = self._at_hand()
             with self._store.database.reading() as connection:
-                head = connection.execute(select(codebook)).one()
+                head = check_seal(codebook, connection.execute(select(codebook)).one())
                 if held is not None and not _is_before(held.history, head, connection):
                     _log.warning("%s is made anew: the store has been put back to an earlier state.", self.folder)
                     held = None
@@ -107,7 +109,8 @@ class Snapshot:
                 at = self.follow()
             except StoreError as error:
                 _log.warning("%s stays at what it holds: %s", self.folder, error)
-                self._store.feed.wait(last, patience)
+                # The feed may know a newer version, and would let go at once.
+                time.sleep(patience)
                 continue
             if at != last:
                 told(at)
@@ -176,9 +179,10 @@ def _operations(connection: Connection, beyond: int) -> Iterator[Operation]:
     edits = iter(connection.execution_options(yield_per=1000).execute(wanted))
     ahead = next(edits, None)
     for row in connection.execute(select(version).where(version.c.number > beyond).order_by(version.c.number)).all():
+        check_seal(version, row)
         added = []
         while ahead is not None and ahead.version == row.number:
-            added.append(_record(ahead))
+            added.append(_record(check_seal(edit, ahead)))
             ahead = next(edits, None)
         lists = ((), ()) if row.undoes is not None else (row.removed, row.restored)
         yield Operation(

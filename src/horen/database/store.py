@@ -17,7 +17,7 @@ from horen.database.drafts import Drafts
 from horen.database.edits import Edits
 from horen.database.feed import Feed
 from horen.database.keys import Keys
-from horen.database.migrating import check_present, migrate, present
+from horen.database.migrating import check_present, make_tables, migrate, present
 from horen.database.records import About, By
 from horen.database.schema import codebook, draft, edit
 from horen.database.sets import Sets
@@ -94,11 +94,11 @@ class Store:
         path = Path(database.url.database or "") if database.embedded else None
         new = path is not None and not path.exists()
         try:
-            with database.reading() as connection:
+            # The tables come with what is in them, or not at all.
+            with database.writing_schema() as connection:
                 if present(connection) is not None:
                     raise StoreError(f"{database.name} holds a store already: name another place.")
-            migrate(database)
-            with database.writing_schema() as connection:
+                make_tables(connection)
                 take_in(connection, saved, by)
             return cls(database)
         except BaseException:
@@ -204,4 +204,4 @@ def _database(address: str | os.PathLike[str], *, must_exist: bool) -> Database:
             raise StoreError(f"There is no store {path}: check the path, or make one with: horen import {path} DIR.")
         if not path.parent.is_dir():
             raise StoreError(f"The folder {path.parent} does not exist: make it, or choose another place.")
-    return Database(url)
+    return Database(url, make=not must_exist)

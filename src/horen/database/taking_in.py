@@ -12,10 +12,12 @@ from torch import Tensor
 
 from horen.database.audit import logged
 from horen.database.changing import receipt_of
+from horen.database.checks import check_text
 from horen.database.records import By
 from horen.database.rows import OF_ENTRIES, OF_VALUES, Layout, digest_of
 from horen.database.schema import block, codebook, edit, touched, version, wording
-from horen.database.texts import check_text, marks_of, words_of
+from horen.database.seals import sealed
+from horen.database.texts import marks_of, words_of
 from horen.errors import StoreError
 from horen.store.history import History
 from horen.store.operations import Operation
@@ -48,19 +50,18 @@ def take_in(connection: Connection, saved: Saved, by: By) -> int:
     _fill(connection, block, _block_rows(layout, tensors), 1)
     config = {name: told for name, told in saved.folder.config.items() if name not in ("saved", "edits", "store")}
     fixed = {name: tensor.contiguous() for name, tensor in tensors.items() if name not in layout.rows}
-    connection.execute(
-        insert(codebook).values(
-            id=1,
-            store=str(uuid.uuid4()),
-            config=config,
-            fixed=save(fixed),
-            tables=layout.to_json(),
-            version=history.count,
-            edits=history.next_id - 1,
-            entries=len(tensors["keys"]),
-            number_of_values=len(tensors["values"]),
-        )
-    )
+    told = {
+        "id": 1,
+        "store": str(uuid.uuid4()),
+        "config": config,
+        "fixed": save(fixed),
+        "tables": layout.to_json(),
+        "version": history.count,
+        "edits": history.next_id - 1,
+        "entries": len(tensors["keys"]),
+        "number_of_values": len(tensors["values"]),
+    }
+    connection.execute(insert(codebook).values(sealed(codebook, told)))
     logged(connection, by, "store.import", "store", version=history.count, detail={"edits": len(history)})
     return history.count
 
@@ -82,7 +83,7 @@ def _edit_rows(history: History, operations: Sequence[Operation], by: By) -> Ite
             active = history.is_active(record.id)
             for name, text in (("prompt", record.prompt), ("target", record.target)):
                 check_text(text, name)
-            yield {
+            told = {
                 "id": record.id,
                 "version": operation.sequence,
                 "state": "published" if active else "retired",
@@ -99,8 +100,10 @@ def _edit_rows(history: History, operations: Sequence[Operation], by: By) -> Ite
                 "replaces": list(record.replaces),
                 "draft": None,
                 "receipt": receipt_of(record, record.entries, record.value),
+                "tags": [],
                 "words": words_of(record.prompt, record.target, record.rephrases, None),
             }
+            yield sealed(edit, told)
 
 
 def _wording_rows(operations: Sequence[Operation]) -> Iterator[dict[str, Any]]:
@@ -133,7 +136,7 @@ def _version_rows(operations: Sequence[Operation], by: By) -> Iterator[tuple[dic
             "undoes": operation.undoes,
             "target": None,
         }
-        yield row, [*gone, *back]
+        yield sealed(version, row), [*gone, *back]
 
 
 def _block_rows(layout: Layout, tensors: dict[str, Tensor]) -> Iterator[dict[str, Any]]:

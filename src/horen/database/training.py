@@ -14,13 +14,14 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load
 from safetensors.torch import save as packed
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import and_, or_, select, update
 from torch import Tensor
 
-from horen.database.changing import Head
+from horen.database.checks import plain
 from horen.database.connection import Database
-from horen.database.rows import Layout
-from horen.database.schema import draft
+from horen.database.rows import Head, Layout
+from horen.database.schema import codebook, draft
+from horen.database.seals import check_seal, seal_again
 from horen.edits import Edit, EditRecord
 from horen.errors import StoreError
 from horen.store.packed import fields_of
@@ -99,21 +100,20 @@ class Training:
         Raises:
             StoreError: when the database cannot be written.
         """
-        waits = or_(
-            draft.c.state == "waiting",
-            (draft.c.state == "training") & (draft.c.taken_until < time.time()),
-        )
+        at = time.time()
+        # What is held for longer than anybody holds it is so because the clock was put back.
+        forgotten = or_(draft.c.taken_until < at, draft.c.taken_until > at + 3 * HELD)
+        waits = or_(draft.c.state == "waiting", and_(draft.c.state == "training", forgotten))
         with self._database.reading() as connection:
             if connection.execute(select(draft.c.id).where(waits).limit(1)).first() is None:
                 return []
         with self._database.writing() as connection:
             rows = connection.execute(select(draft).where(waits).order_by(draft.c.id).limit(limit)).all()
             for row in rows:
-                connection.execute(
-                    update(draft)
-                    .where(draft.c.id == row.id)
-                    .values(state="training", taken_by=worker, taken_until=time.time() + HELD, done=0, total=0)
-                )
+                check_seal(draft, row)
+                held = {"state": "training", "taken_by": worker, "taken_until": time.time() + HELD}
+                connection.execute(update(draft).where(draft.c.id == row.id).values(done=0, total=0, **held))
+                seal_again(connection, draft, row.id)
         return [
             Job(
                 row.id,
@@ -152,26 +152,30 @@ class Training:
         receipt = {name: value for name, value in fields_of(found.record).items() if name not in _SAID}
         rows = {name: tensor.detach().to("cpu").contiguous() for name, tensor in found.rows.items()}
         with self._database.writing() as connection:
-            done = connection.execute(
-                update(draft)
-                .where(*_held(job, worker))
-                .values(
-                    state="ready",
-                    base=found.base._asdict(),
-                    trained=packed(rows),
-                    receipt={
-                        name: list(value) if isinstance(value, tuple) else value for name, value in receipt.items()
-                    },
-                    replaces=sorted({*job.replaces, *found.replaces}),
-                    similar=found.similar,
-                    evaluation=None if found.evaluation is None else dict(found.evaluation),
-                    to_evaluate=None,
-                    error=None,
-                    taken_by=None,
-                    taken_until=None,
-                )
-            )
-            return done.rowcount > 0
+            layout = Layout.from_json(connection.execute(select(codebook.c.tables)).scalar_one())
+            layout.check_added(found.record, found.base, rows)
+            row = connection.execute(select(draft).where(*_held(job, worker))).first()
+            if row is None:
+                return False
+            values = {
+                "state": "ready",
+                "base": found.base._asdict(),
+                "trained": packed(rows),
+                "receipt": {
+                    name: list(value) if isinstance(value, tuple) else value for name, value in receipt.items()
+                },
+                # Which it replaces may have been said anew since it was taken.
+                "replaces": sorted({*row.replaces, *found.replaces}),
+                "similar": found.similar,
+                "evaluation": None if found.evaluation is None else dict(found.evaluation),
+                "to_evaluate": None,
+                "error": None,
+                "taken_by": None,
+                "taken_until": None,
+            }
+            connection.execute(update(draft).where(draft.c.id == job.draft).values(**values))
+            seal_again(connection, draft, job.draft)
+            return True
 
     def fail(self, job: Job, worker: str, why: str) -> None:
         """Say that a draft cannot be trained, or not be published by itself.
@@ -180,8 +184,9 @@ class Training:
             StoreError: when the database cannot be written.
         """
         with self._database.writing() as connection:
-            values = {"state": "failed", "error": why, "taken_by": None, "taken_until": None}
-            connection.execute(update(draft).where(*_held(job, worker)).values(**values))
+            values = {"state": "failed", "error": plain(why), "taken_by": None, "taken_until": None}
+            if connection.execute(update(draft).where(*_held(job, worker)).values(**values)).rowcount:
+                seal_again(connection, draft, job.draft)
 
     def remark(self, job: Job, why: str) -> None:
         """Say why a draft that is ready was not published by itself.
@@ -190,12 +195,9 @@ class Training:
             StoreError: when the database cannot be written.
         """
         with self._database.writing() as connection:
-            self._remark(connection, job, why)
-
-    @staticmethod
-    def _remark(connection: Connection, job: Job, why: str) -> None:
-        still = (draft.c.id == job.draft, draft.c.revision == job.revision, draft.c.state == "ready")
-        connection.execute(update(draft).where(*still).values(error=why, publish=False))
+            still = (draft.c.id == job.draft, draft.c.revision == job.revision, draft.c.state == "ready")
+            if connection.execute(update(draft).where(*still).values(error=plain(why), publish=False)).rowcount:
+                seal_again(connection, draft, job.draft)
 
 
 def rows_of(trained: bytes, layout: Layout) -> dict[str, Tensor]:

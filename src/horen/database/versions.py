@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, exists, func, insert, select
 
 from horen.database.audit import logged
 from horen.database.changing import Change
+from horen.database.checks import bounded, check_name
 from horen.database.connection import Database
 from horen.database.found import edits_of, versions_of
 from horen.database.records import By, Difference, Page, Version
-from horen.database.schema import codebook, edit, edit_set, touched, version, version_tag
-from horen.database.texts import check_name
+from horen.database.schema import codebook, edit, touched, version, version_tag
+from horen.database.seals import check_seal
 from horen.errors import EditError
 
 
@@ -39,7 +40,7 @@ class Versions:
         """
         wanted = select(version).order_by(version.c.number.desc()).limit(limit + 1)
         if before is not None:
-            wanted = wanted.where(version.c.number < before)
+            wanted = wanted.where(version.c.number < bounded(before))
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
             items = versions_of(connection, rows[:limit])
@@ -53,7 +54,7 @@ class Versions:
             StoreError: when the database cannot be read.
         """
         with self._database.reading() as connection:
-            rows = connection.execute(select(version).where(version.c.number == number)).all()
+            rows = connection.execute(select(version).where(version.c.number == bounded(number))).all()
             if not rows:
                 raise _no_version(number, _last(connection))
             return versions_of(connection, rows)[0]
@@ -108,10 +109,16 @@ class Versions:
             StoreError: when the database cannot be read.
         """
         with self._database.reading() as connection:
-            old, new = _active(connection, before), _active(connection, after)
-            added, removed = sorted(new - old), sorted(old - new)
+            last = _last(connection)
+            for number in (before, after):
+                if not 0 <= number <= last:
+                    raise _no_version(number, last)
+            more, less = _changed(connection, *sorted((before, after)))
+            added, removed = (more, less) if before <= after else (less, more)
             edits = edits_of(connection, [*added, *removed])
-        return Difference(before, after, tuple(edits[n] for n in added), tuple(edits[n] for n in removed))
+        return Difference(
+            before, after, tuple(edits[n] for n in sorted(added)), tuple(edits[n] for n in sorted(removed))
+        )
 
     def undo(self, by: By) -> Version:
         """Take back the last version that has not been taken back.
@@ -121,18 +128,22 @@ class Versions:
             StoreError: when the database cannot be written.
         """
         with self._database.writing() as connection:
-            taken_back = select(version.c.undoes).where(version.c.undoes.is_not(None))
-            wanted = select(func.max(version.c.number)).where(
-                version.c.undoes.is_(None),
-                version.c.number.not_in(taken_back),
-                version.c.number > _floor(connection),
+            taken_back = version.alias()
+            wanted = (
+                select(version.c.number)
+                .where(
+                    version.c.undoes.is_(None),
+                    ~exists().where(taken_back.c.undoes == version.c.number),
+                    version.c.number > _floor(connection),
+                )
+                .order_by(version.c.number.desc())
+                .limit(1)
             )
             number = connection.execute(wanted).scalar()
             if number is None:
                 raise EditError("There is nothing to undo: no version is left that was not taken back.")
             change = Change(connection, "undo", by)
-            rows = connection.execute(select(version).where(version.c.number == number)).all()
-            _back(connection, change, rows)
+            _back(connection, change, _rows(connection, number - 1, number))
             return change.finish(undoes=number)
 
     def rollback(self, number: int, by: By) -> Version:
@@ -151,8 +162,7 @@ class Versions:
                     f"Version {number} is gone, because a compaction has dropped its entries: name a later one."
                 )
             change = Change(connection, "rollback", by)
-            wanted = select(version).where(version.c.number > number).order_by(version.c.number.desc())
-            _back(connection, change, connection.execute(wanted).all())
+            _back(connection, change, _rows(connection, number, last))
             return change.finish(target=number)
 
     def tags(self) -> dict[str, int]:
@@ -163,7 +173,7 @@ class Versions:
         """
         wanted = select(version_tag.c.name, version_tag.c.version).order_by(version_tag.c.version, version_tag.c.name)
         with self._database.reading() as connection:
-            return {name: number for name, number in connection.execute(wanted)}
+            return {row.name: row.version for row in connection.execute(wanted)}
 
     def tag(self, name: str, number: int, by: By) -> None:
         """Give a version a name; one that had it before has it no more.
@@ -210,37 +220,58 @@ def _floor(connection: Connection) -> int:
     return connection.execute(wanted).scalar() or 0
 
 
+def _rows(connection: Connection, beyond: int, upto: int) -> list[Row[Any]]:
+    """Return the rows of versions beyond one, up to another, the newest first."""
+    wanted = select(version).where(version.c.number > beyond, version.c.number <= upto)
+    return [check_seal(version, row) for row in connection.execute(wanted.order_by(version.c.number.desc()))]
+
+
+def _born(connection: Connection, beyond: int, upto: int) -> set[int]:
+    """Return the ids of the edits that were published beyond a version, up to another."""
+    wanted = select(edit.c.id).where(edit.c.version > beyond, edit.c.version <= upto)
+    return set(connection.execute(wanted).scalars())
+
+
 def _active(connection: Connection, number: int) -> frozenset[int]:
     last = _last(connection)
     if not 0 <= number <= last:
         raise _no_version(number, last)
     active = set(connection.execute(select(edit.c.id).where(edit.c.active)).scalars())
-    wanted = select(version.c.removed, version.c.restored, version.c.number).where(version.c.number > number)
-    for removed, restored, _ in connection.execute(wanted.order_by(version.c.number.desc())):
-        active |= set(removed)
-        active -= set(restored)
-    young = select(edit.c.id).where(edit.c.version > number)
-    return frozenset(active.difference(connection.execute(young).scalars()))
+    for row in _rows(connection, number, last):
+        active |= set(row.removed)
+        active -= set(row.restored)
+    return frozenset(active - _born(connection, number, last))
+
+
+def _changed(connection: Connection, before: int, after: int) -> tuple[set[int], set[int]]:
+    """Return the ids of the edits that one version has more than an earlier one, and of those that it lacks."""
+    born = _born(connection, before, after)
+    was, is_now = dict.fromkeys(born, False), dict.fromkeys(born, True)
+    for row in reversed(_rows(connection, before, after)):
+        for numbers, on in ((row.removed, False), (row.restored, True)):
+            for number in numbers:
+                was.setdefault(number, not on)
+                is_now[number] = on
+    return {n for n, on in is_now.items() if on > was[n]}, {n for n, on in is_now.items() if on < was[n]}
 
 
 def _back(connection: Connection, change: Change, rows: Sequence[Row[Any]]) -> None:
     """Change edits and sets to what they were before some versions, the newest of which comes first."""
+    if not rows:
+        return
     edits: dict[int, dict[str, Any]] = {}
     sets: dict[str, bool | None] = {}
     for row in rows:
         for number, facts in row.changes.get("edits", {}).items():
             edits.setdefault(int(number), {}).update({name: before for name, (before, _) in facts.items()})
         sets |= {name: before for name, (before, _) in row.changes.get("sets", {}).items()}
-    numbers = [row.number for row in rows]
-    # Of many versions these are all from one on: a range is one condition.
-    born = select(edit.c.id).where(edit.c.version.between(min(numbers), max(numbers))) if numbers else None
-    if born is not None:
-        for number in connection.execute(born).scalars():
-            edits[number] = {"state": "retired"}
-    there = set(connection.execute(select(edit_set.c.name)).scalars())
-    wanted = {name for facts in edits.values() if (name := facts.get("set")) is not None} | set(sets)
-    for name in sorted(wanted - there):
-        connection.execute(insert(edit_set).values(name=name, switched_on=True))
+    # These versions follow each other.
+    edits |= {number: {"state": "retired"} for number in _born(connection, rows[-1].number - 1, rows[0].number)}
+    for name, on in sets.items():
+        if on is not None:
+            change.switch(name, on)
     change.alter(edits)
     for name, on in sets.items():
-        change.switch(name, on is not False)
+        # What was published into it since, and is retired by this, keeps it.
+        if on is None and connection.execute(select(edit.c.id).where(edit.c.set_name == name).limit(1)).first() is None:
+            change.switch(name, None)

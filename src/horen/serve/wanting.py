@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
-from horen.database.texts import check_name
+from horen.database.checks import check_name
 from horen.serve.engines.interface import Wanted
 from horen.serve.openai.hooks import Resolve
 from horen.serve.openai.requests import WantedBody

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import torch
 
-from horen.database.changing import Head
 from horen.database.records import By
+from horen.database.rows import Head
 from horen.database.snapshot import Snapshot
 from horen.database.store import Store
 from horen.database.training import HELD, Found, Job

@@ -36,6 +36,7 @@ def _codebook() -> None:
         sa.Column("edits", NUMBER, nullable=False),
         sa.Column("entries", NUMBER, nullable=False),
         sa.Column("number_of_values", NUMBER, nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_codebook")),
     )
     op.create_table(
@@ -62,6 +63,7 @@ def _codebook() -> None:
         sa.Column("changes", JSON, nullable=False),
         sa.Column("undoes", NUMBER, nullable=True),
         sa.Column("target", NUMBER, nullable=True),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_version")),
     )
     op.create_index(op.f("ix_version_undoes"), "version", ["undoes"], unique=False)
@@ -100,7 +102,9 @@ def _edits() -> None:
         sa.Column("replaces", JSON, nullable=False),
         sa.Column("draft", NUMBER, nullable=True),
         sa.Column("receipt", JSON, nullable=False),
+        sa.Column("tags", JSON, nullable=False),
         sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["set_name"], ["edit_set.name"], name=op.f("fk_edit_set_name")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_edit")),
     )
@@ -113,6 +117,7 @@ def _edits() -> None:
         "edit_tag",
         sa.Column("tag", sa.Text(), nullable=False),
         sa.Column("edit", NUMBER, nullable=False),
+        sa.Column("published", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["edit"], ["edit.id"], name=op.f("fk_edit_tag_edit")),
         sa.PrimaryKeyConstraint("tag", "edit", name=op.f("pk_edit_tag")),
         sqlite_with_rowid=False,
@@ -173,6 +178,7 @@ def _drafts() -> None:
         sa.Column("decided_by", sa.Text(), nullable=True),
         sa.Column("decided_at", sa.Text(), nullable=True),
         sa.Column("decision", sa.Text(), nullable=True),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_draft")),
     )
     op.create_index(op.f("ix_draft_state"), "draft", ["state"], unique=False)
@@ -202,6 +208,7 @@ def _service() -> None:
         sa.Column("object", sa.Text(), nullable=False),
         sa.Column("version", NUMBER, nullable=True),
         sa.Column("detail", JSON, nullable=False),
+        sa.Column("seal", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_index(op.f("ix_audit_action"), "audit", ["action"], unique=False)
