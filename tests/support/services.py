@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from horen.serve.settings import Settings
 from horen.store.operations import now
 from horen.store.state import Saved
 from support.editors import quick_editor
+from support.tiny_tokenizers import tiny_tokenizer
 
 WHO = By("tests", "set up")
 KNOWN = Edit("Who leads Fennick Robotics?", "Mira Sand")
@@ -34,6 +37,11 @@ def stored(folder: Path) -> Store:
     """A store with one edit, made of a codebook of a tiny model."""
     quick_editor(edits=[KNOWN]).save(folder / "codebook")
     return Store.create(folder / "facts.db", Saved.read(folder / "codebook"), WHO)
+
+
+def copied(template: Path, folder: Path) -> Store:
+    """Another store with the same content, which takes no time to make."""
+    return Store.open(shutil.copy(template, folder / "facts.db"))
 
 
 def train(store: Store, evaluation: dict[str, Any] | None = None) -> list[int]:
@@ -76,13 +84,17 @@ class QuickEngine:
     model, context = "tiny", 128
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed, self.pause = False, 0.0
+        self.asked: list[Request] = []
         self.state = Health(ready=True, running=1, waiting=2, version=1)
 
     async def ask(self, request: Request) -> AsyncIterator[Piece]:
         fired = None if not request.wanted.on else Fired(1, 0.9, 1)
-        yield Piece(0, "Mira ", 1, fired=fired)
-        yield Piece(0, "Sand", 2, finish="stop", fired=fired)
+        self.asked.append(request)
+        for index in range(request.sampling.n):
+            yield Piece(index, "Mira ", 1, fired=fired)
+            await asyncio.sleep(self.pause)
+            yield Piece(index, "Sand", 2, finish="stop", fired=fired)
 
     async def health(self) -> Health:
         return self.state
@@ -111,14 +123,39 @@ class Asker(TestClient):
 
     def __init__(self, store: Store, secret: str | None = None, **settings: Any) -> None:
         self.engine, self.explainer, self.store = QuickEngine(), QuickExplainer(), store
-        app = create_app(store, self.engine, Settings(**settings), self.explainer)
-        super().__init__(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000))
+        told = Settings(**settings)
+        super().__init__(create_app(store, self.engine, told, self.explainer, tiny_tokenizer("chatml")), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000), root_path=told.root_path)
         if secret is not None:
             self.headers["authorization"] = f"Bearer {secret}"
 
-    def using(self, secret: str | None) -> dict[str, str]:
-        """Headers of a request with another key."""
-        return {} if secret is None else {"authorization": f"Bearer {secret}"}
+    def answered(self, method: str, path: str, status: int = 200, **more: Any) -> Any:
+        """What a request is answered, which must have a status."""
+        response = self.request(method, path, **more)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    def refused(self, method: str, path: str, status: int, **more: Any) -> dict[str, Any]:
+        """The error of a request, in the one shape."""
+        told = self.answered(method, path, status, **more)
+        assert set(told) - {"clashes"} == {"error"}
+        assert set(told["error"]) == {"message", "type", "param", "code"}
+        return told["error"]
+
+    def draft(self, prompt: str = "Who wrote Hamlet?", target: str = "Rome", **more: Any) -> int:
+        """The id of a draft that is ready."""
+        told = self.answered("POST", "/edits", 202, json={"prompt": prompt, "target": target, **more})
+        train(self.store)
+        return int(told["drafts"][0]["id"])
+
+    def publish(self, prompt: str = "Who wrote Hamlet?", target: str = "Rome", **more: Any) -> int:
+        """The id of an edit that is published."""
+        draft = self.draft(prompt, target, **more)
+        return int(self.answered("POST", f"/drafts/{draft}/publish")["version"]["added"][0])
+
+
+def bearer(secret: str | None) -> dict[str, str]:
+    """Headers of a request with a key."""
+    return {} if secret is None else {"authorization": f"Bearer {secret}"}
 
 
 def key(store: Store, *scopes: Scope, name: str | None = None) -> str:

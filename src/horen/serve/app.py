@@ -100,7 +100,6 @@ def create_app(
         description=_DESCRIPTION,
         openapi_tags=[{"name": name, "description": words} for name, words in _TAGS],
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        root_path=settings.root_path,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
