@@ -162,10 +162,15 @@ class Generating:
 
     def _work(self, request: Request, over: threading.Event, tell: Callable[[Piece | Exception | None], None]) -> None:
         try:
-            with self._turn:
+            while not self._turn.acquire(timeout=0.02):
+                if over.is_set():
+                    return
+            try:
                 fired = self._fired(request)
                 for index in range(request.sampling.n):
                     self._answer(request, index, fired, over, tell)
+            finally:
+                self._turn.release()
             tell(None)
         except Exception as error:
             tell(error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from horen.serve.refusals import RefusalError
@@ -112,10 +113,10 @@ class BodyTime:
 
 
 class ReadTime:
-    """Gives up on a client that does not read its answer: what is sent next fails, as if the client had gone.
+    """Gives up on a client that does not read its answer, as if it had gone.
 
     Args:
-        app: what is called.
+        app: what is called; what it sends next fails with an OSError, and it is told that the client has gone.
         seconds: that a part of an answer may wait to be taken.
     """
 
@@ -130,17 +131,14 @@ class ReadTime:
         stalled = asyncio.Event()
 
         async def timed(message: Message) -> None:
-            if stalled.is_set():
-                return
-            try:
-                async with asyncio.timeout(self._seconds):
-                    await send(message)
-            except TimeoutError:
+            if not stalled.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._seconds):
+                        return await send(message)
                 stalled.set()
+            raise BrokenPipeError(f"The client did not read its answer for {self._seconds:g} seconds.")
 
         async def told() -> Message:
-            if stalled.is_set():
-                return {"type": _GONE}
             message, waited = asyncio.ensure_future(receive()), asyncio.ensure_future(stalled.wait())
             try:
                 await asyncio.wait({message, waited}, return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +147,11 @@ class ReadTime:
                 message.cancel()
                 waited.cancel()
 
-        await self._app(scope, told, timed)
+        try:
+            await self._app(scope, told, timed)
+        except Exception:
+            if not stalled.is_set():
+                raise
 
 
 class _Answer:

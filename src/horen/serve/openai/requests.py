@@ -11,7 +11,9 @@ _INT64 = 2**63
 COLD = 1e-4
 
 Strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-Number = Annotated[int, Field(ge=0, lt=_INT64)]
+# What every JSON reader keeps whole.
+Number = Annotated[int, Field(ge=0, lt=2**53)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Stop = Annotated[str, Field(min_length=1, max_length=1024)]
 Text = Annotated[str, Tag("text")]
@@ -123,7 +125,7 @@ class _Asked(Body):
     """What chat and completions have in common."""
 
     model: str = Field(description="One of those that `GET /v1/models` lists.")
-    n: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    n: Count | None = Field(
         default=None, description="How many answers; null for 1."
     )
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
@@ -140,7 +142,7 @@ class _Asked(Body):
         ]
         | None
     ) = Field(default=None, description="Texts before which an answer ends, at most four.")
-    max_tokens: Annotated[int, Field(ge=1, lt=_INT64)] | None = None
+    max_tokens: Count | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     horen: WantedBody | None = Field(default=None, description="Which edits may answer.")
@@ -181,7 +183,7 @@ class ChatBody(_Asked):
     """A conversation that is to be answered."""
 
     messages: Annotated[list[AnyMessage], Field(min_length=1, fail_fast=True)]
-    max_completion_tokens: Annotated[int, Field(ge=1, lt=_INT64)] | None = None
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = Field(
@@ -243,11 +245,11 @@ class CompletionBody(_Asked):
     """Texts that are to be continued."""
 
     prompt: AnyPrompt = Field(description="A text, a list of texts, a list of token ids or a list of such lists.")
-    max_tokens: Annotated[int, Field(ge=1, lt=_INT64)] | None = Field(default=None, description="Null for 16.")
+    max_tokens: Count | None = Field(default=None, description="Null for 16.")
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: Literal[False] | None = None
     suffix: Literal[""] | None = None
-    best_of: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(default=None, description="The same as `n`.")
+    best_of: Count | None = Field(default=None, description="The same as `n`.")
 
     @property
     def most(self) -> int | None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
-from openai_support import PLACES, Service, edited, running, service_of
+from openai_support import MOST, PLACES, Service, edited, service_of
 
 from horen import Editor
 from horen.serve.openai.places import Limits
+from support.servers import running
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,7 @@ def editor() -> Editor:
 
 @pytest.fixture(scope="session")
 def server(editor: Editor) -> Iterator[Service]:
-    service = service_of(editor, Limits(answers=PLACES, at_once=PLACES))
+    service = service_of(editor, Limits(answers=PLACES, at_once=PLACES), MOST)
     with running(service.app) as service.url:
         yield service
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import openai
-import uvicorn
 from fastapi import FastAPI
 
 from horen import Editor
@@ -59,37 +53,10 @@ def edited() -> Editor:
     return editor
 
 
-def service_of(editor: Editor, limits: Limits | None = None) -> Service:
+def service_of(editor: Editor, limits: Limits | None = None, most: int = 2_000_000) -> Service:
     engine, slow = Generating(editor), Generating(editor, "slow", pause=0.05)
     app, events = FastAPI(), list[Answered]()
     models = [Served(engine, editor.tokenizer), Served(slow, editor.tokenizer)]
     app.include_router(openai_router(models, answered=events.append, limits=limits))
-    limited = BodySize(BodyTime(ReadTime(app, SECONDS), SECONDS), MOST)
+    limited = BodySize(BodyTime(ReadTime(app, SECONDS), SECONDS), most)
     return Service(limited, engine, slow, events)
-
-
-@contextmanager
-def running(app: Any) -> Iterator[str]:
-    """The address of a real server, on this machine alone."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert within(30, lambda: server.started)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-
-
-def within(seconds: float, true: Callable[[], Any]) -> bool:
-    """Whether something comes true in time."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
