@@ -60,8 +60,29 @@ def model_option(help: str) -> Any:  # noqa: A002
 
 
 def set_option(help: str) -> Any:  # noqa: A002
-    """Return the option for settings, which :func:`horen.cli.commands.edit.parse_settings` reads."""
+    """Return the option for settings, which :func:`parse_settings` reads."""
     return typer.Option("--set", metavar="NAME=VALUE", help=help)
+
+
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """Read settings from the form name=value.
+
+    Raises:
+        ConfigError: when one has another form.
+    """
+    settings: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise ConfigError(f"--set {text} is not valid: write name=value, such as threshold=0.6.")
+        if name == "preset":
+            raise ConfigError(f"--set {text} is not valid: choose a preset with --preset.")
+        try:
+            settings[name] = json.loads(value.strip().lower())
+        except ValueError:
+            settings[name] = value.strip()
+    return settings
 
 
 def parse_template(given: list[str] | None) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horen.cli.commands.edit import parse_settings
 from horen.cli.commands.train_mend import train_mend
 from horen.cli.commands.tune import chosen, tune
 from horen.cli.flow.opening import make_ready
-from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType, model_option, set_option
+from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType, model_option, parse_settings, set_option
 from horen.cli.terminal import NUMBER, Phases, emit, interrupted, say, show, show_table, table
 from horen.model.zoo.embedded import full_name
 

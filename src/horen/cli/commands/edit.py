@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -32,11 +31,11 @@ from horen.cli.options import (
     Workers,
     calibration_option,
     model_option,
+    parse_settings,
     set_option,
 )
 from horen.cli.terminal import clean, counted, emit, say, show, status
 from horen.editfiles.records import unit_of
-from horen.errors import ConfigError
 
 _PREVIEWED = 5
 
@@ -185,24 +184,3 @@ def supersede(
     show(f"Edit {receipt.id} replaces edit {number}: {clean(old.prompt)} -> {clean(target)}")
     if not receipt.converged:
         say(f"It did not converge (loss {receipt.loss:.2f} after {receipt.steps} steps); ask to see if it holds.")
-
-
-def parse_settings(given: list[str]) -> dict[str, Any]:
-    """Read settings from the form name=value.
-
-    Raises:
-        ConfigError: when one has another form.
-    """
-    settings: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals or not name:
-            raise ConfigError(f"--set {text} is not valid: write name=value, such as threshold=0.6.")
-        if name == "preset":
-            raise ConfigError(f"--set {text} is not valid: choose a preset with --preset.")
-        try:
-            settings[name] = json.loads(value.strip().lower())
-        except ValueError:
-            settings[name] = value.strip()
-    return settings

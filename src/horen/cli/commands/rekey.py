@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from horen.cli.commands.edit import parse_settings
 from horen.cli.options import (
     AsJson,
     Device,
@@ -19,6 +18,7 @@ from horen.cli.options import (
     Preset,
     WeightType,
     calibration_option,
+    parse_settings,
     set_option,
 )
 from horen.cli.terminal import counted, edit_bar, emit, show

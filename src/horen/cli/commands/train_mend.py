@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horen.cli.commands.edit import parse_settings
 from horen.cli.flow.opening import make_ready
-from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType, model_option, set_option
+from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType, model_option, parse_settings, set_option
 from horen.cli.terminal import Phases, emit, interrupted, say
 from horen.model.zoo.embedded import full_name
 

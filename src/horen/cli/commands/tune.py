@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horen.cli.commands.edit import parse_settings
 from horen.cli.flow.opening import make_ready
-from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType, model_option, set_option
+from horen.cli.options import AsJson, Device, Dtype, Preset, WeightType, model_option, parse_settings, set_option
 from horen.cli.terminal import NUMBER, Phases, counted, emit, interrupted, say, show, show_table, table
 from horen.errors import ConfigError
 from horen.model.zoo.embedded import full_name

@@ -11,9 +11,8 @@ from typing import Any
 
 from rich.table import Table
 
-from horen.cli.commands.edit import parse_settings
 from horen.cli.flow.opening import make_ready
-from horen.cli.options import Preset
+from horen.cli.options import Preset, parse_settings
 from horen.cli.terminal import say, show_table, status, table
 from horen.config import HorenConfig
 from horen.database.records import By
