@@ -124,7 +124,12 @@ class Asker(TestClient):
     def __init__(self, store: Store, secret: str | None = None, **settings: Any) -> None:
         self.engine, self.explainer, self.store = QuickEngine(), QuickExplainer(), store
         told = Settings(**settings)
-        super().__init__(create_app(store, self.engine, told, self.explainer, tiny_tokenizer("chatml")), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000), root_path=told.root_path)
+        super().__init__(
+            create_app(store, self.engine, told, self.explainer, tiny_tokenizer("chatml")),
+            base_url="http://127.0.0.1:8000",
+            client=("127.0.0.1", 50000),
+            root_path=told.root_path,
+        )
         if secret is not None:
             self.headers["authorization"] = f"Bearer {secret}"
 

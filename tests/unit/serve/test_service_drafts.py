@@ -180,7 +180,14 @@ def test_with_four_eyes_another_publishes(store: Store, four_eyes: bool):
 
 
 def test_a_wrong_answer_is_reported(service: Asker):
-    body = {"prompt": "Who?", "wrong": "Paul", "right": "Mira", "source": "a letter", "reason": "I know", "rephrases": []}
+    body = {
+        "prompt": "Who?",
+        "wrong": "Paul",
+        "right": "Mira",
+        "source": "a letter",
+        "reason": "I know",
+        "rephrases": [],
+    }
     draft = service.answered("POST", "/feedback", 202, json=body)["draft"]
     assert (draft["prompt"], draft["target"], draft["wrong"]) == ("Who?", "Mira", "Paul")
     assert draft["facts"]["source"] == "a letter"

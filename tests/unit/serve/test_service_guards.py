@@ -86,7 +86,9 @@ def test_queries_that_are_no_text_are_refused(service: Asker, query: bytes):
     assert asked_raw(service, b"/edits", query)[0] == 400
 
 
-@pytest.mark.parametrize("path", [b"/sets/K%C3%BCche/clashes/a%20b", b"/sets/%E6%9D%B1", b"/versions/1.5", b"/sets/..a"])
+@pytest.mark.parametrize(
+    "path", [b"/sets/K%C3%BCche/clashes/a%20b", b"/sets/%E6%9D%B1", b"/versions/1.5", b"/sets/..a"]
+)
 def test_plain_names_of_any_script_are_taken(service: Asker, path: bytes):
     assert asked_raw(service, path, method="GET")[0] in {200, 404, 405}
 
@@ -216,7 +218,8 @@ def test_origins_and_hosts(origin: str, host: str, same: bool):
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml", ""]
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml", ""],
 )
 def test_bodies_are_json(service: Asker, kind: str):
     told = service.post("/undo", content=b"{}", headers={"content-type": kind})
@@ -232,7 +235,19 @@ def test_json_may_say_its_characters_and_nothing_needs_no_name(service: Asker):
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"", b"null", b"[]", b"1", b'"x"', b"\xff\xfe", b"[" * 5000, b'{"prompt":' + b"1" * 5000 + b"}", b"NaN", b'{"a":1}x'],
+    [
+        b"{",
+        b"",
+        b"null",
+        b"[]",
+        b"1",
+        b'"x"',
+        b"\xff\xfe",
+        b"[" * 5000,
+        b'{"prompt":' + b"1" * 5000 + b"}",
+        b"NaN",
+        b'{"a":1}x',
+    ],
 )
 def test_bodies_that_are_none_are_refused_in_words(service: Asker, body: bytes):
     told = service.post("/edits", content=body, headers={"content-type": "application/json"})
@@ -272,7 +287,9 @@ def test_the_page_of_the_description_has_nothing_from_elsewhere(service: Asker):
     assert service.get("/docs/other.js").status_code == 404
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("GET", "/edits/"), ("GET", "/docs/oauth2-redirect")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/nothing"), ("GET", "/edits/"), ("GET", "/docs/oauth2-redirect")]
+)
 def test_what_is_not_there(service: Asker, method: str, path: str):
     assert service.refused(method, path, 404)["code"] == "not_found"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +63,16 @@ def _show(report: DemoReport) -> None:
     show_table(_summary(report))
     if report.folder:
         show(f'\nThe codebook is in {report.folder}: try horen ask {report.folder} "{report.facts[0].prompt}"')
+    show(f"\nTo ask in a page, and add facts of your own: {_program()} serve --demo, then open http://127.0.0.1:8000")
+
+
+def _program() -> str:
+    """Return how this program is called again."""
+    called = Path(sys.argv[0])
+    found = shutil.which("horen")
+    if called.name != "horen" or (found is not None and Path(found).samefile(called)):
+        return "horen"
+    return os.path.relpath(called)
 
 
 def _side_by_side(report: DemoReport) -> Table:

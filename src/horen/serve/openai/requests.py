@@ -125,9 +125,7 @@ class _Asked(Body):
     """What chat and completions have in common."""
 
     model: str = Field(description="One of those that `GET /v1/models` lists.")
-    n: Count | None = Field(
-        default=None, description="How many answers; null for 1."
-    )
+    n: Count | None = Field(default=None, description="How many answers; null for 1.")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         default=None, description=f"0 takes the likeliest token, and so does anything below {COLD}; null for 1."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,20 @@ def test_tables(report: DemoReport, shown: Callable[..., None], run: Run, tiny: 
     assert "3 of 3" in text
     assert "seconds for an edit" in text
     assert f"The codebook is in {report.folder}" in text
+
+
+def test_it_tells_how_to_open_the_page(
+    shown: Callable[..., None], run: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shown()
+    told = "horen serve --demo, then open http://127.0.0.1:8000"
+    assert f" {told}" in run("demo", "--model", tiny).stdout
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "horen").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "horen"), "demo"])
+    monkeypatch.setenv("PATH", "")
+    assert f" bin/{told}" in run("demo", "--model", tiny).stdout
 
 
 def test_tables_fit_a_narrow_terminal(shown: Callable[..., None], run: Run, tiny: Path):
