@@ -76,13 +76,22 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
     }
 )
 #: Where a package is imported by another name than that by which it is installed.
-_INSTALLED_AS = MappingProxyType({"faiss": "faiss-cpu", "swagger_ui": "swagger-ui-py"})
+_INSTALLED_AS = MappingProxyType(
+    {
+        "faiss": "faiss-cpu",
+        "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
+        "opentelemetry.sdk": "opentelemetry-sdk",
+        "swagger_ui": "swagger-ui-py",
+    }
+)
 
 
 def package_of(module: str) -> str:
     """Return the package that a module comes with, as the package index names it."""
-    root = module.partition(".")[0]
-    return _INSTALLED_AS.get(root, root.replace("_", "-"))
+    for name, package in _INSTALLED_AS.items():
+        if f"{module}.".startswith(f"{name}."):
+            return package
+    return module.partition(".")[0].replace("_", "-")
 
 
 def need(extra: str, module: str, what: str, instead: str = "") -> Any:

@@ -25,7 +25,7 @@ from support.tiny_tokenizers import tiny_tokenizer
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
 #: What is imported and comes with a package that is named, in a release that this one chooses.
-BROUGHT = {"huggingface_hub": "transformers", "markupsafe": "jinja2", "triton": "torch"}
+BROUGHT = {"httpx2": "transformers", "huggingface_hub": "transformers", "markupsafe": "jinja2", "triton": "torch"}
 #: Modules that are imported by their names alone, by code that goes on without them.
 FALLBACKS = {"horen.memory.search.cpu_kernel": "numba", "horen.memory.search.cuda_kernel": "triton"}
 #: Reached through ``importlib``, where ``horen.memory`` may know nothing else of the package.
@@ -180,6 +180,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     torch.set_num_threads(before)
     tiny_tokenizer("chatml").save_pretrained(work / "model")
     hidden = {package.replace("-", "_") for extra in EXTRAS.values() for package in extra.packages} | {"faiss"}
+    hidden -= set(BROUGHT)
     command = [sys.executable, core_alone.__file__, str(work / "model"), str(work), *sorted(hidden)]
     # Threads of torch that wait for one another beside other tests make minutes of seconds.
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
