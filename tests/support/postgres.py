@@ -23,13 +23,18 @@ def programs() -> Path | None:
 
 
 class Server:
-    """A server that can be stopped, killed and started again; what was committed is still there then."""
+    """A server that can be stopped, killed and started again; what was committed is still there then.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: an empty one for what it stores.
+        hasty: do not wait for the disk, so that a power cut would lose what was committed.
+    """
+
+    def __init__(self, folder: Path, *, hasty: bool = False) -> None:
         found = programs()
         assert found is not None
         self._programs, self._data = found, folder / "data"
-        self._log, self._sockets = folder / "log", folder
+        self._log, self._sockets, self._hasty = folder / "log", folder, hasty
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -54,6 +59,8 @@ class Server:
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._sockets} -c max_connections=60"
+        if self._hasty:
+            options += " -c fsync=off -c synchronous_commit=off"
         self._run("pg_ctl", "-D", self._data, "-l", self._log, "-w", "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -67,10 +74,10 @@ class Server:
 
 
 @contextmanager
-def postgres() -> Iterator[Server]:
+def postgres(*, hasty: bool = False) -> Iterator[Server]:
     """Run a server while the block lasts."""
     folder = Path(tempfile.mkdtemp(prefix="horen-postgres-"))
-    server = Server(folder)
+    server = Server(folder, hasty=hasty)
     try:
         yield server
     finally:

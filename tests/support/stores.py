@@ -21,6 +21,9 @@ from horen.store.operations import now
 from horen.store.state import Saved
 from support.editors import quick_editor
 
+#: Where files are that no test asks to outlive anything.
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
 ANN, BOB = By("ann", "because"), By("bob")
 
 

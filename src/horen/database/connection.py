@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, select
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from horen.database.address import shown
 from horen.database.schema import codebook
@@ -164,25 +164,23 @@ def _served(url: URL) -> Engine:
 
 def _embedded(url: URL, *, make: bool) -> Engine:
     path = Path(url.database or "")
-    may_write = not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-    # A file that has gone is not made anew, empty, behind everybody's back.
-    query = {"mode": ("rwc" if make else "rw") if may_write else "ro", "uri": "true"}
-    if not may_write and not path.with_name(path.name + "-wal").exists():
-        # Where nobody can write there may be no file for what connections share; nor is there any need for it then.
-        query["immutable"] = "1"
-    options: dict[str, Any] = {"pool_size": 10, "max_overflow": 40}
-    connect = {"timeout": _PATIENCE, "check_same_thread": False}
-    engine = create_engine(url.set(database=path.as_uri(), query=query), connect_args=connect, **options)
+
+    def connect() -> sqlite3.Connection:
+        # Python's driver would begin transactions by itself, and late.
+        found = sqlite3.connect(
+            address_of(path, make=make), uri=True, timeout=_PATIENCE, check_same_thread=False, isolation_level=None
+        )
+        found.execute("PRAGMA foreign_keys = ON")
+        if _may_write(path):
+            found.execute("PRAGMA journal_mode = WAL")
+            # An acknowledged edit survives a power cut.
+            found.execute("PRAGMA synchronous = FULL")
+        return found
+
+    engine = create_engine(url, creator=connect, poolclass=QueuePool, pool_size=10, max_overflow=40)
 
     @event.listens_for(engine, "connect")
-    def connected(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
-        # Python's driver would begin transactions by itself, and late.
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        if may_write:
-            connection.execute("PRAGMA journal_mode = WAL")
-            # An acknowledged edit survives a power cut.
-            connection.execute("PRAGMA synchronous = FULL")
+    def connected(_: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
         entry.info[_FILE] = file_of(path)
 
     @event.listens_for(engine, "checkout")
@@ -199,10 +197,26 @@ def _embedded(url: URL, *, make: bool) -> Engine:
     return engine
 
 
-def file_of(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one of the same name; None where there is none."""
+def address_of(path: Path, *, make: bool = False) -> str:
+    """Return the address by which SQLite opens a file; one that has gone is not made anew unless that is wanted."""
+    if _may_write(path):
+        return f"{path.as_uri()}?mode={'rwc' if make else 'rw'}"
+    # Where nobody can write there may be no file for what connections share; nor is there any need for it then.
+    return f"{path.as_uri()}?mode=ro" + ("" if _shared(path) else "&immutable=1")
+
+
+def file_of(path: Path) -> tuple[int, int, bool] | None:
+    """Return what tells a file from another one of the same name, and how it is opened; None where there is none."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, _may_write(path) or _shared(path)
+
+
+def _may_write(path: Path) -> bool:
+    return not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
+def _shared(path: Path) -> bool:
+    return path.with_name(path.name + "-wal").exists()

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from horen.database.changing import Change
-from horen.database.checks import bounded, check_name
+from horen.database.checks import bounded, check_name, check_text
 from horen.database.connection import Database
 from horen.database.found import edits_of, stored
 from horen.database.records import By, Page, Query, StoredEdit, Version
@@ -72,6 +72,7 @@ class Edits:
             limit: at most so many.
 
         Raises:
+            EditError: for a text that no edit can have.
             StoreError: when the database cannot be read.
         """
         wanted = _where(select(edit), query or Query()).order_by(edit.c.id.desc()).limit(limit + 1)
@@ -79,13 +80,14 @@ class Edits:
             wanted = wanted.where(edit.c.id < bounded(before))
         with self._database.reading() as connection:
             rows = connection.execute(wanted).all()
-        items = tuple(map(stored, rows[:limit]))
+            items = stored(connection, rows[:limit])
         return Page(items, items[-1].id if len(rows) > limit else None)
 
     def count(self, query: Query | None = None) -> int:
         """Return how many edits a query finds.
 
         Raises:
+            EditError: for a text that no edit can have.
             StoreError: when the database cannot be read.
         """
         with self._database.reading() as connection:
@@ -108,17 +110,21 @@ class Edits:
             without_sets: in none of which one is.
 
         Raises:
+            EditError: for a name that no tag or set can have.
             StoreError: when the database cannot be read.
         """
+        tags, without_tags, sets, without_sets = map(list, (tags, without_tags, sets, without_sets))
+        for name in (*tags, *without_tags, *sets, *without_sets):
+            check_text(name, "name that is looked for")
         wanted = select(edit.c.id).where(edit.c.active)
-        for some, found in ((list(tags), True), (list(without_tags), False)):
+        for some, found in ((tags, True), (without_tags, False)):
             if some:
                 tagged = edit.c.id.in_(select(edit_tag.c.edit).where(edit_tag.c.tag.in_(some)))
                 wanted = wanted.where(tagged if found else ~tagged)
-        if inside := list(sets):
-            wanted = wanted.where(edit.c.set_name.in_(inside))
-        if outside := list(without_sets):
-            wanted = wanted.where(edit.c.set_name.is_(None) | edit.c.set_name.not_in(outside))
+        if sets:
+            wanted = wanted.where(edit.c.set_name.in_(sets))
+        if without_sets:
+            wanted = wanted.where(edit.c.set_name.is_(None) | edit.c.set_name.not_in(without_sets))
         with self._database.reading() as connection:
             return frozenset(connection.execute(wanted).scalars())
 
@@ -193,7 +199,13 @@ def check_set(connection: Connection, name: str) -> None:
 
 
 def _where(wanted: Select[Any], query: Query) -> Select[Any]:
-    """Return a statement with a query's conditions."""
+    """Return a statement with a query's conditions.
+
+    Raises:
+        EditError: for a text that no edit can have.
+    """
+    for name in ("text", "tag", "set", "author", "subject"):
+        check_text(getattr(query, name) or "", f"{name} that is looked for")
     if query.state is not None:
         wanted = wanted.where(edit.c.state == query.state)
     if query.set is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select
 
 from horen.database.changing import CHANNEL
-from horen.database.connection import Database, file_of
+from horen.database.connection import Database, address_of, file_of
 from horen.database.schema import codebook
 from horen.errors import StoreError
 from horen.extras import need
@@ -71,8 +71,7 @@ class Feed:
     def _follow_file(self) -> None:
         path = Path(self._database.url.database or "")
         opened = file_of(path)
-        address = f"{path.as_uri()}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)) as connection:
+        with closing(sqlite3.connect(address_of(path), uri=True, isolation_level=None)) as connection:
             seen = None
             while not self._closed and file_of(path) == opened:
                 found = connection.execute("PRAGMA data_version").fetchone()[0]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, select
 
 from horen.database.checks import bounded
 from horen.database.records import By, Draft, Facts, StoredEdit, Version
-from horen.database.schema import draft, edit, version, version_tag
-from horen.database.seals import check_seal
+from horen.database.schema import draft, edit, edit_set, version, version_tag
+from horen.database.seals import check_seal, damaged
 from horen.errors import EditNotFoundError
 
 # So many values go into one statement: SQLite takes no more than 32,766.
@@ -27,13 +27,33 @@ def parts(items: Sequence[_Item], size: int = _TOGETHER) -> Iterator[Sequence[_I
         yield items[start : start + size]
 
 
-def stored(row: Row[Any]) -> StoredEdit:
-    """Return the edit of a row.
+def stored(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[StoredEdit, ...]:
+    """Return the edits of rows, in their order.
 
     Raises:
-        StoreError: when the row is damaged.
+        StoreError: when the row of one is damaged.
+    """
+    on = {row.name: row.switched_on for row in connection.execute(select(edit_set.c.name, edit_set.c.switched_on))}
+    return tuple(_stored(check_edit(row, on)) for row in rows)
+
+
+def check_edit(row: Row[Any], on: Mapping[str, bool]) -> Row[Any]:
+    """Return the row of an edit.
+
+    Args:
+        row: of the edit.
+        on: whether each set is on, by its name.
+
+    Raises:
+        StoreError: when it is not as it was written, or is active and should not be, or the other way round.
     """
     check_seal(edit, row)
+    if row.active != (row.state == "published" and on.get(row.set_name, True)):
+        raise damaged(edit, row)
+    return row
+
+
+def _stored(row: Row[Any]) -> StoredEdit:
     return StoredEdit(
         id=row.id,
         prompt=row.prompt,
@@ -80,7 +100,8 @@ def edits_of(connection: Connection, numbers: Sequence[int]) -> dict[int, Stored
         EditNotFoundError: when one of them was never there.
         StoreError: when the row of one is damaged.
     """
-    return {number: stored(row) for number, row in rows_of(connection, numbers).items()}
+    rows = list(rows_of(connection, numbers).values())
+    return {one.id: one for one in stored(connection, rows)}
 
 
 def drafted(row: Row[Any]) -> Draft:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from horen.database.audit import logged
-from horen.database.checks import check_name
+from horen.database.checks import bounded, check_name
 from horen.database.connection import Database
 from horen.database.records import SCOPES, By, Key, Scope
 from horen.database.schema import api_key
@@ -140,7 +140,7 @@ def _made(
 
 
 def _valid(connection: Connection, number: int) -> Row[Any]:
-    row = connection.execute(select(api_key).where(api_key.c.id == number)).first()
+    row = connection.execute(select(api_key).where(api_key.c.id == bounded(number))).first()
     if row is None or row.revoked is not None:
         state = "There is no key" if row is None else "Revoked already is key"
         raise EditNotFoundError(f"{state} {number}: list the keys to see which are valid.")

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, Table, select, update
 from horen.errors import StoreError
 
 # What changes from moment to moment, or follows from the rest; and numbers that the database gives.
-_LEFT_OUT = frozenset({"seal", "active", "words", "done", "total", "taken_by", "taken_until"})
+_LEFT_OUT = frozenset({"seal", "active", "words", "taken_by", "taken_until"})
 _NUMBERED = frozenset({"audit.id", "draft.id"})
 
 
@@ -38,11 +38,14 @@ def check_seal(table: Table, row: Row[Any]) -> Row[Any]:
         StoreError: when it is not as it was written.
     """
     if row.seal != seal_of(table, row._mapping):  # type: ignore[arg-type]
-        key = next(iter(table.primary_key)).name
-        raise StoreError(
-            f"The row {row._mapping[key]!r} of the table {table.name} is damaged: restore the store from a backup."
-        )
+        raise damaged(table, row)
     return row
+
+
+def damaged(table: Table, row: Row[Any]) -> StoreError:
+    """Say that a row is not as it was written."""
+    key = row._mapping[next(iter(table.primary_key)).name]
+    return StoreError(f"The row {key!r} of the table {table.name} is damaged: restore the store from a backup.")
 
 
 @cache

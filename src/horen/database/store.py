@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from horen.database.address import url_of
 from horen.database.audit import Audit
-from horen.database.connection import Database
+from horen.database.connection import Database, address_of
 from horen.database.drafts import Drafts
 from horen.database.edits import Edits
 from horen.database.feed import Feed
@@ -100,7 +100,8 @@ class Store:
                     raise StoreError(f"{database.name} holds a store already: name another place.")
                 make_tables(connection)
                 take_in(connection, saved, by)
-            return cls(database)
+            database.close()
+            return cls.open(address)
         except BaseException:
             database.close()
             if new and path is not None:
@@ -174,7 +175,7 @@ class Store:
         staged = target.with_name(target.name + ".part")
         try:
             with (
-                closing(sqlite3.connect(self.database.url.database or "")) as source,
+                closing(sqlite3.connect(address_of(Path(self.database.url.database or "")), uri=True)) as source,
                 closing(sqlite3.connect(staged)) as copy,
             ):
                 source.backup(copy)

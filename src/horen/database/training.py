@@ -137,11 +137,9 @@ class Training:
         """
         with self._database.writing() as connection:
             for job in jobs:
-                connection.execute(
-                    update(draft)
-                    .where(*_held(job, worker))
-                    .values(done=done, total=total, taken_until=time.time() + HELD)
-                )
+                held = {"done": done, "total": total, "taken_until": time.time() + HELD}
+                if connection.execute(update(draft).where(*_held(job, worker)).values(**held)).rowcount:
+                    seal_again(connection, draft, job.draft)
 
     def finish(self, job: Job, worker: str, found: Found) -> bool:
         """Keep what came of a draft's training; return whether it was still wanted.

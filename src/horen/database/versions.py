@@ -185,7 +185,8 @@ class Versions:
         if check_name(name, "name of a version").isdigit():
             raise EditError(f"The name {name!r} is a number, and versions have numbers already: choose a word.")
         with self._database.writing() as connection:
-            if not 0 < number <= (last := _last(connection)):
+            last = _last(connection)
+            if not 0 < number <= last:
                 raise _no_version(number, last)
             connection.execute(delete(version_tag).where(version_tag.c.name == name))
             connection.execute(insert(version_tag).values(name=name, version=number))

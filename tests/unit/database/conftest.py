@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from horen.database import Store
 from horen.store.state import Saved
 from support.postgres import Server, postgres, programs
-from support.stores import empty_book, made
+from support.stores import MEMORY, empty_book, made
 
 _NUMBERS = itertools.count(1)
 
@@ -27,22 +28,29 @@ def server() -> Iterator[Server]:
     """A PostgreSQL server."""
     if programs() is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    with postgres() as running:
+    with postgres(hasty=True) as running:
         yield running
 
 
 @pytest.fixture
-def store(tmp_path: Path, book: Saved) -> Iterator[Store]:
+def place() -> Iterator[Path]:
+    """A folder in memory: waiting for a disk would take most of the time."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def store(place: Path, book: Saved) -> Iterator[Store]:
     """An empty store in a file."""
-    with made(tmp_path / "facts.db", book) as found:
+    with made(place / "facts.db", book) as found:
         yield found
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def address(request: pytest.FixtureRequest, place: Path) -> str:
     """Where a store of each kind can be made."""
     if request.param == "sqlite":
-        return str(tmp_path / "either.db")
+        return str(place / "either.db")
     running: Server = request.getfixturevalue("server")
     return running.database(f"facts{next(_NUMBERS)}")
 
