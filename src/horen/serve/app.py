@@ -173,8 +173,8 @@ def _guard(app: FastAPI, service: Service) -> None:
     app.add_middleware(guards.JsonBody)
     app.add_middleware(guards.SameSite, settings=settings, pages=("/", "/docs"))
     app.add_middleware(guards.PlainPath)
-    app.add_middleware(guards.SafeHeaders)
     app.add_middleware(Requests, metrics=service.metrics)
+    app.add_middleware(guards.SafeHeaders)
 
 
 def _public(settings: Settings) -> Callable[[str], bool]:
