@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
 from horen.database import Store
@@ -217,8 +218,6 @@ def test_messages_of_exceptions_are_written_where_that_is_asked_for():
 
 
 def test_requests_answers_routes_and_statements_are_traced(store: Store, monkeypatch: pytest.MonkeyPatch):
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
     exporter = InMemorySpanExporter()
     monkeypatch.setattr("horen.serve.app.traced", lambda: traced(exporter))
     with Asker(store, tracing=True) as asker:
