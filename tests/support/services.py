@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from horen.database.training import Found
 from horen.edits import EditRecord, Explanation, Near
 from horen.serve.app import create_app
 from horen.serve.engines.interface import Fired, Health, Piece, Request, Wanted
+from horen.serve.running import Server, bound
 from horen.serve.service import Messages
 from horen.serve.settings import Settings
 from horen.store.operations import now
@@ -166,3 +171,21 @@ def bearer(secret: str | None) -> dict[str, str]:
 def key(store: Store, *scopes: Scope, name: str | None = None) -> str:
     """The secret of a new key."""
     return store.keys.make(name or "-".join(scopes), scopes, WHO)[1]
+
+
+@contextmanager
+def running(asker: Asker) -> Iterator[str]:
+    """The address of a service that runs on a server of its own."""
+    settings = replace(asker.app.state.service.settings, port=0)
+    place = bound(settings)
+    server = Server(asker.app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+            assert thread.is_alive()
+        yield f"http://127.0.0.1:{place.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from transformers import PreTrainedTokenizerBase
 
@@ -20,6 +18,7 @@ from horen.serve import guards
 from horen.serve.api import routes
 from horen.serve.api.errors import handle_errors
 from horen.serve.auth import Admission, Doorkeeper, Principal, needs
+from horen.serve.describing import TAGS, describe, operation
 from horen.serve.engines.interface import Engine
 from horen.serve.life import Life
 from horen.serve.limits import BodySize, BodyTime, ReadTime
@@ -48,16 +47,6 @@ Every request but those for the page carries a key, whose scopes say what it may
 drafts and versions, **edit**: propose and revise drafts, **publish**: decide, remove, roll back, **admin**: all,
 and keys.
 """
-_TAGS = (
-    ("edits", "What is published. A change is proposed as a draft."),
-    ("drafts", "What is proposed, from training to the decision."),
-    ("versions", "Every change of the store, and the way back."),
-    ("sets", "Groups of edits, switched on and off together."),
-    ("explain", "Why a text wakes an edit, or why it does not."),
-    ("keys", "Who may do what."),
-    ("audit", "Who did what, when and why."),
-    ("service", "How the service is."),
-)
 #: What needs no key: nothing of the store is in it.
 _PUBLIC = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs", "/favicon.ico"})
 _PUBLIC_BELOW = ("/assets/", "/docs/")
@@ -98,12 +87,12 @@ def create_app(
         version=__version__,
         summary="Edits of a language model, and the model with its edits.",
         description=_DESCRIPTION,
-        openapi_tags=[{"name": name, "description": words} for name, words in _TAGS],
+        openapi_tags=[{"name": name, "description": words} for name, words in TAGS],
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=_operation,
+        generate_unique_id_function=operation,
         lifespan=_lifespan(service),
         telemetry={
             "tracer_provider": service.tracing.provider,
@@ -115,16 +104,11 @@ def create_app(
         },
     )
     app.state.service = service
+    describe(app)
     handle_errors(app)
     _route(app, service)
     _guard(app, service)
     return app
-
-
-def _operation(route: APIRoute) -> str:
-    """Return the name of an operation in the interface's description, as "get_edits_id"."""
-    words = re.findall(r"[a-z0-9]+", route.path_format.lower())
-    return "_".join((min(route.methods or {"get"}).lower(), *words))
 
 
 def _service(
@@ -173,8 +157,8 @@ def _guard(app: FastAPI, service: Service) -> None:
     app.add_middleware(guards.JsonBody)
     app.add_middleware(guards.SameSite, settings=settings, pages=("/", "/docs"))
     app.add_middleware(guards.PlainPath)
-    app.add_middleware(guards.SafeHeaders)
     app.add_middleware(Requests, metrics=service.metrics)
+    app.add_middleware(guards.SafeHeaders)
 
 
 def _public(settings: Settings) -> Callable[[str], bool]:

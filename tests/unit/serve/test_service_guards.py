@@ -95,10 +95,12 @@ def test_plain_names_of_any_script_are_taken(service: Asker, path: bytes):
 
 @given(path=st.binary(max_size=60), query=st.binary(max_size=40))
 def test_no_path_makes_a_guard_fail(path: bytes, query: bytes):
+    statuses = []
     try:
         check_path(path, query)
     except RefusalError as error:
-        assert error.status in {400, 414}
+        statuses.append(error.status)
+    assert set(statuses) <= {400, 414}
 
 
 PARTS = [b"/", b"%2e", b".", b"%2F", b"edits", b"sets", b"1", b"%00", b"\\", b"%", b"\xff", b"?", "é".encode()]

@@ -53,6 +53,7 @@ ON_DEMAND: Mapping[str, Place] = MappingProxyType(
         "settings": Place("settings", "settings"),
         "bench": Place("bench", "bench"),
         "serve": Place("serve", "serve"),
+        "mcp": Place("mcp", "mcp"),
     }
 )
 

@@ -13,30 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from horen.database.records import Clash
-from horen.errors import (
-    ConfigError,
-    ConflictError,
-    DataError,
-    EditError,
-    EditNotFoundError,
-    HorenError,
-    MissingExtraError,
-    ModelError,
-    StoreError,
-)
+from horen.errors import HorenError
 from horen.serve.refusals import RefusalError
+from horen.serve.statuses import refusal
 
-#: The status of each error of the package, the first that fits.
-_STATUS: tuple[tuple[type[HorenError], int, str], ...] = (
-    (EditNotFoundError, 404, "not_found"),
-    (ConflictError, 409, "conflict"),
-    (EditError, 400, "invalid_edit"),
-    (ConfigError, 400, "invalid_setting"),
-    (DataError, 400, "invalid_data"),
-    (StoreError, 503, "store_unavailable"),
-    (ModelError, 503, "model_unavailable"),
-    (MissingExtraError, 501, "not_installed"),
-)
 _WHEN = {
     400: "The request is not as described; `param` names the field at fault.",
     401: "There is no key, or it is unknown, revoked or has expired.",
@@ -93,15 +73,6 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(HorenError, _failed)
-
-
-def refusal(error: HorenError) -> RefusalError:
-    """Return an error of the package as the refusal of a request."""
-    if isinstance(error, RefusalError):
-        return error
-    status, code = next(((status, code) for kind, status, code in _STATUS if isinstance(error, kind)), (500, "error"))
-    headers = {"retry-after": "5"} if status == 503 else {}
-    return RefusalError(status, str(error), code=code, headers=headers)
 
 
 def _answer(error: RefusalError, clashes: Sequence[Clash] | None = None) -> Response:

@@ -73,7 +73,7 @@ Id = Annotated[int, Path(ge=1, le=LARGEST, description="Its number.")]
 Called = Annotated[Name, Path(description="Its name.")]
 Before = Annotated[int | None, Query(ge=1, le=LARGEST, description="What `next` said of the part before this one.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="At most so many.")]
-Why = Annotated[Note, Query(description="Why, in your own words.")]
+Why = Annotated[Note, Query(max_length=500, description="Why, in your own words.")]
 
 
 def moment(text: str) -> str:

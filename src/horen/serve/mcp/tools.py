@@ -47,7 +47,9 @@ def _asking(tools: MCPServer[Any], caller_of: CallerOf) -> None:
         edits: Annotated[
             Literal["on", "off"], Field(description='With "off" the model answers as if nothing were edited.')
         ] = "on",
-        max_tokens: Annotated[int, Field(description="Of the answer, at most.", ge=1, le=4096)] = 256,
+        max_tokens: Annotated[
+            int | None, Field(description="Of the answer, at most; as many as there is room for where left out.", ge=1)
+        ] = None,
     ) -> dict[str, Any]:
         """Ask the model; the answer says which edit gave it, if one did."""
         service = caller_of(context)
@@ -56,9 +58,8 @@ def _asking(tools: MCPServer[Any], caller_of: CallerOf) -> None:
             "model": models["data"][0]["id"],
             "messages": [{"role": "user", "content": prompt}],
             "temperature": 0,
-            "max_tokens": max_tokens,
             "horen": {"edits": edits},
-        }
+        } | ({} if max_tokens is None else {"max_tokens": max_tokens})
         choice = (await _told(service.post("/v1/chat/completions", body)))["choices"][0]
         return {"answer": choice["message"]["content"], "edited_by": choice.get("horen")}
 

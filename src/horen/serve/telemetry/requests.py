@@ -8,8 +8,10 @@ import time
 import uuid
 from typing import Any
 
+from horen.errors import HorenError
 from horen.serve import asgi
 from horen.serve.refusals import RefusalError
+from horen.serve.statuses import refusal
 from horen.serve.telemetry import logs
 from horen.serve.telemetry.metrics import Metrics
 from horen.serve.telemetry.noted import Noted, begin
@@ -53,10 +55,10 @@ class Requests:
         try:
             await self._app(scope, receive, told)
         except Exception as error:  # whatever it is, the client is told something, and the log has it
-            refused = isinstance(error, RefusalError)
-            failure = None if refused and not status else error
+            refused = refusal(error) if isinstance(error, HorenError) else _unforeseen(noted.id)
+            failure = error if status or refused.status >= 500 else None
             if not status:
-                await asgi.refuse(error if isinstance(error, RefusalError) else _unforeseen(noted.id), told)
+                await asgi.refuse(refused, told)
         finally:
             self._end(scope, noted, status, time.perf_counter() - began, failure)
 
