@@ -8,7 +8,6 @@ import pytest
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 
 from horen.serve.api.errors import handle_errors

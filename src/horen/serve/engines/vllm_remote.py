@@ -34,6 +34,7 @@ class RemoteVllm:
         self._client = _client(url, key, patience)
         self._asked_of: set[str] = set()
         self._version: int | None = None
+        self._closed = False
 
     @classmethod
     async def open(
@@ -79,6 +80,8 @@ class RemoteVllm:
     async def health(self) -> Health:
         """Return how the server is; its version is that of the last answer that an edit gave."""
         running = len(self._asked_of)
+        if self._closed:
+            return Health(False, running, 0, self._version, "it was closed")
         try:
             answer = await self._client.get("/health", timeout=5)
         except self._http.HTTPError as error:
@@ -89,9 +92,11 @@ class RemoteVllm:
 
     async def close(self) -> None:
         """Let go of the server, and of what is asked of it."""
+        self._closed = True
         await self._client.aclose()
 
     async def _asked(self, request: Request) -> AsyncGenerator[Piece, None]:
+        self._check_open()
         self._asked_of.add(request.id)
         answers = [_Answer() for _ in range(request.sampling.n)]
         try:
@@ -104,6 +109,7 @@ class RemoteVllm:
                     for choice in event["choices"]:
                         yield self._piece(choice, answers[choice["index"]], request)
         except (self._http.HTTPError, self._http.StreamError) as error:
+            self._check_open()
             raise ModelError(f"{self._url} cannot be reached: {_why(error)}. Ask again when it is back.") from error
         except (ValueError, KeyError, TypeError, IndexError) as error:
             if isinstance(error, ConfigError):
@@ -111,6 +117,10 @@ class RemoteVllm:
             raise ModelError(f"{self._url} answers otherwise than vLLM does: {_why(error)}.") from error
         finally:
             self._asked_of.discard(request.id)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ModelError(f"{self._url} is asked through an engine that was closed: open another.")
 
     def _body(self, request: Request) -> dict[str, Any]:
         sampling = vllm_words.each(request.sampling)

@@ -161,6 +161,7 @@ def test_a_message_that_is_not_read_here_is_named(local: TestClient, message: An
         ({"version": "1"}, "horen.version"),
         ({"only": ["1"]}, "horen.only[0]"),
         ({"only": 1}, "horen.only"),
+        ({"only": [0]}, "horen.only[0]"),
         ({"without": [1, -2]}, "horen.without[1]"),
         ({"tags": [""]}, "horen.tags[0]"),
         ({"version": 1, "edit": "off"}, "horen.edit"),
