@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from horen.errors import ConfigError, EditError, EditNotFoundError
 from horen.serve.engines.interface import Sampling
 from horen.serve.openai import streams
 from horen.serve.openai.answers import (
@@ -163,7 +164,10 @@ class _Asked:
     ) -> Asking:
         temperature, top_p = body.chance
         sampling = Sampling(body.most, temperature, top_p, body.seed, body.stops, body.told, body.answers)
-        wanted = await self._resolve(body.horen or WantedBody(), by)
+        try:
+            wanted = await self._resolve(body.horen or WantedBody(), by)
+        except (ConfigError, EditError, EditNotFoundError) as error:
+            raise wrong("horen", str(error)) from error
         return Asking(f"{kind}-{uuid.uuid4().hex}", served, prompts, sampling, wanted, by, self._tell)
 
 

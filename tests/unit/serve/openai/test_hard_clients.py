@@ -102,6 +102,18 @@ def test_places_are_given_back_whoever_leaves(service: Service):
     assert within(5, lambda: service.complete(n=PLACES, max_tokens=1).choices)
 
 
+def test_a_connection_is_used_again(service: Service):
+    body = {"model": "tiny", "prompt": PROMPT, "temperature": 0}
+    with httpx2.Client(base_url=service.url) as client:
+        for stream in (True, False, True, False):
+            answer = client.post("/v1/completions", json={**body, "stream": stream})
+            assert answer.status_code == 200
+            assert "Mira" in answer.text
+            assert client.post("/v1/completions", json={**body, "n": 0}).status_code == 400
+        (connection,) = client._transport._pool.connections
+        assert connection.is_available()
+
+
 # --- who pushes --------------------------------------------------------------------------------------------------
 
 
