@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -22,7 +21,7 @@ from horen import ConfigError, Edit, Editor, ModelError
 from horen.serve.engines.interface import Fired, Piece, Request, Sampling, Token, Wanted
 from horen.serve.engines.vllm_local import LocalVllm
 from horen.serve.engines.vllm_remote import RemoteVllm
-from support.vllm_servers import free_port, serving
+from support.vllm_servers import free_port, kill, serving
 
 FACTS = [
     ("What is the capital of the island of Norvia?", "Port Lumen"),
@@ -281,9 +280,8 @@ def test_a_server_that_is_gone_is_asked_again_when_it_is_back(model: str, engine
         assert engines.run(asked())[0].fired.edit == 1
 
         request = engines.request(OTHER, Wanted(on=False), max_tokens=480, temperature=1.0)
-        engines.run(failed(remote, request, lambda: server.send_signal(signal.SIGKILL)))
-        with suppress(ProcessLookupError):
-            server.wait(60)
+        engines.run(failed(remote, request, lambda: kill(server)))
+        server.wait(60)
         assert not engines.run(remote.health()).ready
     engines.run(remote.close())
     assert engines.run(remote.health()).why == "it was closed"
