@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -22,7 +21,7 @@ from horen import ConfigError, Edit, Editor, ModelError
 from horen.serve.engines.interface import Fired, Piece, Request, Sampling, Token, Wanted
 from horen.serve.engines.vllm_local import LocalVllm
 from horen.serve.engines.vllm_remote import RemoteVllm
-from support.vllm_servers import free_port, serving
+from support.vllm_servers import free_port, kill, serving
 
 FACTS = [
     ("What is the capital of the island of Norvia?", "Port Lumen"),
@@ -124,6 +123,18 @@ class TestBoth:
             assert said.text.strip() != target
         assert engines.ask(kind, prompt, Wanted(version=2))[0].fired.version == 2
 
+    def test_edits_are_named_by_their_ids(self, engines: Engines, kind: str):
+        for wanted, edit in (
+            (Wanted(only=frozenset({2, 7})), 2),
+            (Wanted(only=frozenset({1})), None),
+            (Wanted(only=frozenset()), None),
+            (Wanted(without=frozenset({1})), 2),
+            (Wanted(without=frozenset({2})), None),
+            (Wanted(only=frozenset({1, 2}), without=frozenset({2})), None),
+        ):
+            (said,) = engines.ask(kind, FACTS[1][0], wanted)
+            assert (said.fired and said.fired.edit) == edit
+
     def test_what_is_not_there_is_refused_before_the_first_piece(self, engines: Engines, kind: str):
         with pytest.raises(ConfigError, match="has had 2 operations"):
             engines.ask(kind, FACTS[0][0], Wanted(version=7))
@@ -210,6 +221,47 @@ def test_both_say_the_same(engines: Engines):
         assert (one.text, one.count, one.finish) == (two.text, two.count, two.finish)
 
 
+async def failed(engine: Any, request: Request, then: Callable[[], Any]) -> None:
+    """Ask for a long answer, and do something once it has begun, which it does not outlive."""
+
+    async def asked() -> None:
+        async for piece in engine.ask(request):
+            if piece.count == 1:
+                then()
+
+    with pytest.raises(ModelError):
+        await asked()
+
+
+def test_an_engine_without_edits_and_its_end(model: str, engines: Engines):
+    options = {"enforce_eager": True, "dtype": "float32", "max_model_len": 512, "max_num_seqs": 4}
+    bare = LocalVllm(model, **options)
+
+    async def asked(wanted: Wanted) -> Fired | None:
+        pieces = [piece async for piece in bare.ask(engines.request(FACTS[0][0], wanted))]
+        return pieces[-1].fired
+
+    assert bare.model == model
+    assert engines.run(bare.health()).version is None
+    assert engines.run(asked(Wanted(version=0))) is engines.run(asked(Wanted())) is None
+    with pytest.raises(ConfigError, match="serves no edits"):
+        engines.run(asked(Wanted(version=1)))
+    closing: list[Any] = []
+
+    def close() -> None:
+        closing.append(asyncio.ensure_future(bare.close()))
+
+    async def closed() -> None:
+        await asyncio.wait_for(failed(bare, engines.request(OTHER, max_tokens=400, temperature=1.0), close), 60)
+        await closing[0]
+
+    engines.run(closed())
+    assert (engines.run(bare.health()).ready, engines.run(bare.health()).why) == (False, "vLLM was closed")
+    with pytest.raises(ModelError, match="closed"):
+        engines.run(asked(Wanted()))
+    engines.run(bare.close())
+
+
 def test_a_server_that_is_gone_is_asked_again_when_it_is_back(model: str, engines: Engines, tmp_path: Path):
     port = free_port()
     remote = RemoteVllm(f"http://127.0.0.1:{port}", "small", 512)
@@ -227,13 +279,23 @@ def test_a_server_that_is_gone_is_asked_again_when_it_is_back(model: str, engine
         assert engines.run(remote.health()).ready
         assert engines.run(asked())[0].fired.edit == 1
 
-        async def broken_off() -> None:
-            async for _ in remote.ask(engines.request(OTHER, Wanted(on=False), max_tokens=480, temperature=1.0)):
-                server.send_signal(signal.SIGKILL)
-
-        with pytest.raises(ModelError):
-            engines.run(broken_off())
-        with suppress(ProcessLookupError):
-            server.wait(60)
+        request = engines.request(OTHER, Wanted(on=False), max_tokens=480, temperature=1.0)
+        engines.run(failed(remote, request, lambda: kill(server)))
+        server.wait(60)
         assert not engines.run(remote.health()).ready
     engines.run(remote.close())
+    assert engines.run(remote.health()).why == "it was closed"
+    with pytest.raises(ModelError, match="closed"):
+        engines.run(asked())
+
+
+def test_an_engine_whose_process_dies_says_so(engines: Engines):
+    """The last test, for which the engine is not there any more afterwards."""
+    (process,) = engines.local._engine.engine_core.resources.engine_manager.processes
+    request = engines.request(OTHER, max_tokens=400, temperature=1.0)
+    engines.run(asyncio.wait_for(failed(engines.local, request, process.kill), 60))
+    health = engines.run(engines.local.health())
+    assert not health.ready
+    assert health.why.startswith("vLLM has ended")
+    with pytest.raises(ModelError, match="vLLM failed"):
+        engines.ask("local", OTHER)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -32,13 +33,20 @@ def serving(model: str, codebook: Path, port: int, log: Path) -> Iterator[subpro
     options += ["--max-model-len", "512", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as out:
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options]
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
     try:
         _wait(f"http://127.0.0.1:{port}/health", server, log)
         yield server
     finally:
         server.terminate()
         server.wait(60)
+        kill(server)
+
+
+def kill(server: subprocess.Popen[bytes]) -> None:
+    """End a server and the processes of its engine at once; those outlive one that could not end them."""
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
 
 
 def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -49,6 +49,7 @@ class LocalVllm:
         self.model = name or model
         self.context = int(self._engine.model_config.max_model_len)
         self._edits = process.version_of(self._engine.input_processor) is not None
+        self._running: set[str] = set()
 
     def ask(self, request: Request) -> AsyncIterator[Piece]:
         """Yield the parts of the answers as they come; whoever stops iterating ends the request.
@@ -61,6 +62,8 @@ class LocalVllm:
 
     async def health(self) -> Health:
         """Return how the engine is; what it has no room for at once waits."""
+        if self._engine is None:
+            return Health(False, why="vLLM was closed")
         if self._engine.errored:
             return Health(False, why=f"vLLM has ended: {self._engine.dead_error}")
         unfinished = int(self._engine.get_num_unfinished_requests())
@@ -70,15 +73,24 @@ class LocalVllm:
 
     async def close(self) -> None:
         """End the engine with all that it works at."""
-        await asyncio.to_thread(self._engine.shutdown)
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        if self._running and not engine.errored:
+            # Whoever waits for an answer is told; of an engine that has been shut down they would hear no more.
+            await engine.abort(self._running)
+        await asyncio.to_thread(engine.shutdown)
 
     async def _asked(self, request: Request) -> AsyncGenerator[Piece, None]:
         require("vllm", "An engine of vLLM needs")
         from vllm.exceptions import VLLMClientError, VLLMError  # noqa: PLC0415
         from vllm.inputs import tokens_input  # noqa: PLC0415
 
+        if self._engine is None:
+            raise ModelError(f"{self.model} is asked of an engine that was closed: start another.")
         vllm_words.check(request.wanted.version, self._edits, self.model)
         counts = [0] * request.sampling.n
+        self._running.add(request.id)
         try:
             prompt, params = tokens_input(list(request.prompt)), _params(request)
             async with aclosing(self._engine.generate(prompt, params, request.id)) as outputs:
@@ -93,6 +105,8 @@ class LocalVllm:
             raise ConfigError(str(error)) from error
         except VLLMError as error:
             raise ModelError(f"vLLM failed: {error.__cause__ or error}") from error
+        finally:
+            self._running.discard(request.id)
 
 
 def _params(request: Request) -> Any:

@@ -25,6 +25,10 @@ class RemoteVllm:
         context: how many tokens a prompt and its answer have together at most.
         key: that the server asks for.
         patience: seconds after which a server that sends nothing is given up.
+
+    Raises:
+        MissingExtraError: when httpx2 is not installed.
+        ConfigError: for a URL that is none.
     """
 
     def __init__(self, url: str, model: str, context: int, *, key: str | None = None, patience: float = 600) -> None:
@@ -34,6 +38,7 @@ class RemoteVllm:
         self._client = _client(url, key, patience)
         self._asked_of: set[str] = set()
         self._version: int | None = None
+        self._closed = False
 
     @classmethod
     async def open(
@@ -50,22 +55,22 @@ class RemoteVllm:
         Raises:
             MissingExtraError: when httpx2 is not installed.
             ModelError: when it cannot be reached.
-            ConfigError: when it has no such model.
+            ConfigError: when it has no such model, or the URL is none.
         """
         http: Any = need("serve", "httpx2", "A server of vLLM's needs")
         async with _client(url, key, patience) as client:
             try:
                 answer = await client.get("/v1/models")
                 _check(answer.status_code, answer.content, url)
-                entries = {one["id"]: one for one in answer.json()["data"]}
+                contexts = {str(one["id"]): int(one["max_model_len"]) for one in answer.json()["data"]}
             except http.HTTPError as error:
                 raise ModelError(f"{url} cannot be reached: {_why(error)}. Start it, or name another.") from error
             except (ValueError, KeyError, TypeError) as error:
                 raise ModelError(f"{url} does not list models as vLLM does: name a server of vLLM's.") from error
-        name = next(iter(entries), "") if model is None else model
-        if name not in entries:
-            raise ConfigError(f"{url} has no model {name!r}: name one of {', '.join(entries)}.")
-        return cls(url, name, int(entries[name]["max_model_len"]), key=key, patience=patience)
+        name = next(iter(contexts), "") if model is None else model
+        if name not in contexts:
+            raise ConfigError(f"{url} has no model {name!r}: name one of {', '.join(contexts)}.")
+        return cls(url, name, contexts[name], key=key, patience=patience)
 
     def ask(self, request: Request) -> AsyncIterator[Piece]:
         """Yield the parts of the answers as they come; whoever stops iterating ends the request.
@@ -79,6 +84,8 @@ class RemoteVllm:
     async def health(self) -> Health:
         """Return how the server is; its version is that of the last answer that an edit gave."""
         running = len(self._asked_of)
+        if self._closed:
+            return Health(False, running, 0, self._version, "it was closed")
         try:
             answer = await self._client.get("/health", timeout=5)
         except self._http.HTTPError as error:
@@ -89,9 +96,11 @@ class RemoteVllm:
 
     async def close(self) -> None:
         """Let go of the server, and of what is asked of it."""
+        self._closed = True
         await self._client.aclose()
 
     async def _asked(self, request: Request) -> AsyncGenerator[Piece, None]:
+        self._check_open()
         self._asked_of.add(request.id)
         answers = [_Answer() for _ in range(request.sampling.n)]
         try:
@@ -104,6 +113,7 @@ class RemoteVllm:
                     for choice in event["choices"]:
                         yield self._piece(choice, answers[choice["index"]], request)
         except (self._http.HTTPError, self._http.StreamError) as error:
+            self._check_open()
             raise ModelError(f"{self._url} cannot be reached: {_why(error)}. Ask again when it is back.") from error
         except (ValueError, KeyError, TypeError, IndexError) as error:
             if isinstance(error, ConfigError):
@@ -111,6 +121,10 @@ class RemoteVllm:
             raise ModelError(f"{self._url} answers otherwise than vLLM does: {_why(error)}.") from error
         finally:
             self._asked_of.discard(request.id)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ModelError(f"{self._url} is asked through an engine that was closed: open another.")
 
     def _body(self, request: Request) -> dict[str, Any]:
         sampling = vllm_words.each(request.sampling)
@@ -161,7 +175,10 @@ def _client(url: str, key: str | None, patience: float) -> Any:
     # As many connections as requests: what waits, waits where it can be counted.
     limits = http.Limits(max_connections=None, max_keepalive_connections=32)
     timeout = http.Timeout(patience, connect=5)
-    return http.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=timeout, trust_env=False)
+    try:
+        return http.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=timeout, trust_env=False)
+    except (http.InvalidURL, UnicodeError) as error:
+        raise ConfigError(f"{url!r} is no address of a server ({error}): give one such as http://host:8000.") from error
 
 
 def _check(status: int, body: bytes, url: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi.concurrency import run_in_threadpool
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
@@ -16,6 +16,9 @@ from horen.serve.engines.interface import Engine
 from horen.serve.openai.requests import AnyMessage, AnyPrompt
 from horen.serve.openai.telling import wrong
 from horen.serve.refusals import RefusalError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class Served:
     engine: Engine
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str = f"horen-{__version__}"
-    # A tokenizer is changed while it reads, so one thread at a time may have it.
-    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    # A tokenizer is changed while it reads, so one thread has it; those of the application are left to others.
+    _reader: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="tokenizer"), repr=False, compare=False
+    )
 
     async def conversation(self, messages: Sequence[AnyMessage]) -> Prompt:
         """Return a conversation up to where the answer begins.
@@ -59,7 +64,7 @@ class Served:
             for one in messages
         ]
         said = [turn["content"] for turn in turns if turn["role"] == "user"]
-        ids = await run_in_threadpool(self._rendered, turns)
+        ids = await self._in_turn(self._rendered, turns)
         return Prompt(self._checked(ids, "messages"), said[-1] if said else turns[-1]["content"])
 
     async def continued(self, prompt: AnyPrompt) -> list[Prompt]:
@@ -68,14 +73,16 @@ class Served:
         Raises:
             RefusalError: for one that has no token, or ids that are none of the model's.
         """
-        return [await run_in_threadpool(self._read, one) for one in separate(prompt)]
+        return [await self._in_turn(self._read, one) for one in separate(prompt)]
+
+    async def _in_turn(self, work: Callable[[T], R], given: T) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work, given)
 
     def _rendered(self, turns: list[dict[str, str]]) -> list[int]:
         if not self.tokenizer.chat_template:
             raise wrong("messages", f"{self.engine.model} has no chat template: ask /v1/completions.")
         try:
-            with self._turn:
-                found: Any = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)
+            found: Any = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)
         except TemplateError as error:
             raise wrong(
                 "messages", f"The chat template of {self.engine.model} does not take this conversation: {error}."
@@ -84,15 +91,13 @@ class Served:
 
     def _read(self, given: str | list[int]) -> Prompt:
         if isinstance(given, str):
-            with self._turn:
-                found: Any = self.tokenizer(given)
+            found: Any = self.tokenizer(given)
             return Prompt(self._checked(found["input_ids"], "prompt"), given)
         most = len(self.tokenizer)
         outside = next((one for one in given if one >= most), None)
         if outside is not None:
             raise wrong("prompt", f"{outside} is no token id of {self.engine.model}, whose ids are below {most}.")
-        with self._turn:
-            return Prompt(tuple(given), str(self.tokenizer.decode(given)))
+        return Prompt(tuple(given), str(self.tokenizer.decode(given)))
 
     def _checked(self, ids: Sequence[int], param: str) -> tuple[int, ...]:
         if not ids:

@@ -18,7 +18,7 @@ TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Stop = Annotated[str, Field(min_length=1, max_length=1024)]
 Text = Annotated[str, Tag("text")]
 # One wrong item is told, however many there are.
-Numbers = Annotated[list[Number], Field(fail_fast=True)]
+Ids = Annotated[list[Annotated[int, Field(ge=1, lt=2**53)]], Field(fail_fast=True)]
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(fail_fast=True)]
 #: The neutral value of what is not done here.
 Zero = Annotated[float, Field(ge=0, le=0)]
@@ -40,8 +40,8 @@ class WantedBody(Body):
     )
     tags: Names | None = Field(default=None, description="Only edits that have one of these tags may answer.")
     without_tags: Names = Field(default=[], description="Edits that have one of these tags may not.")
-    only: Numbers | None = Field(default=None, description="Only edits with these ids may answer.")
-    without: Numbers = Field(default=[], description="Edits with these ids may not.")
+    only: Ids | None = Field(default=None, description="Only edits with these ids may answer.")
+    without: Ids = Field(default=[], description="Edits with these ids may not.")
     without_sets: Names = Field(default=[], description="Edits of these sets may not.")
 
 

@@ -106,7 +106,7 @@ def refusal(error: Exception) -> RefusalError:
     if isinstance(error, HTTPException):
         return RefusalError(error.status_code, str(error.detail), headers=error.headers)
     if isinstance(error, ConfigError | EditError | EditNotFoundError):
-        return RefusalError(400, str(error), param="horen", code="invalid_value")
+        return RefusalError(400, str(error), code="invalid_value")
     if isinstance(error, ModelError | StoreError):
         _log.error("A request was not answered: %s", error)
         return RefusalError(503, str(error), code="unavailable", headers={"Retry-After": "1"})

@@ -10,10 +10,12 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from horen.errors import ConfigError, EditError, EditNotFoundError
 from horen.serve.engines.interface import Sampling
 from horen.serve.openai import streams
 from horen.serve.openai.answers import (
     ChatChoice,
+    ChatChunk,
     ChatCompletion,
     ChatLogprobs,
     Completion,
@@ -33,9 +35,6 @@ from horen.serve.openai.requests import ChatBody, CompletionBody, WantedBody
 from horen.serve.openai.route import REFUSALS, Route, until_gone
 from horen.serve.openai.telling import wrong
 from horen.serve.refusals import RefusalError
-
-_STREAMED = {"text/event-stream": {"schema": {"type": "string", "description": "Events; each has a chunk."}}}
-_ANSWERED: dict[int | str, dict[str, Any]] = {**REFUSALS, 200: {"content": _STREAMED, "description": "The answers"}}
 
 
 async def nobody() -> None:
@@ -83,11 +82,12 @@ def openai_router(
         """Tell of a model."""
         return asked.entry(model)
 
-    for path, endpoint, model in (
-        ("/chat/completions", create_chat_completion, ChatCompletion),
-        ("/completions", create_completion, Completion),
+    for path, endpoint, model, chunk in (
+        ("/chat/completions", create_chat_completion, ChatCompletion, ChatChunk),
+        ("/completions", create_completion, Completion, Completion),
     ):
-        router.add_api_route(path, endpoint, methods=["POST"], response_model=model, responses=_ANSWERED)
+        told = {**REFUSALS, 200: {"content": streams.described(chunk), "description": "The answers"}}
+        router.add_api_route(path, endpoint, methods=["POST"], response_model=model, responses=told)
     router.add_api_route("/models", list_models, methods=["GET"], responses=REFUSALS)
     router.add_api_route("/models/{model:path}", get_model, methods=["GET"], responses=REFUSALS)
     return router
@@ -164,7 +164,10 @@ class _Asked:
     ) -> Asking:
         temperature, top_p = body.chance
         sampling = Sampling(body.most, temperature, top_p, body.seed, body.stops, body.told, body.answers)
-        wanted = await self._resolve(body.horen or WantedBody(), by)
+        try:
+            wanted = await self._resolve(body.horen or WantedBody(), by)
+        except (ConfigError, EditError, EditNotFoundError) as error:
+            raise wrong("horen", str(error)) from error
         return Asking(f"{kind}-{uuid.uuid4().hex}", served, prompts, sampling, wanted, by, self._tell)
 
 

@@ -18,6 +18,7 @@ from horen.serve.openai.answers import (
     Completion,
     Delta,
     Edited,
+    ErrorAnswer,
     TextChoice,
     TextLogprobs,
     Usage,
@@ -61,6 +62,40 @@ class Events(Response):
         async for part in self._parts:
             await send({"type": "http.response.body", "body": part.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def described(chunk: type[BaseModel]) -> dict[str, Any]:
+    """Return how a stream is described, as FastAPI describes those that it sends itself.
+
+    Args:
+        chunk: what each event but the last tells.
+    """
+    told = {"anyOf": [_schema(chunk), _schema(ErrorAnswer)]}
+    data = {
+        "anyOf": [
+            {"type": "string", "contentMediaType": "application/json", "contentSchema": told},
+            {"const": "[DONE]"},
+        ],
+        "description": "A chunk; an error where an answer ends early; `[DONE]` where it is whole.",
+    }
+    event = {"type": "object", "required": ["data"], "properties": {"data": data}}
+    return {"text/event-stream": {"itemSchema": event}}
+
+
+def _schema(model: type[BaseModel]) -> Any:
+    """Return a model's schema with what it refers to in its place: it has no other place in a description."""
+    schema = model.model_json_schema()
+    known = schema.pop("$defs", {})
+
+    def whole(part: Any) -> Any:
+        if isinstance(part, list):
+            return [whole(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        name = str(part.get("$ref", "")).removeprefix("#/$defs/")
+        return whole(known[name]) if name in known else {key: whole(value) for key, value in part.items()}
+
+    return whole(schema)
 
 
 async def begun(steps: AsyncGenerator[Step, None]) -> AsyncIterator[Step]:

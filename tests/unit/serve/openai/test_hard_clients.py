@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 from fastapi import FastAPI, Header, HTTPException
@@ -65,7 +65,7 @@ def idle(service: Service) -> bool:
 @pytest.mark.parametrize("path", ["completions", "chat/completions"])
 def test_who_leaves_a_stream_ends_the_request(service: Service, path: str):
     asked = {"prompt": PROMPT} if path == "completions" else {"messages": [{"role": "user", "content": CHAT}]}
-    with httpx.stream("POST", f"{service.url}/v1/{path}", json={**MANY, **asked, "stream": True}) as answer:
+    with httpx2.stream("POST", f"{service.url}/v1/{path}", json={**MANY, **asked, "stream": True}) as answer:
         next(answer.iter_bytes())
         assert service.slow.running
     assert within(2, lambda: idle(service))
@@ -100,6 +100,18 @@ def test_places_are_given_back_whoever_leaves(service: Service):
         with pytest.raises(openai.BadRequestError):
             service.complete(n=PLACES, extra_body={"horen": {"version": 7}})
     assert within(5, lambda: service.complete(n=PLACES, max_tokens=1).choices)
+
+
+def test_a_connection_is_used_again(service: Service):
+    body = {"model": "tiny", "prompt": PROMPT, "temperature": 0}
+    with httpx2.Client(base_url=service.url) as client:
+        for stream in (True, False, True, False):
+            answer = client.post("/v1/completions", json={**body, "stream": stream})
+            assert answer.status_code == 200
+            assert "Mira" in answer.text
+            assert client.post("/v1/completions", json={**body, "n": 0}).status_code == 400
+        (connection,) = client._transport._pool.connections
+        assert connection.is_available()
 
 
 # --- who pushes --------------------------------------------------------------------------------------------------
@@ -214,7 +226,7 @@ def test_an_engine_that_fails_is_told(own: Service):
 
 def test_a_stream_that_fails_does_not_end_as_a_whole_one(own: Service):
     body = {**MANY, "prompt": PROMPT, "stream": True}
-    with httpx.stream("POST", f"{own.url}/v1/completions", json=body) as answer:
+    with httpx2.stream("POST", f"{own.url}/v1/completions", json=body) as answer:
         found = ""
         for part in answer.iter_text():
             asyncio.run(own.slow.close())
