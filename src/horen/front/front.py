@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -54,10 +54,14 @@ class Front:
         folder: the codebook's.
         session: of the model that is served, without hooks on it, and with the codebook in it.
         elsewhere: whether prompts whose activations tell their edit are read by others, where their answers are made.
+
+    Attributes:
+        alone: opens a context in which nobody else runs the model, for as long as it is run to read prompts.
     """
 
     def __init__(self, folder: Path, session: Session, *, elsewhere: bool = False) -> None:
         self._codebook, self._session, self._elsewhere = folder, session, elsewhere
+        self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
         self._turn, self._starting = threading.Lock(), threading.Lock()
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -138,9 +142,10 @@ class Front:
                     marked = mark(session.history, count)
                     return [Gathering(session.reader.read(row, len(row)), count, marked, wish.among) for row in rows]
                 found = _Noted(session.config.threshold)
-                for first in range(0, len(rows), BATCH):
-                    found.first = first
-                    session._adapter.look(rows[first : first + BATCH], found)
+                with nullcontext() if session.config.reads_text else self.alone():
+                    for first in range(0, len(rows), BATCH):
+                        found.first = first
+                        session._adapter.look(rows[first : first + BATCH], found)
                 return [written(session, found.routed.get(number), count) for number in range(len(rows))]
             finally:
                 session.history, session._adapter.codebook = before
