@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -57,10 +57,14 @@ class Front:
         folder: the codebook's.
         session: of the model that is served, without hooks on it, and with the codebook in it.
         elsewhere: whether prompts whose activations tell their edit are read by others, where their answers are made.
+
+    Attributes:
+        alone: opens a context in which nobody else runs the model, for as long as it is run to read prompts.
     """
 
     def __init__(self, folder: Path, session: Session, *, elsewhere: bool = False) -> None:
         self._codebook, self._session, self._elsewhere = folder, session, elsewhere
+        self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
         self._turn, self._starting = threading.Lock(), threading.Lock()
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -135,9 +139,10 @@ class Front:
                 marked = mark(session.history, count)
                 return [Gathering(session.reader.read(row, len(row)), count, marked, wish.among) for row in rows]
             found = _Noted(session.config.threshold)
-            for first in range(0, len(rows), BATCH):
-                found.first = first
-                session.adapter.look(rows[first : first + BATCH], found)
+            with self._reading():
+                for first in range(0, len(rows), BATCH):
+                    found.first = first
+                    session.adapter.look(rows[first : first + BATCH], found)
             return [written(session, found.routed.get(number), count) for number in range(len(rows))]
 
     def explain(self, row: Sequence[int], text: str, wish: Wish, nearest: int) -> Explanation:
@@ -159,8 +164,12 @@ class Front:
             )
         if not wish.on:
             return unrouted(self._session, text)
-        with self._turned_to(wish) as session:
+        with self._turned_to(wish) as session, self._reading():
             return looked_up(session, [row], explaining(session, [text], nearest))[0] or unrouted(session, text)
+
+    def _reading(self) -> AbstractContextManager[object]:
+        """Have the model alone within the block, where prompts are read with it."""
+        return nullcontext() if self._session.config.reads_text else self.alone()
 
     @contextmanager
     def _turned_to(self, wish: Wish) -> Iterator[Session]:

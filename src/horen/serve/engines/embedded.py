@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from horen.front.wish import Among, Wish
 from horen.front.writing import Writing
 from horen.model.adapter import MARK
 from horen.model.contexts import ends_of
+from horen.model.methods import WRAPPED
 from horen.serve.engines.checking import check
 from horen.serve.engines.continuous.answer import Answer
 from horen.serve.engines.continuous.batch import Batch, Own
@@ -32,7 +34,7 @@ _WAIT = 0.1
 class Embedded:
     """Answers with transformers' continuous batching, as :class:`horen.serve.engines.interface.Engine`.
 
-    The model answers for the engine alone until :meth:`close`.
+    Nobody else may run the model until :meth:`close`.
 
     Args:
         model: in evaluation mode, with no editor's hooks on it. How it was loaded decides about its attention.
@@ -58,8 +60,8 @@ class Embedded:
         room: Room = Room(),  # noqa: B008 - immutable
     ) -> None:
         if getattr(model, MARK, None) is not None:
-            raise ModelError("This model is wrapped by an editor: call unwrap() on that editor, and serve its folder.")
-        self.model, self._tokenizer = name, tokenizer
+            raise ModelError(WRAPPED)
+        self.model, self._tokenizer, self._served = name, tokenizer, model
         self._front = None if codebook is None else Front.of(codebook, model, tokenizer)
         self._ends = ends_of(model, tokenizer).all
         self._vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
@@ -68,10 +70,12 @@ class Embedded:
         self._routing = 0
         self._closed = False
         self._batch = Batch(model, room.config(model))
+        model.__dict__[MARK] = self
         self._writer: Writer | None = None
         try:
             probe(model, tokenizer, self._batch)
             if self._front is not None:
+                self._front.alone = self._batch.paused
                 site = self._front.session._adapter.write
                 self._writer = Writer(model, site, self._batch.runs)
         except BaseException:
@@ -95,8 +99,10 @@ class Embedded:
         self._check_ready()
         pieces: asyncio.Queue[Piece | HorenError] = asyncio.Queue()
         names: list[str] = []
+        # Where nothing is left to chance, one answer is all of them.
+        alike = request.sampling.n if request.sampling.temperature == 0 else 1
         try:
-            for index in range(request.sampling.n):
+            for index in range(request.sampling.n // alike):
                 answer = Answer.to(request, index, tokenizer=self._tokenizer, writing=writing, pieces=pieces)
                 names.append(self._begin(request, answer))
             left = len(names)
@@ -105,7 +111,8 @@ class Embedded:
                 if isinstance(piece, HorenError):
                     raise piece
                 left -= piece.finish is not None
-                yield piece
+                for index in range(piece.index, piece.index + alike):
+                    yield replace(piece, index=index)
         finally:
             for name in names:
                 if self._answers.pop(name, None) is not None:
@@ -130,6 +137,7 @@ class Embedded:
     def _end(self) -> None:
         self._closed = True
         self._batch.end()
+        del self._served.__dict__[MARK]
         if self._writer is not None:
             self._writer.take_off()
         if self._front is not None:

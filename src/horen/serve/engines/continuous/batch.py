@@ -6,6 +6,7 @@ import atexit
 import copy
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +136,18 @@ class Batch:
             row += length
         return found
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Return a context in which no step is computed, for whoever runs the model beside it.
+
+        Two threads must not run it at once: for the time of a step transformers notes in the model's configuration that
+        its mask is not causal, which the other one would go by.
+
+        Raises:
+            RuntimeError: on entering it, when the thread is gone.
+        """
+        paused: AbstractContextManager[None] = self._manager.pause()
+        return paused
+
     def count(self) -> int:
         """Return how many requests are being computed."""
         return len(self._processor.scheduler.active_requests)
@@ -160,6 +173,7 @@ class Batch:
         """End the thread at once; what runs fails. The model's attention is then what it was."""
         atexit.unregister(self.end)
         self._manager.stop(hard_stop=True)
+        self._processor = None  # what it holds is given back while there is an interpreter to do so
 
 
 class _Choosing(ContinuousBatchingLogitsProcessor):

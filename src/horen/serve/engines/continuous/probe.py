@@ -54,8 +54,9 @@ def probe(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: Bat
                 f"{type(model).__name__} does not run in transformers' continuous batching ({why}): serve it with "
                 "vLLM, or ask an Editor."
             )
-    for name, row in rows.items():
-        _compare(model, row, answers[name], [one.logprob for one in draws[name].noted])
+    with batch.paused():
+        for name, row in rows.items():
+            _compare(model, row, answers[name], [one.logprob for one in draws[name].noted])
 
 
 def _compare(model: PreTrainedModel, row: list[int], answer: list[int], told: list[float]) -> None:
