@@ -206,6 +206,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def ids_of(numbers: Sequence[int]) -> str:
+    """Write numbers with runs as ranges: 1-3, 7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
 @contextmanager
 def status(message: str) -> Iterator[None]:
     """Show that something takes a while, where standard error is a terminal."""
