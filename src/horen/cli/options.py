@@ -236,6 +236,21 @@ Author = Annotated[
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="In a store: why this is done, in your own words.")
 ]
+Tags = Annotated[
+    str | None, typer.Option("--tags", metavar="A,B", help="In a store: words to find the edits by, beside their own.")
+]
+IntoSet = Annotated[
+    str | None,
+    typer.Option("--edit-set", metavar="NAME", help="In a store: the edit set of the edits, which may be new."),
+]
+Source = Annotated[
+    str | None,
+    typer.Option("--source", metavar="TEXT", help="In a store: where it is from, for edits that do not say so."),
+]
+Subject = Annotated[
+    str | None,
+    typer.Option("--subject", metavar="TEXT", help="In a store: what it is about, for edits that do not say so."),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List no more than N.")]
 AtVersion = Annotated[
     str | None,

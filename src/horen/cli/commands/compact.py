@@ -30,8 +30,8 @@ def compact(
     from horen.editing.compact import compact_folder  # noqa: PLC0415
 
     folder = place.folder(
-        f"of a store every version is kept; horen follow {place} NEW --once writes a folder, which follows no more once "
-        "it is compacted"
+        f"of a store every version is kept (horen follow {place} NEW --once writes a folder, which follows no more "
+        "once it is compacted)"
     )
     done = compact_folder(folder, above)
     if as_json:

@@ -12,7 +12,18 @@ from horen.cli.flow.checking import Skipped, Sorted, Words, sort_by_history
 from horen.cli.flow.opening import model_of, open_editor
 from horen.cli.flow.outcomes import Outcome, document, left, summarise
 from horen.cli.flow.receipts import receipts
-from horen.cli.options import AsJson, Batch, Conflict, Device, Dtype, EncoderPlace, ModelPlace, OnConflict, Place, WeightType
+from horen.cli.options import (
+    AsJson,
+    Batch,
+    Conflict,
+    Device,
+    Dtype,
+    EncoderPlace,
+    ModelPlace,
+    OnConflict,
+    Place,
+    WeightType,
+)
 from horen.cli.terminal import counted, emit, listed, say, status
 from horen.editfiles.records import FileRecord
 from horen.errors import ConflictError, DataError
@@ -58,7 +69,7 @@ def merge(
     from horen.store.state import Saved  # noqa: PLC0415
 
     into, *parts = [
-        place.folder("write what a store holds into a file (horen export), and import that where it shall be (horen import)")
+        place.folder("write what a store holds into a file with horen export, and import that where it shall be")
         for place in (out, *places)
     ]
     started = time.monotonic()

@@ -241,7 +241,7 @@ def _list_operations(folder: Path, limit: int | None, *, as_json: bool) -> None:
 
 
 def export(
-    folder: Folder,
+    place: AnyPlace,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="File to write: .jsonl, .csv or .tsv.", show_default=False)
     ],

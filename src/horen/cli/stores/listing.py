@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from horen.cli.options import Place, State
 from horen.cli.stores.opening import by_whom, opened
 from horen.cli.stores.telling import as_dict, note_of, pages, rows_of, version_line, what_of, when
 from horen.cli.terminal import NUMBER, clean, counted, emit, ids_of, led_away, say, show, show_list
+
+if TYPE_CHECKING:
+    from horen.database.records import EditState, Version
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def list_stored(place: Place, search: Search, *, as_json: bool) -> None:
 
     query = Query(
         search.text or None,
-        None if search.state is State.all else search.state.value,
+        cast("EditState | None", None if search.state is State.all else search.state.value),
         search.tag,
         search.set,
         search.author,
@@ -115,7 +118,7 @@ def show_stored(place: Place, number: int, *, as_json: bool) -> None:
         show(line)
 
 
-def _touch(version: Any) -> str:
+def _touch(version: Version) -> str:
     why = f": {version.by.reason}" if version.by.reason else ""
     return f"{version.number} ({version.operation}) {when(version.at)} by {version.by.actor}{why}"
 

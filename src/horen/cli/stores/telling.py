@@ -54,7 +54,7 @@ def when(at: str | None) -> str:
 
 def note_of(edit: StoredEdit) -> str:
     """Say what is remarkable of an edit in a list."""
-    notes = [] if edit.state == "published" else [edit.state]
+    notes: list[str] = [] if edit.state == "published" else [edit.state]
     if edit.state == "published" and not edit.active:
         notes.append("its set is off")
     if edit.rephrases:
@@ -95,12 +95,17 @@ def version_line(version: Version) -> str:
 
 def say_clashes(clashes: Sequence[Clash], *, drafts: bool = False) -> None:
     """Say both sides of every clash; ``drafts`` tells that the second are drafts that were to be published."""
+
+    def theirs(clash: Clash) -> str:
+        draft = getattr(clash.theirs, "draft", None) if drafts else None
+        return f"edit {clash.theirs.id}" if draft is None else f"draft {draft}"
+
     if clashes:
         say("These cannot both be active:")
         listed(
             [
                 f"edit {clash.ours.id} answers {short(clash.wording)!r} with {short(clash.ours.target, 30)!r}, and "
-                f"{f"draft {clash.theirs.draft}" if drafts else f"edit {clash.theirs.id}"} with {short(clash.theirs.target, 30)!r}"
+                f"{theirs(clash)} with {short(clash.theirs.target, 30)!r}"
                 for clash in clashes
             ]
         )
