@@ -39,6 +39,7 @@ from horen.cli.options import (
     calibration_option,
     model_option,
     parse_settings,
+    place,
     set_option,
 )
 from horen.cli.stores.importing import write_stored
@@ -102,7 +103,7 @@ Into = Annotated[
         "--into",
         metavar="PLACE",
         help="Folder of the codebook, new or old, or a store: facts.db or postgresql://user@host/name.",
-        parser=Place,
+        parser=place,
         show_default=False,
     ),
 ]

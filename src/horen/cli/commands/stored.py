@@ -243,19 +243,38 @@ def _list_operations(folder: Path, limit: int | None, *, as_json: bool) -> None:
 def export(
     place: AnyPlace,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="File to write: .jsonl, .csv or .tsv.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE", help="File to write: .jsonl, .csv or .tsv; of a store also a folder.", show_default=False
+        ),
     ],
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="In a store: those with this tag.")] = None,
+    set_name: Annotated[
+        str | None, typer.Option("--set-name", metavar="NAME", help="In a store: those of this edit set.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the active edits into a file that "horen import" reads.
 
-    The file holds prompts, targets and rephrases, so the edits can be written anew for another model.
+    The file holds prompts, targets and rephrases, so the edits can be written anew for another model; of a store also
+    subjects, sources and tags. By another ending than .jsonl, .csv or .tsv it is a folder of plain texts that Git shows
+    line by line, a store's alone, with the published edits and all that is said of them.
+
+    \b
+    Examples:
+      horen export facts edits.jsonl
+      horen export facts.db reviewed --tag people
     """
+    if place.is_store:
+        from horen.cli.stores.exporting import export_stored  # noqa: PLC0415
+
+        export_stored(place, file, tag, set_name, overwrite=overwrite, as_json=as_json)
+        return
     from horen.editfiles.records import write_edits  # noqa: PLC0415
     from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    records = Recorded.read(folder).history.active()
+    records = Recorded.read(place.without({"--tag": tag, "--set-name": set_name})).history.active()
     if file.is_file() and not overwrite:
         raise DataError(f"{file} exists already: choose another name, or replace it with --overwrite.")
     count = write_edits(file, records, overwrite=overwrite)

@@ -28,7 +28,7 @@ def is_there(place: Place) -> bool:
     url = url_of(place.text)
     if url.drivername == "sqlite" and not Path(url.database or "").exists():
         return False
-    database = Database(url, pooled=False)
+    database = Database(url)
     try:
         with database.reading() as connection:
             return present(connection) is not None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from horen.cli.terminal import clean, ids_of, listed, say, short
 
 if TYPE_CHECKING:
-    from horen.database.records import Clash, Page, StoredEdit, Version
+    from horen.database import Store
+    from horen.database.records import Clash, Draft, DraftState, Page, StoredEdit, Version
 
 _Item = TypeVar("_Item")
 _PAGE = 1000
@@ -37,6 +38,13 @@ def pages(
         if found.next is None:
             return
         at, left = found.next, None if left is None else left - len(found.items)
+
+
+def drafts_of(
+    store: Store, state: DraftState | None, before: int | None = None, limit: int | None = None
+) -> Iterator[Draft]:
+    """Yield drafts, the newest first; see :func:`pages`."""
+    return pages(lambda at, most: store.drafts.list(state, before=at, limit=most), before, limit)
 
 
 def rows_of(lines: Sequence[tuple[str, str | None]]) -> Iterator[str]:

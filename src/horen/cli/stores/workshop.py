@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from horen.cli.options import OnConflict
+from horen.cli.stores.telling import drafts_of
 from horen.editing.conflicts import Relation, relation
 from horen.edits import Receipt
 from horen.errors import ConflictError, EditNotFoundError, HorenError
 
 if TYPE_CHECKING:
     from horen.database import By, Proposal, Store
-    from horen.database.records import Draft, Version
+    from horen.database.records import Draft, DraftState, Version
     from horen.database.snapshot import Snapshot
     from horen.editor import Editor
     from horen.edits import Action
 
-_OPEN = ("waiting", "training", "ready")
+_OPEN: tuple[DraftState, ...] = ("waiting", "training", "ready")
 # How long a trainer elsewhere is waited for before the drafts are looked at again, in seconds.
 _LOOK = 0.25
 # Others may publish meanwhile; who is thwarted so often leaves it to the user.
@@ -67,11 +68,9 @@ class Workshop:
 
     def left_over(self) -> dict[object, int]:
         """Return drafts that an earlier run has left, as when it was killed, by what they say."""
-        from horen.cli.stores.telling import pages  # noqa: PLC0415
-
         found: dict[object, int] = {}
         for state in _OPEN:
-            for draft in pages(lambda at, most, state=state: self.store.drafts.list(state, before=at, limit=most)):  # type: ignore[misc]
+            for draft in drafts_of(self.store, state):
                 if draft.author == self.by.actor:
                     found[said(draft)] = draft.id
         return found
