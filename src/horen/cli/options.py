@@ -66,11 +66,6 @@ class Place:
         return Path(self.text)
 
 
-def place(text: str) -> Place:
-    """Return a place that is named; what options are read with."""
-    return Place(text)
-
-
 class Preset(StrEnum):
     """Names of the presets."""
 
@@ -221,17 +216,17 @@ AnyPlace = Annotated[
     typer.Argument(
         metavar="PLACE",
         help="Folder of the codebook, or a store: facts.db or postgresql://user@host/name.",
-        parser=place,
+        parser=Place,
         show_default=False,
     ),
 ]
 Folder = Annotated[
-    Place, typer.Argument(metavar="DIR", help="Folder of the codebook.", parser=place, show_default=False)
+    Place, typer.Argument(metavar="DIR", help="Folder of the codebook.", parser=Place, show_default=False)
 ]
 StorePlace = Annotated[
     Place,
     typer.Argument(
-        metavar="STORE", help="A store: facts.db or postgresql://user@host/name.", parser=place, show_default=False
+        metavar="STORE", help="A store: facts.db or postgresql://user@host/name.", parser=Place, show_default=False
     ),
 ]
 Author = Annotated[

@@ -39,7 +39,6 @@ from horen.cli.options import (
     calibration_option,
     model_option,
     parse_settings,
-    place,
     set_option,
 )
 from horen.cli.stores.importing import write_stored
@@ -103,7 +102,7 @@ Into = Annotated[
         "--into",
         metavar="PLACE",
         help="Folder of the codebook, new or old, or a store: facts.db or postgresql://user@host/name.",
-        parser=place,
+        parser=Place,
         show_default=False,
     ),
 ]

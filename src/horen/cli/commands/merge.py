@@ -23,7 +23,6 @@ from horen.cli.options import (
     OnConflict,
     Place,
     WeightType,
-    place,
 )
 from horen.cli.terminal import counted, emit, listed, say, status
 from horen.editfiles.records import FileRecord
@@ -49,12 +48,12 @@ Examples:
 def merge(
     places: Annotated[
         list[Place],
-        typer.Argument(metavar="PART", help="Folders of codebooks.", parser=place, show_default=False),
+        typer.Argument(metavar="PART", help="Folders of codebooks.", parser=Place, show_default=False),
     ],
     out: Annotated[
         Place,
         typer.Option(
-            "--into", metavar="OUT", help="Folder of the codebook, new or old.", parser=place, show_default=False
+            "--into", metavar="OUT", help="Folder of the codebook, new or old.", parser=Place, show_default=False
         ),
     ],
     on_conflict: Conflict = OnConflict.error,

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from horen.cli.flow.opening import check_device, make_ready, ready_model
-from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Place, WeightType, model_option, place
+from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Place, WeightType, model_option
 from horen.cli.stores.opening import folder_at
 from horen.cli.terminal import NUMBER, Phases, emit, show, show_table, table
 from horen.config import HorenConfig
@@ -28,7 +28,7 @@ def verify(
         typer.Argument(
             metavar="PLACE",
             help="Check edits of this codebook, a folder or a store, which is only read, not built-in ones.",
-            parser=place,
+            parser=Place,
         ),
     ] = None,
     model: Annotated[

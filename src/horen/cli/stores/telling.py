@@ -76,7 +76,7 @@ def what_of(version: Version) -> str:
     """Say what a version changed."""
     parts = [
         f"{word} {ids_of(numbers)}"
-        for word, numbers in (("+", version.added), ("-", version.removed), ("wakes", version.restored))
+        for word, numbers in (("adds", version.added), ("removes", version.removed), ("restores", version.restored))
         if numbers
     ]
     if version.undoes is not None:
