@@ -9,7 +9,7 @@ import typer
 
 from horen.cli.options import AsJson, Author, Limit, OnConflict, Place, Reason, StorePlace
 from horen.cli.stores.opening import by_whom, opened
-from horen.cli.stores.telling import as_dict, rows_of, say_clashes, version_line, when
+from horen.cli.stores.telling import as_dict, drafts_of, rows_of, say_clashes, version_line, when
 from horen.cli.terminal import NUMBER, clean, counted, emit, ids_of, led_away, say, show, show_list
 from horen.errors import ConflictError
 
