@@ -17,10 +17,11 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the copy.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Copy a store in a SQLite file, as one version, while it is read and written.
+    """Copy a store in a SQLite file.
 
-    The copy is a store like any other: put it back in the place of the old one, or open it where it is. A store in
-    PostgreSQL is backed up by PostgreSQL's own programs, such as pg_dump.
+    It is copied as one version while it is read and written. The copy is a store like any other: put it back in the
+    place of the old one, or open it where it is. A store in PostgreSQL is backed up by PostgreSQL's own programs, such
+    as pg_dump.
 
     \b
     Example:

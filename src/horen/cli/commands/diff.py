@@ -25,7 +25,7 @@ def diff(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what makes one version of a store another: edits that came, and edits that went.
+    """Show what makes one version of a store another.
 
     A line with - is an edit that answered at A and not at B, one with + the other way round; under it stands who wrote
     it and why. An edit stands beside the one that it replaces.

@@ -82,7 +82,7 @@ Examples:
   horen edit more.csv --into facts.db --tags people --reason "the new board"
 """
 
-IMPORT_HELP = """Write an exported file of edits into a codebook or a store, or make a store of a codebook.
+IMPORT_HELP = """Write exported edits into a codebook or a store.
 
 The codebook may be one of another model. This is "horen edit" under another name, with the same options. Where FILE is
 a codebook's folder and PLACE a store that is not there yet, the store holds the same edits, history and values.

@@ -25,11 +25,12 @@ def follow(
     once: Annotated[bool, typer.Option("--once", help="Bring it to the last version, and end.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep a folder in step with a store until Ctrl-C or SIGTERM, and say each version that it comes to.
+    """Keep a folder in step with a store.
 
-    DIR is a codebook's folder like any other, which engines open and read anew when it changes; each state of it is one
-    version of the store, whole. What is changed there by others is refused, not overwritten. While the database is away
-    DIR stays as it is, and goes on when it is back. With --json each version is one JSON document on a line.
+    Until Ctrl-C or SIGTERM it says each version that DIR comes to. DIR is a codebook's folder like any other, which
+    engines open and read anew when it changes; each state of it is one version of the store, whole. What is changed
+    there by others is refused, not overwritten. While the database is away DIR stays as it is, and goes on when it is
+    back. With --json each version is one JSON document on a line.
 
     \b
     Examples:

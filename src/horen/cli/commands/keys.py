@@ -51,7 +51,7 @@ def keys(
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the keys of the service that serves a store, or change them.
+    """List the keys of a store's service, or change them.
 
     Without any key the service answers this machine alone. A secret is shown once, when it is made: the store keeps a
     digest of it. What is done with a key is told in the audit log under its NAME.

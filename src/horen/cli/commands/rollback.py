@@ -19,10 +19,10 @@ def rollback(
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make active what was active at an earlier version, with the sets, tags and subjects of then.
+    """Go back to an earlier version of a store.
 
-    It is a new version, so nothing is lost: "horen undo STORE" takes it back. "horen diff STORE VERSION" shows
-    beforehand what will change. Drafts stay.
+    What was active then is active again, with the sets, tags and subjects of then. It is a new version, so nothing is
+    lost: "horen undo STORE" takes it back. "horen diff STORE VERSION" shows beforehand what will change. Drafts stay.
 
     \b
     Example:

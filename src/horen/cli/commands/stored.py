@@ -95,9 +95,9 @@ def _list_folder(folder: Path, limit: int | None, after: int, *, as_json: bool) 
 
 
 def show_edit(place: AnyPlace, number: EditId, as_json: AsJson = False) -> None:
-    """Show everything that is stored about an active edit, and of a store about any.
+    """Show everything that is stored about an active edit.
 
-    A store tells also who wrote it, why, from which source, with which tags, and in which versions it changed.
+    Of a store about any edit: also who wrote it and why, its source, its tags, and which versions changed it.
     """
     if place.is_store:
         from horen.cli.stores.listing import show_stored  # noqa: PLC0415

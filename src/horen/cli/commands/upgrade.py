@@ -8,7 +8,7 @@ from horen.errors import ConfigError
 
 
 def upgrade(store: StorePlace, as_json: AsJson = False) -> None:
-    """Bring the tables of a store that an older release made to the form of this one.
+    """Bring the store of an older release up to date.
 
     Back it up first ("horen backup", pg_dump): the older release cannot read it any more. All of it is done or nothing.
 
