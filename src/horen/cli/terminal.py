@@ -28,6 +28,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from horen.store.places import without_passwords
+
 #: A column's name, and what else rich is told of it.
 Header = str | tuple[str, dict[str, Any]]
 
@@ -125,8 +127,9 @@ def say(message: str, style: str | None = None) -> None:
 
 
 def fail(message: str) -> None:
-    """Print an error as one line."""
-    text = Text("Error: ", style="bold red").append(clean(message), style="not bold default")
+    """Print an error as one line, without passwords."""
+    told = without_passwords(clean(message))
+    text = Text("Error: ", style="bold red").append(told, style="not bold default")
     err().print(text, soft_wrap=True)
 
 
