@@ -135,9 +135,8 @@ def _publish(store: Store, numbers: list[int], who: By, on_conflict: OnConflict)
 
 def _list(store: Place, state: Wanted, before: int | None, limit: int, *, as_json: bool) -> None:
     with opened(store) as database:
-        single: Any = None if state in (Wanted.open, Wanted.all) else state.value
         # Most that are decided lie far back, so those that are open are asked for by their state.
-        states = _OPEN if state is Wanted.open else (single,)
+        states: tuple[Any, ...] = _OPEN if state is Wanted.open else (None if state is Wanted.all else state.value,)
         found = [draft for one in states for draft in drafts_of(database, one, before, limit)]
     several = sorted(found, key=lambda draft: -draft.id)
     shown, rest = several[:limit], len(several) > limit or (len(states) == 1 and len(several) == limit)
