@@ -9,7 +9,7 @@ import typer
 
 from horen.cli.options import AsJson, Author, Limit, OnConflict, Place, Reason, StorePlace
 from horen.cli.stores.opening import by_whom, opened
-from horen.cli.stores.telling import as_dict, drafts_of, rows_of, say_clashes, version_line, when
+from horen.cli.stores.telling import as_dict, drafts_of, is_draft, rows_of, say_clashes, version_line, when
 from horen.cli.terminal import NUMBER, clean, counted, emit, ids_of, led_away, say, show, show_list
 from horen.errors import ConflictError
 
@@ -122,13 +122,15 @@ def _publish(store: Store, numbers: list[int], who: By, on_conflict: OnConflict)
         except ConflictError as error:
             before = {number: list(gone) for number, gone in wanted.items()}
             for clash in error.clashes if on_conflict is not OnConflict.error else ():
-                number = getattr(clash.theirs, "draft", None)
-                if number in wanted and on_conflict is OnConflict.keep:
+                number = clash.theirs.id
+                if not is_draft(clash.theirs) or number not in wanted:
+                    continue
+                if on_conflict is OnConflict.keep:
                     del wanted[number]
-                elif number in wanted and clash.ours.id not in wanted[number]:
+                elif not is_draft(clash.ours) and clash.ours.id not in wanted[number]:
                     wanted[number].append(clash.ours.id)
             if wanted == before:
-                say_clashes(error.clashes, drafts=True)
+                say_clashes(error.clashes)
                 raise
     return None
 

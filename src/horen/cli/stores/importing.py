@@ -197,7 +197,7 @@ class _Writing:
             with uninterrupted(), status("Publishing what is trained …"):
                 self._take(self._workshop.give_up(self._order.on_conflict, self._meant()))
 
-    def _publish(self, batch: Sequence[FileRecord], known: Mapping[object, int], bar: Callable[[int], None]) -> None:
+    def _publish(self, batch: Sequence[FileRecord], known: Mapping[object, Draft], bar: Callable[[int], None]) -> None:
         before = self.done
         proposals = [self._told.proposal(record) for record in batch]
         self._lines = {said(one): record for one, record in zip(proposals, batch, strict=True)}

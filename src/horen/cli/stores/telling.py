@@ -101,19 +101,25 @@ def version_line(version: Version) -> str:
     return f"version {version.number} ({version.operation}{': ' + what if what else ''})"
 
 
-def say_clashes(clashes: Sequence[Clash], *, drafts: bool = False) -> None:
-    """Say both sides of every clash; ``drafts`` tells that the second are drafts that were to be published."""
-
-    def theirs(clash: Clash) -> str:
-        draft = getattr(clash.theirs, "draft", None) if drafts else None
-        return f"edit {clash.theirs.id}" if draft is None else f"draft {draft}"
-
+def say_clashes(clashes: Sequence[Clash]) -> None:
+    """Say both sides of every clash."""
     if clashes:
         say("These cannot both be active:")
         listed(
             [
-                f"edit {clash.ours.id} answers {short(clash.wording)!r} with {short(clash.ours.target, 30)!r}, and "
-                f"{theirs(clash)} with {short(clash.theirs.target, 30)!r}"
+                f"{_named(clash.ours)} answers {short(clash.wording)!r} with {short(clash.ours.target, 30)!r}, and "
+                f"{_named(clash.theirs)} with {short(clash.theirs.target, 30)!r}"
                 for clash in clashes
             ]
         )
+
+
+def _named(side: StoredEdit | Draft) -> str:
+    return f"{'draft' if is_draft(side) else 'edit'} {side.id}"
+
+
+def is_draft(side: StoredEdit | Draft) -> bool:
+    """Return whether one side of a clash is still a draft."""
+    from horen.database.records import Draft  # noqa: PLC0415
+
+    return isinstance(side, Draft)

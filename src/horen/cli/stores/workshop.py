@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from horen.cli.options import OnConflict
-from horen.cli.stores.telling import drafts_of
+from horen.cli.stores.telling import drafts_of, is_draft
 from horen.editing.conflicts import Relation, relation
 from horen.edits import Receipt
 from horen.errors import ConflictError, EditNotFoundError, HorenError
@@ -66,17 +66,17 @@ class Workshop:
         #: Drafts of those that are neither published nor rejected yet.
         self.open: list[int] = []
 
-    def left_over(self) -> dict[object, int]:
+    def left_over(self) -> dict[object, Draft]:
         """Return drafts that an earlier run has left, as when it was killed, by what they say."""
-        found: dict[object, int] = {}
-        for state in _OPEN:
-            for draft in drafts_of(self.store, state):
-                if draft.author == self.by.actor:
-                    found[said(draft)] = draft.id
-        return found
+        return {
+            said(draft): draft
+            for state in _OPEN
+            for draft in drafts_of(self.store, state)
+            if draft.author == self.by.actor
+        }
 
     def train(
-        self, proposals: Sequence[Proposal], known: Mapping[object, int], done: Callable[[int], None]
+        self, proposals: Sequence[Proposal], known: Mapping[object, Draft], done: Callable[[int], None]
     ) -> list[Draft]:
         """Propose drafts, and return them once they are trained, or cannot be.
 
@@ -88,9 +88,13 @@ class Workshop:
         Raises:
             StoreError: when the store cannot be read or written.
         """
-        new = [one for one in proposals if said(one) not in known]
+        there = {said(one): known[said(one)] for one in proposals if said(one) in known}
+        # Whoever held these may be gone, and would be waited for.
+        held = [what for what, draft in there.items() if draft.state == "training"]
+        self.reject([there.pop(what).id for what in held], "trained anew")
+        new = [one for one in proposals if said(one) not in there]
         made = iter(self.store.drafts.propose(new, self.by) if new else ())
-        numbers = [known[said(one)] if said(one) in known else next(made).id for one in proposals]
+        numbers = [there[said(one)].id if said(one) in there else next(made).id for one in proposals]
         self.proposed = dict(zip(numbers, proposals, strict=True))
         self.open = numbers
         settled: dict[int, Draft] = {}
@@ -134,9 +138,13 @@ class Workshop:
             except ConflictError as error:
                 if not error.clashes or on_conflict is OnConflict.error:
                     raise
+                before = dict(wanted)
                 for clash in error.clashes:
-                    if (number := clash.theirs.draft) in wanted:
+                    if is_draft(clash.theirs) and not is_draft(clash.ours):
+                        number = clash.theirs.id
                         wanted[number] = sorted({*wanted[number], clash.ours.id})
+                if wanted == before:
+                    raise
                 continue
             found.versions.append(version)
             found.drafts = {number: self.store.drafts.get(number) for number in wanted}
