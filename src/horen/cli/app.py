@@ -16,6 +16,7 @@ from horen._version import __version__
 from horen.cli.commands import ON_DEMAND, Commands
 from horen.cli.terminal import Output, OutputError, fail, interrupted
 from horen.errors import HorenError
+from horen.store.places import without_passwords
 
 
 class _Commands(TyperGroup):
@@ -30,12 +31,14 @@ class _Commands(TyperGroup):
         except HorenError as error:
             fail(str(error))
             raise typer.Exit(1) from error
-        except typer.BadParameter as error:
-            # What reads the options may be a library that names the kind of its own error first.
-            error.message = error.message.removeprefix("Value error, ")
-            raise
         except KeyboardInterrupt:
             raise interrupted("Interrupted.") from None
+        except Exception as error:
+            if isinstance(message := getattr(error, "message", None), str):  # of wrong usage
+                # What reads the options may be a library that names the kind of its own error first.
+                told = message.removeprefix("Value error, ")
+                error.message = without_passwords(told)  # type: ignore[attr-defined]
+            raise
 
 
 app = typer.Typer(

@@ -3,13 +3,67 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from horen.errors import ConfigError
+from horen.store.places import is_store, without_passwords
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where edits are: a codebook's folder or a store.
+
+    As a path, an address would lose one of its slashes. As text, a place has no password.
+
+    Attributes:
+        text: as the user wrote it.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return without_passwords(self.text) if self.is_store else str(Path(self.text))
+
+    __repr__ = __str__  # a traceback too shows no password
+
+    @cached_property
+    def is_store(self) -> bool:
+        """Whether it is a store."""
+        return is_store(self.text)
+
+    def folder(self, instead: str) -> Path:
+        """Return the folder.
+
+        Args:
+            instead: what to do about a store: "as a sentence goes on, …".
+
+        Raises:
+            ConfigError: when it is a store.
+        """
+        if self.is_store:
+            raise ConfigError(f"{self} is a store, and this works on a codebook's folder: {instead}.")
+        return Path(self.text)
+
+    def without(self, given: Mapping[str, object]) -> Path:
+        """Return the folder, for which some options are nothing.
+
+        Args:
+            given: values of options that are for stores alone, by name.
+
+        Raises:
+            ConfigError: when one of them has a value.
+        """
+        for name, value in given.items():
+            if value:
+                raise ConfigError(f"{name} is for a store, and {self} is a codebook's folder: leave it out.")
+        return Path(self.text)
 
 
 class Preset(StrEnum):
@@ -27,6 +81,14 @@ class OnConflict(StrEnum):
     error = "error"
     supersede = "supersede"
     keep = "keep"
+
+
+class State(StrEnum):
+    """Which edits of a store are meant."""
+
+    published = "published"
+    retired = "retired"
+    all = "all"
 
 
 class OnSimilar(StrEnum):
@@ -149,7 +211,51 @@ Similarity = Annotated[
         "write it and say so, replace the stored edit, or ask (on a terminal; elsewhere say so).",
     ),
 ]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the codebook.", show_default=False)]
+AnyPlace = Annotated[
+    Place,
+    typer.Argument(
+        metavar="PLACE",
+        help="Folder of the codebook, or a store: facts.db or postgresql://user@host/name.",
+        parser=Place,
+        show_default=False,
+    ),
+]
+Folder = Annotated[
+    Place, typer.Argument(metavar="DIR", help="Folder of the codebook.", parser=Place, show_default=False)
+]
+StorePlace = Annotated[
+    Place,
+    typer.Argument(
+        metavar="STORE", help="A store: facts.db or postgresql://user@host/name.", parser=Place, show_default=False
+    ),
+]
+Author = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="In a store: who does this.  [default: the user of this machine]"),
+]
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="In a store: why this is done, in your own words.")
+]
+Tags = Annotated[
+    str | None, typer.Option("--tags", metavar="A,B", help="In a store: words to find the edits by, beside their own.")
+]
+IntoSet = Annotated[
+    str | None,
+    typer.Option("--edit-set", metavar="NAME", help="In a store: the edit set of the edits, which may be new."),
+]
+Source = Annotated[
+    str | None,
+    typer.Option("--source", metavar="TEXT", help="In a store: where it is from, for edits that do not say so."),
+]
+Subject = Annotated[
+    str | None,
+    typer.Option("--subject", metavar="TEXT", help="In a store: what it is about, for edits that do not say so."),
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List no more than N.")]
+AtVersion = Annotated[
+    str | None,
+    typer.Option("--version", metavar="N", help="As PLACE was after so many changes; of a store a tag will do too."),
+]
 EditId = Annotated[int, typer.Argument(metavar="ID", help="Number of the edit.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 TokenBudget = Annotated[int, typer.Option(min=1, metavar="N", help="Most tokens of an answer.")]

@@ -28,6 +28,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from horen.store.places import without_passwords
+
 #: A column's name, and what else rich is told of it.
 Header = str | tuple[str, dict[str, Any]]
 
@@ -125,8 +127,9 @@ def say(message: str, style: str | None = None) -> None:
 
 
 def fail(message: str) -> None:
-    """Print an error as one line."""
-    text = Text("Error: ", style="bold red").append(clean(message), style="not bold default")
+    """Print an error as one line, without passwords."""
+    told = without_passwords(clean(message))
+    text = Text("Error: ", style="bold red").append(told, style="not bold default")
     err().print(text, soft_wrap=True)
 
 
@@ -204,6 +207,17 @@ NUMBER: dict[str, Any] = {"justify": "right"}
 def counted(number: int, noun: str) -> str:
     """Return a number and what it counts."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def ids_of(numbers: Sequence[int]) -> str:
+    """Write numbers with runs as ranges: 1-3, 7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
 
 
 @contextmanager

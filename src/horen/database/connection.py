@@ -140,8 +140,8 @@ _WORDS: Final = (
     ("disk image is malformed", "the file is damaged; restore it from a backup."),
     ("file is not a database", "the file is damaged or no SQLite database; restore it from a backup."),
     ("disk I/O error", "the disk reports an error; nothing was changed. Check the disk, then try again."),
-    ("no such table", "the file holds no store; make one with: horen import STORE DIR."),
-    ("relation", "the database holds no store; make one with: horen import STORE DIR."),
+    ("no such table", "the file holds no store; make one with: horen import DIR --into STORE."),
+    ("relation", "the database holds no store; make one with: horen import DIR --into STORE."),
     ("too many", "the database serves too many already; nothing was changed. Try again later."),
 )
 

@@ -56,7 +56,7 @@ def check_present(database: Database, connection: Connection) -> str:
     """
     found = present(connection)
     if found is None:
-        raise StoreError(f"{database.name} holds no store: make one with: horen import STORE DIR.")
+        raise StoreError(f"{database.name} holds no store: make one with: horen import DIR --into STORE.")
     _check_known(database, found)
     if found != newest():
         raise MismatchError(

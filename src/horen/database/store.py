@@ -122,7 +122,7 @@ class Store:
             with database.reading() as connection:
                 before = present(connection)
             if before is None:
-                raise StoreError(f"{database.name} holds no store: make one with: horen import STORE DIR.")
+                raise StoreError(f"{database.name} holds no store: make one with: horen import DIR --into STORE.")
             return before, migrate(database)
         finally:
             database.close()
@@ -202,7 +202,9 @@ def _database(address: str | os.PathLike[str], *, must_exist: bool) -> Database:
     if url.drivername == "sqlite":
         path = Path(url.database or "")
         if must_exist and not path.is_file():
-            raise StoreError(f"There is no store {path}: check the path, or make one with: horen import {path} DIR.")
+            raise StoreError(
+                f"There is no store {path}: check the path, or make one with: horen import DIR --into {path}."
+            )
         if not path.parent.is_dir():
             raise StoreError(f"The folder {path.parent} does not exist: make it, or choose another place.")
     return Database(url, make=not must_exist)

@@ -27,6 +27,9 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 _OWN = tuple(names[0] for names in _NAMES.values())
 _MEANING = {name: what for what, names in _NAMES.items() for name in names}
 _MEANING |= {"subject": _SUBJECT, _REWRITE: "prompt, target and subject"}
+#: What a store keeps of a record beside its texts, and a codebook's folder does not.
+FACTS = ("source", "tags")
+_MEANING |= {name: name for name in FACTS}
 # Known of these data sets, and of no use to an edit.
 _UNUSED = frozenset(
     {"case_id", "pararel_idx", "neighborhood_prompts", "attribute_prompts", "generation_prompts", "relation_id"}
@@ -59,6 +62,18 @@ def edit_of(raw: object, seen: MutableMapping[str, str] | None = None) -> tuple[
     if seen is not None:
         seen.update({name: _meaning(name, raw[name]) for name in raw})
     return texts[0], target, tuple(texts[1:])
+
+
+def facts_of(raw: object) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """Return subject, source and tags of a record; what is not there is None, or no tag.
+
+    Raises:
+        BadRecordError: when one of them is no text, or the tags are no list of texts.
+    """
+    fields = Fields(raw)
+    rewritten = fields.inner(_REWRITE) if _REWRITE in fields else fields
+    subject = fields.optional("subject") or rewritten.optional("subject")
+    return subject, fields.optional("source"), tuple(dict.fromkeys(fields.texts("tags")))
 
 
 def check_names(names: Iterable[str]) -> None:

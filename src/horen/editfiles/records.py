@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
 from horen.editfiles.atomic import whole_file
-from horen.editfiles.fields import check_names, column, edit_of
+from horen.editfiles.fields import check_names, column, edit_of, facts_of
 from horen.editfiles.jsonfiles import is_list, is_spread, items
 from horen.editfiles.textfiles import (
     BadRecordError,
@@ -51,12 +51,18 @@ _WRITABLE = ".jsonl, .ndjson, .csv or .tsv"
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One usable record; ``line`` is where it starts (in a JSON list, which one it is), counted from 1."""
+    """One usable record; ``line`` is where it starts (in a JSON list, which one it is), counted from 1.
+
+    What it is about, where it is from and its tags are for stores.
+    """
 
     line: int
     prompt: str
     target: str
     rephrases: tuple[str, ...] = ()
+    subject: str | None = None
+    source: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,10 +122,11 @@ def check_file(path: Path) -> list[BadLine]:
     return bad
 
 
-def write_edits(path: Path, records: Iterable[EditLike], *, overwrite: bool = False) -> int:
+def write_edits(path: Path, records: Iterable[EditLike], *, overwrite: bool = False, facts: bool = False) -> int:
     """Write records to a ``.jsonl``, ``.ndjson``, ``.csv`` or ``.tsv`` file as a whole; return how many.
 
-    A failure leaves no half-written file and an existing file as it was. ``iter_edits`` reads back what this writes.
+    With ``facts`` a :class:`FileRecord` is written with its subject, source and tags too. A failure leaves no
+    half-written file and an existing file as it was. ``iter_edits`` reads back what this writes.
     """
     path = Path(path)
     if path.suffix.lower() not in _READERS or path.suffix.lower() == ".json":
@@ -127,7 +134,7 @@ def write_edits(path: Path, records: Iterable[EditLike], *, overwrite: bool = Fa
     try:
         _check_overwrite(path, overwrite)
         with whole_file(path, before_replacing=lambda: _check_overwrite(path, overwrite)) as handle:
-            count = _write(path, handle, records)
+            count = _write(path, handle, records, facts)
     except OSError as error:
         why = error.strerror or error
         raise DataError(f"{path} cannot be written ({why}); nothing was changed. Choose another place.") from error
@@ -161,6 +168,7 @@ def _records(
             if isinstance(raw, BadRecordError):
                 raise raw
             prompt, target, rephrases = edit_of(raw, fields)
+            facts = facts_of(raw)
         except BadRecordError as error:
             if on_bad is None:
                 raise DataError(
@@ -168,7 +176,7 @@ def _records(
                 ) from None
             on_bad(BadLine(line, str(error)))
             continue
-        yield FileRecord(line, prompt, target, rephrases)
+        yield FileRecord(line, prompt, target, rephrases, *facts)
 
 
 def _with_system_errors_named(path: Path, reader: Callable[[Path], Iterator[Item]]) -> Iterator[Item]:
@@ -291,7 +299,7 @@ def _row_to_raw(header: list[str], row: list[str]) -> object:
     raw: dict[str, object] = {}
     for name, value in zip_longest(header, row, fillvalue=""):
         what = column(name) if name else None
-        if what == "rephrases":
+        if what in {"rephrases", "tags"}:
             raw[name] = [text.strip() for text in value.split("|") if text.strip()]
         elif name and (value.strip() or what in {"prompt", "target"}):
             raw[name] = value
@@ -338,31 +346,48 @@ def _check_overwrite(path: Path, overwrite: bool) -> None:
         raise DataError(f"{path} exists already; choose another name, or allow it to be overwritten.")
 
 
-def _write(path: Path, handle: IO[str], records: Iterable[EditLike]) -> int:
+def _write(path: Path, handle: IO[str], records: Iterable[EditLike], facts: bool) -> int:
     delimiter = _DELIMITERS.get(path.suffix.lower())
     table = csv.writer(handle, delimiter=delimiter) if delimiter else None
+    names = ["prompt", "target", "rephrases", *(["subject", "source", "tags"] if facts else [])]
     if table:
-        table.writerow(["prompt", "target", "rephrases"])
+        table.writerow(names)
     number = 0
     for number, record in enumerate(records, start=1):
-        raw = {"prompt": record.prompt, "target": record.target, "rephrases": list(record.rephrases)}
+        raw: dict[str, object] = {
+            "prompt": record.prompt,
+            "target": record.target,
+            "rephrases": list(record.rephrases),
+            **(_facts(record) if facts and isinstance(record, FileRecord) else {}),
+        }
         try:
-            prompt, target, rephrases = edit_of(raw)
+            edit_of(raw)
             if table:
-                table.writerow([prompt, target, _join(rephrases)])
+                table.writerow([_cell(raw.get(name), name) for name in names])
                 continue
         except BadRecordError as error:
             raise DataError(f"{path} was not written: record {number}: {error}; correct it or leave it out.") from None
-        handle.write(json.dumps(raw if rephrases else {"prompt": prompt, "target": target}, ensure_ascii=False) + "\n")
+        told = {name: value for name, value in raw.items() if value or name in {"prompt", "target"}}
+        handle.write(json.dumps(told, ensure_ascii=False) + "\n")
     return number
 
 
-def _join(rephrases: tuple[str, ...]) -> str:
-    joined = "|".join(rephrases)
+def _facts(record: FileRecord) -> dict[str, object]:
+    # Reading would put the subject in the place of {}, which are the text's own here.
+    held = any("{}" in text for text in (record.prompt, *record.rephrases))
+    return {"subject": None if held else record.subject, "source": record.source, "tags": list(record.tags)}
+
+
+def _cell(value: object, name: str) -> str:
+    return _join(tuple(value), name) if isinstance(value, list) else str(value or "")
+
+
+def _join(texts: tuple[str, ...], name: str) -> str:
+    joined = "|".join(texts)
     # Reading would take these apart differently, or not at all.
-    if any("|" in text or text != text.strip() for text in rephrases) or len(joined) > _LONGEST_FIELD:
+    if any("|" in text or text != text.strip() for text in texts) or len(joined) > _LONGEST_FIELD:
         raise BadRecordError(
-            "rephrases do not fit into one column of a table (they hold '|' or outer blanks, or are too long), but "
+            f"{name} do not fit into one column of a table (they hold '|' or outer blanks, or are too long), but "
             "would into a .jsonl file"
         )
     return joined

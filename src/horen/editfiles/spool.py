@@ -134,9 +134,12 @@ def _errors_named() -> Iterator[None]:
 
 
 def _fields(record: FileRecord) -> list[Any]:
-    return [record.line, record.prompt, record.target, *record.rephrases]
+    facts = [record.subject, record.source, *record.tags]
+    told = facts if any(facts) else 0  # most records have none
+    return [record.line, record.prompt, record.target, told, *record.rephrases]
 
 
 def _made(fields: list[Any]) -> FileRecord:
-    line, prompt, target, *rephrases = fields
-    return FileRecord(line, prompt, target, tuple(rephrases))
+    line, prompt, target, facts, *rephrases = fields
+    subject, source, *tags = facts or (None, None)
+    return FileRecord(line, prompt, target, tuple(rephrases), subject, source, tuple(tags))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from horen.cli.commands.explain import show_decision
-from horen.cli.flow.opening import open_editor
 from horen.cli.options import (
+    AnyPlace,
     AsJson,
+    AtVersion,
     Device,
     Dtype,
     EncoderPlace,
-    Folder,
     ModelPlace,
     Recalls,
     TemplateOptions,
@@ -25,6 +25,7 @@ from horen.cli.options import (
     WeightType,
     parse_template,
 )
+from horen.cli.stores.opening import open_place
 from horen.cli.terminal import clean, emit, say, show, status
 from horen.edits import Explanation, same_text
 from horen.errors import EditError, ModelError
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
 
 
 def ask(
-    folder: Folder,
+    place: AnyPlace,
     questions: Annotated[list[str], typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)],
     chat: Annotated[bool, typer.Option("--chat", help="Ask as a user of a chat.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which edit is nearest, and whether it fired.")
     ] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Show the untouched model's answer too.")] = False,
+    version: AtVersion = None,
     recall: Recalls = None,
     max_new_tokens: TokenBudget = 24,
     model: ModelPlace = None,
@@ -56,8 +58,9 @@ def ask(
       horen ask facts "What is the capital of Ostrenia?"
       horen ask facts --compare --explain "Who runs Larkspur Cloud?"
       horen ask facts --recall related "Is Larkspur Cloud run by a woman?"
+      horen ask facts.db --version v1 "What is the capital of Ostrenia?"
     """
-    editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
+    editor = open_place(place, model, dtype.value, device, encoder=encoder, version=version)
     with status("Answering …"):
         answers, routes = _answered(editor, questions, max_new_tokens, chat=chat, recall=recall, explain=explain)
         untouched: list[str] | None = None
@@ -112,7 +115,7 @@ def _say_what_is_cut(editor: Editor, answers: list[str]) -> None:
 
 
 def chat(
-    folder: Folder,
+    place: AnyPlace,
     system: Annotated[
         str | None, typer.Option("--system", metavar="TEXT", help="System message to begin with.")
     ] = None,
@@ -139,7 +142,7 @@ def chat(
     from horen.asking.generate import template_of  # noqa: PLC0415
 
     told = template_of(None, parse_template(template))
-    editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
+    editor = open_place(place, model, dtype.value, device, encoder=encoder)
     if not editor.tokenizer.chat_template:
         raise ModelError("This model's tokenizer has no chat template, so it cannot chat: use horen ask.")
     if sys.stdin.isatty():

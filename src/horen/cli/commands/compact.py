@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from horen.cli.commands.stored import ids_of
 from horen.cli.options import AsJson, Folder
-from horen.cli.terminal import counted, emit, show
+from horen.cli.terminal import counted, emit, ids_of, show
 
 
 def compact(
-    folder: Folder,
+    place: Folder,
     above: Annotated[
         float, typer.Option(metavar="SHARE", help="Do nothing unless more than this share of the entries is asleep.")
     ] = 0.0,
@@ -30,6 +29,10 @@ def compact(
     """
     from horen.editing.compact import compact_folder  # noqa: PLC0415
 
+    folder = place.folder(
+        f"of a store every version is kept (horen follow {place} NEW --once writes a folder, which follows no more "
+        "once it is compacted)"
+    )
     done = compact_folder(folder, above)
     if as_json:
         emit(dataclasses.asdict(done))

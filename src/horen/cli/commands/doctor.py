@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horen.cli.flow.opening import open_editor
-from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Folder, ModelPlace, WeightType
+from horen.cli.options import AnyPlace, AsJson, Device, Dtype, EncoderPlace, ModelPlace, WeightType
+from horen.cli.stores.opening import open_place
 from horen.cli.terminal import Phases, clean, counted, emit, show
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _MUCH = 0.5
 
 
 def doctor(
-    folder: Folder,
+    place: AnyPlace,
     plain: Annotated[bool, typer.Option("--plain", help="Leave chat out: check plain text alone.")] = False,
     model: ModelPlace = None,
     encoder: EncoderPlace = None,
@@ -44,14 +44,14 @@ def doctor(
     Nothing is changed. To change a setting such as threshold, export the edits and import them into a new DIR with
     --set. The exit code is 0 when nothing is found and 1 when something is.
     """
-    editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
+    editor = open_place(place, model, dtype.value, device, encoder=encoder)
     with Phases() as phases:
         found = editor.doctor(chat=not plain, progress=lambda done, total: phases.at("Reading", done, total))
     if as_json:
         emit({"healthy": found.healthy, **dataclasses.asdict(found)})
     else:
         _show(found)
-        if found.asleep >= _MUCH:
+        if found.asleep >= _MUCH and not place.is_store:
             show(
                 f"{found.asleep:.0%} of the entries are asleep: horen compact drops them, and no undo wakes them then."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,9 @@ from horen.cli.flow.checking import read_file
 from horen.cli.flow.outcomes import document, left, summarise
 from horen.cli.flow.writing import Order, write_file
 from horen.cli.options import (
+    AnyPlace,
     AsJson,
+    Author,
     Batch,
     Conflict,
     Device,
@@ -20,13 +22,18 @@ from horen.cli.options import (
     Dtype,
     EditId,
     EncoderPlace,
-    Folder,
+    IntoSet,
     ModelPlace,
     OnConflict,
     OnSimilar,
+    Place,
     Preset,
     RayAddress,
+    Reason,
     Similarity,
+    Source,
+    Subject,
+    Tags,
     WeightType,
     Workers,
     calibration_option,
@@ -34,12 +41,25 @@ from horen.cli.options import (
     parse_settings,
     set_option,
 )
+from horen.cli.stores.importing import write_stored
+from horen.cli.stores.making import take_folder
+from horen.cli.stores.superseding import supersede_stored
+from horen.cli.stores.told import Told
 from horen.cli.terminal import clean, counted, emit, say, show, status
-from horen.editfiles.records import unit_of
+from horen.editfiles.records import FileRecord, unit_of
+from horen.edits import EditRecord, Receipt
+from horen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from horen.database.records import StoredEdit
 
 _PREVIEWED = 5
+# So many fields of a line are for a codebook's folder; those behind them are for stores.
+_OF_FOLDERS = 4
+#: Model, type, device and text encoder as the user names them.
+Loading = tuple[str | None, str, str | None, str | None]
 
-EDIT_HELP = """Write a file of edits into a codebook.
+EDIT_HELP = """Write a file of edits into a codebook or a store.
 
 FILE holds one edit a line, each with a prompt, a target and perhaps rephrases: JSON Lines, a JSON list or objects over
 several lines (.jsonl, .json), or a table with a header row (.csv, .tsv; rephrases separated by |). The field names of
@@ -52,49 +72,78 @@ An edit of words that are stored with another target is a conflict (--on-conflic
 words is found by how near the model reads it to what was stored before (--on-similar); lines of one file never replace
 each other that way.
 
+Into a store, subject, source and tags of a line go too, and each batch is published as one version; a contradiction
+that somebody publishes meanwhile is a conflict as well.
+
 \b
 Examples:
   horen edit facts.jsonl --into facts --model smollm2-135m-instruct
   horen edit more.csv --into facts --on-conflict supersede --on-similar ask
+  horen edit more.csv --into facts.db --tags people --reason "the new board"
 """
 
-IMPORT_HELP = """Write an exported file of edits into a codebook.
+IMPORT_HELP = """Write exported edits into a codebook or a store.
 
-The codebook may be one of another model. This is "horen edit" under another name, with the same options.
+The codebook may be one of another model. This is "horen edit" under another name, with the same options. Where FILE is
+a codebook's folder and PLACE a store that is not there yet, the store holds the same edits, history and values.
 
 \b
-Example:
+Examples:
   horen export facts facts.jsonl
   horen import facts.jsonl --into copy --model gemma-3-270m
+  horen import facts --into facts.db
 """
+
+
+EditsFile = Annotated[Path, typer.Argument(metavar="FILE", help="File of edits.", show_default=False)]
+Into = Annotated[
+    Place,
+    typer.Option(
+        "--into",
+        metavar="PLACE",
+        help="Folder of the codebook, new or old, or a store: facts.db or postgresql://user@host/name.",
+        parser=Place,
+        show_default=False,
+    ),
+]
+NewModel = Annotated[
+    str | None, model_option('For a new PLACE: an embedded name ("horen models"), folder, GGUF file or hub id.')
+]
+NewPreset = Annotated[
+    Preset | None, typer.Option("--preset", help="For a new PLACE: the settings to start from.  [default: default]")
+]
+NewSettings = Annotated[list[str] | None, set_option("For a new PLACE: change a setting; may be repeated.")]
+NewCalibration = Annotated[
+    str | None,
+    calibration_option(
+        'For a new PLACE: how its model is read, a folder of "horen calibrate" or an embedded model\'s name.'
+    ),
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what the fields are taken for and the first five edits; write none.")
+]
 
 
 def edit(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File of edits.", show_default=False)],
-    into: Annotated[
-        Path, typer.Option("--into", metavar="DIR", help="Folder of the codebook, new or old.", show_default=False)
-    ],
-    model: Annotated[
-        str | None, model_option('For a new DIR: an embedded name ("horen models"), folder, GGUF file or hub id.')
-    ] = None,
-    preset: Annotated[
-        Preset | None, typer.Option("--preset", help="For a new DIR: the settings to start from.  [default: default]")
-    ] = None,
-    settings: Annotated[list[str] | None, set_option("For a new DIR: change a setting; may be repeated.")] = None,
-    calibration: Annotated[
-        str | None,
-        calibration_option(
-            'For a new DIR: how its model is read, a folder of "horen calibrate" or an embedded model\'s name.'
-        ),
-    ] = None,
+    file: EditsFile,
+    into: Into,
+    model: NewModel = None,
+    preset: NewPreset = None,
+    settings: NewSettings = None,
+    calibration: NewCalibration = None,
     encoder: EncoderPlace = None,
     on_conflict: Conflict = OnConflict.error,
     on_similar: Similarity = OnSimilar.warn,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be used.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what the fields are taken for and the first five edits; write none.")
-    ] = False,
+    skip_bad: SkipBad = False,
+    dry_run: DryRun = False,
     batch: Batch = 128,
+    tags: Tags = None,
+    edit_set: IntoSet = None,
+    source: Source = None,
+    subject: Subject = None,
+    by: Author = None,
+    reason: Reason = None,
     workers: Workers = None,
     ray: RayAddress = None,
     dtype: WeightType = Dtype.auto,
@@ -102,9 +151,9 @@ def edit(
     as_json: AsJson = False,
 ) -> None:
     """Write a file of edits; see EDIT_HELP."""
-    if dry_run:
-        _preview(file, on_conflict, skip_bad=skip_bad, as_json=as_json)
-        return
+    told = Told.of(by, reason, tags, edit_set, source, subject)
+    if not into.is_store:
+        into.without(told.options)
     devices = tuple(name.strip() for name in device.split(",") if name.strip()) if device else ()
     order = Order(
         file,
@@ -123,39 +172,80 @@ def edit(
         workers,
         ray,
     )
-    outcome = write_file(order)
-    if as_json:
-        emit(document(outcome, {"file": str(file), "into": str(into)}))
+    if dry_run:
+        _preview(order, as_json=as_json)
+    elif into.is_store and file.is_dir():
+        _take_folder(order, told, as_json=as_json)
     else:
-        summarise(into, outcome, "left out as lines of the file")
+        _write(order, told, as_json=as_json)
+
+
+def _write(order: Order, told: Told, *, as_json: bool) -> None:
+    outcome = write_stored(order, told) if order.into.is_store else write_file(order)
+    if as_json:
+        emit(document(outcome, {"file": str(order.file), "into": str(order.into)}))
+    else:
+        summarise(order.into, outcome, "left out as lines of the file")
     if outcome.interrupted:
         raise left(outcome)
 
 
-def _preview(file: Path, on_conflict: OnConflict, *, skip_bad: bool, as_json: bool) -> None:
+def _take_folder(order: Order, told: Told, *, as_json: bool) -> None:
+    """Make a store of a codebook's folder."""
+    given: dict[str, object] = {
+        "--model": order.model,
+        "--preset": order.preset,
+        "--set": order.settings,
+        "--calibration": order.calibration,
+    }
+    given |= {name: value for name, value in told.options.items() if name not in {"--by", "--reason"}}
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"{order.file} is a codebook's folder, which is taken in as it is: leave {name} out.")
+    with take_folder(order.file, order.into, told) as store:
+        about = store.about()
+    if as_json:
+        found = {"version": about.version, "active": about.active, "edits": about.edits}
+        emit({"folder": str(order.file), "into": str(order.into), **found})
+        return
+    show(f"{order.into} is a store of {order.file}: version {about.version}, {counted(about.active, 'active edit')}.")
+
+
+def _preview(order: Order, *, as_json: bool) -> None:
     """Show what would be read of a file; no model is loaded."""
-    records, skipped = read_file(file, on_conflict, skip_bad=skip_bad)
+    file, stored = order.file, order.into.is_store
+    records, skipped = read_file(file, order.on_conflict, skip_bad=order.skip_bad, stored=stored)
     first = records[:_PREVIEWED]
     if as_json:
-        edits = [dataclasses.asdict(record) for record in first]
+        names = [field.name for field in dataclasses.fields(FileRecord)][: None if stored else _OF_FOLDERS]
+        edits = [{name: getattr(record, name) for name in names} for record in first]
         emit({"file": str(file), "edits": edits, "count": len(records), "skipped": len(skipped)})
         return
     for record in first:
         show(f"{unit_of(file)} {record.line}: {clean(record.prompt)} -> {clean(record.target)}")
         for text in record.rephrases:
             show(f"  also: {clean(text)}")
+        facts = (("about", record.subject), ("from", record.source), ("tags", ", ".join(record.tags)))
+        for name, said in facts if stored else ():
+            if said:
+                show(f"  {name}: {clean(said)}")
     more = len(records) - len(first)
     show(f"{counted(len(records), 'edit')}{f', {more} of them not shown' if more else ''}; nothing was written.")
 
 
 def supersede(
-    folder: Folder,
+    place: AnyPlace,
     number: EditId,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The new answer.", show_default=False)],
     rephrases: Annotated[
         list[str] | None,
         typer.Option("--rephrase", metavar="TEXT", help="New rephrase, may be repeated; without it the old ones stay."),
     ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="TEXT", help="In a store: where the new answer is from.")
+    ] = None,
+    by: Author = None,
+    reason: Reason = None,
     model: ModelPlace = None,
     encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
@@ -164,23 +254,42 @@ def supersede(
 ) -> None:
     """Give the prompt of an edit another answer.
 
-    \b
-    Example:
-      horen supersede facts 7 "Port Callen"
-    """
-    from horen.cli.flow.opening import open_editor  # noqa: PLC0415
-    from horen.store import lock_folder  # noqa: PLC0415
-    from horen.store.state import Saved  # noqa: PLC0415
+    In a store its subject, tags and set stay, and its source unless there is a new one.
 
-    with lock_folder(folder, create=False):
-        old = Saved.read(folder).history.get(number)  # an unknown id shows before the model is loaded
-        editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
-        with status("Editing …"):
-            receipt = editor.supersede(number, target, rephrases or None)
-            editor.save(folder)
+    \b
+    Examples:
+      horen supersede facts 7 "Port Callen"
+      horen supersede facts.db 7 "Port Callen" --source https://example.org/moved
+    """
+    told = Told.of(by, reason, source=source)
+    old: EditRecord | StoredEdit
+    if place.is_store:
+        loading = (model, dtype.value, device, encoder)
+        old, receipt = supersede_stored(place, number, target, tuple(rephrases or ()), told, loading)
+    else:
+        place.without(told.options)
+        old, receipt = _in_folder(place, number, target, rephrases or None, (model, dtype.value, device, encoder))
     if as_json:
         emit({"prompt": old.prompt, "target": target, **dataclasses.asdict(receipt)})
         return
     show(f"Edit {receipt.id} replaces edit {number}: {clean(old.prompt)} -> {clean(target)}")
     if not receipt.converged:
         say(f"It did not converge (loss {receipt.loss:.2f} after {receipt.steps} steps); ask to see if it holds.")
+
+
+def _in_folder(
+    place: Place, number: int, target: str, rephrases: list[str] | None, loading: Loading
+) -> tuple[EditRecord, Receipt]:
+    """Return an edit of a folder that another one has replaced, and what became of that."""
+    from horen.cli.flow.opening import open_editor  # noqa: PLC0415
+    from horen.store import lock_folder  # noqa: PLC0415
+    from horen.store.state import Saved  # noqa: PLC0415
+
+    folder, (model, dtype, device, encoder) = Path(place.text), loading
+    with lock_folder(folder, create=False):
+        old = Saved.read(folder).history.get(number)  # an unknown id shows before the model is loaded
+        editor = open_editor(folder, model, dtype, device, encoder=encoder)
+        with status("Editing …"):
+            receipt = editor.supersede(number, target, rephrases)
+            editor.save(folder)
+    return old, receipt

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from horen.cli.flow.opening import open_editor
-from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Folder, ModelPlace, WeightType
+from horen.cli.options import AnyPlace, AsJson, AtVersion, Device, Dtype, EncoderPlace, ModelPlace, WeightType
+from horen.cli.stores.opening import open_place
 from horen.cli.terminal import NUMBER, clean, counted, emit, say, show, show_table, status, table
 from horen.edits import ASKS, Explanation, Near
 
@@ -21,7 +21,7 @@ _MOST_STEPS = 4
 
 
 def explain(
-    folder: Folder,
+    place: AnyPlace,
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="What would be asked.", show_default=False)],
     chat: Annotated[bool, typer.Option("--chat", help="Read it as a message in a chat.")] = False,
     nearest: Annotated[int, typer.Option(min=1, metavar="N", help="How many of the nearest edits to show.")] = 5,
@@ -29,6 +29,7 @@ def explain(
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw the prompt among its neighbours: .png or .svg."),
     ] = None,
+    version: AtVersion = None,
     model: ModelPlace = None,
     encoder: EncoderPlace = None,
     dtype: WeightType = Dtype.auto,
@@ -52,7 +53,7 @@ def explain(
         if len(prompts) > 1:
             raise typer.BadParameter("--plot draws one prompt: give one.")
         check_place(plot)
-    editor = open_editor(folder, model, dtype.value, device, encoder=encoder)
+    editor = open_place(place, model, dtype.value, device, encoder=encoder, version=version)
     with status("Reading …"):
         if plot is not None:
             found = [editor.plot(prompts[0], plot, chat=chat, nearest=nearest)]

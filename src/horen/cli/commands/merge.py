@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +12,18 @@ from horen.cli.flow.checking import Skipped, Sorted, Words, sort_by_history
 from horen.cli.flow.opening import model_of, open_editor
 from horen.cli.flow.outcomes import Outcome, document, left, summarise
 from horen.cli.flow.receipts import receipts
-from horen.cli.options import AsJson, Batch, Conflict, Device, Dtype, EncoderPlace, ModelPlace, OnConflict, WeightType
+from horen.cli.options import (
+    AsJson,
+    Batch,
+    Conflict,
+    Device,
+    Dtype,
+    EncoderPlace,
+    ModelPlace,
+    OnConflict,
+    Place,
+    WeightType,
+)
 from horen.cli.terminal import counted, emit, listed, say, status
 from horen.editfiles.records import FileRecord
 from horen.errors import ConflictError, DataError
@@ -36,9 +46,15 @@ Examples:
 
 
 def merge(
-    parts: Annotated[list[Path], typer.Argument(metavar="PART", help="Folders of codebooks.", show_default=False)],
-    into: Annotated[
-        Path, typer.Option("--into", metavar="OUT", help="Folder of the codebook, new or old.", show_default=False)
+    places: Annotated[
+        list[Place],
+        typer.Argument(metavar="PART", help="Folders of codebooks.", parser=Place, show_default=False),
+    ],
+    out: Annotated[
+        Place,
+        typer.Option(
+            "--into", metavar="OUT", help="Folder of the codebook, new or old.", parser=Place, show_default=False
+        ),
     ],
     on_conflict: Conflict = OnConflict.error,
     model: ModelPlace = None,
@@ -52,6 +68,10 @@ def merge(
     from horen.editing.merge import Parts  # noqa: PLC0415
     from horen.store.state import Saved  # noqa: PLC0415
 
+    into, *parts = [
+        place.folder("write what a store holds into a file with horen export, and import that where it shall be")
+        for place in (out, *places)
+    ]
     started = time.monotonic()
     with claimed(into) as saved:
         read = Parts.read(parts, None if saved is None else saved.config)

@@ -11,7 +11,7 @@ from horen.cli.terminal import emit, show, status
 
 
 def push(
-    folder: Folder,
+    place: Folder,
     repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="Such as name/facts.", show_default=False)],
     private: Annotated[
         bool, typer.Option("--private", help="Let a new repository be seen by its owner alone.")
@@ -30,6 +30,7 @@ def push(
     is made where there is none, and a README.md there that somebody wrote stays. Log in with hf auth login. In Python
     horen.hub.load("name/facts") loads it.
     """
+    folder = place.folder(f"push a folder that follows it (horen follow {place} NEW --once, then horen push NEW …)")
     with status(f"Uploading to {repository} …"):
         from horen import hub  # noqa: PLC0415
 

@@ -40,7 +40,7 @@ Examples:
 
 
 def rekey(
-    folder: Folder,
+    place: Folder,
     settings: Annotated[
         list[str] | None, set_option("Change a setting of the keys, the gate, the search or recall; may be repeated.")
     ] = None,
@@ -72,6 +72,10 @@ def rekey(
 
     if not settings and preset is None and calibration is None:
         raise ConfigError("Nothing is to change: say with --set, --preset or --calibration how keys shall be made.")
+    folder = place.folder(
+        f"write a folder with horen follow {place} NEW --once, rekey that with --out REKEYED, and take it into a new "
+        "store with horen import REKEYED --into …"
+    )
     started = time.monotonic()
     changes = parse_settings(settings or [])
     if encoder is not None:

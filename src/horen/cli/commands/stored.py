@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from horen.cli.flow.staying import made_to_stay
-from horen.cli.options import AsJson, EditId, Folder
-from horen.cli.terminal import NUMBER, clean, counted, emit, led_away, say, show, show_list
+from horen.cli.options import AnyPlace, AsJson, Author, EditId, Reason, State
+from horen.cli.terminal import NUMBER, clean, counted, emit, ids_of, led_away, say, show, show_list
 from horen.edits import EditRecord
-from horen.errors import DataError
+from horen.errors import ConfigError, DataError
 
 
 def as_dict(record: EditRecord) -> dict[str, Any]:
@@ -24,16 +24,52 @@ def as_dict(record: EditRecord) -> dict[str, Any]:
 
 
 def list_edits(
-    folder: Folder,
+    place: AnyPlace,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="List no more than N.")] = None,
     after: Annotated[int, typer.Option("--after", min=0, metavar="ID", help="Begin after this edit.")] = 0,
+    before: Annotated[
+        int | None, typer.Option("--before", min=1, metavar="ID", help="In a store: begin before this edit.")
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", metavar="WORDS", help="In a store: those whose texts or subject have these words."),
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="In a store: those with this tag.")] = None,
+    set_name: Annotated[
+        str | None, typer.Option("--set-name", metavar="NAME", help="In a store: those of this edit set.")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", metavar="NAME", help="In a store: those that NAME proposed.")
+    ] = None,
+    state: Annotated[
+        State | None, typer.Option("--state", help="In a store: which edits.  [default: published]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the active edits.
+    """List the active edits of a codebook, or edits of a store.
 
-    Into a file or another program goes a line for each, whole and with tabs between its cells, after one that names
-    them. With --limit it is a page of them, and it is said how many there are in all and how the next one is asked for.
+    Of a folder those come first that were written first, of a store the newest. Into a file or another program goes a
+    line for each, whole and with tabs between its cells, after one that names them. With --limit it is a page of them,
+    and it is said how many there are in all and how the next one is asked for.
+
+    \b
+    Examples:
+      horen list facts
+      horen list facts.db --search "larkspur cloud" --tag people
     """
+    if place.is_store:
+        from horen.cli.stores.listing import Search, list_stored  # noqa: PLC0415
+
+        if after:
+            raise ConfigError(f"{place} is listed from the newest edit on: say --before ID in the place of --after.")
+        wanted = Search(search, tag, set_name, author, state or State.published, before, limit)
+        list_stored(place, wanted, as_json=as_json)
+        return
+    only = {"--before": before, "--search": search, "--tag": tag, "--set-name": set_name}
+    _list_folder(place.without(only | {"--author": author, "--state": state}), limit, after, as_json=as_json)
+
+
+def _list_folder(folder: Path, limit: int | None, after: int, *, as_json: bool) -> None:
     from horen.store.recorded import Recorded  # noqa: PLC0415
 
     with made_to_stay():
@@ -58,12 +94,20 @@ def list_edits(
         say("; ".join([told[0], *more]))
 
 
-def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
-    """Show everything that is stored about an active edit."""
+def show_edit(place: AnyPlace, number: EditId, as_json: AsJson = False) -> None:
+    """Show everything that is stored about an active edit.
+
+    Of a store about any edit: also who wrote it and why, its source, its tags, and which versions changed it.
+    """
+    if place.is_store:
+        from horen.cli.stores.listing import show_stored  # noqa: PLC0415
+
+        show_stored(place, number, as_json=as_json)
+        return
     from horen.store.recorded import Recorded  # noqa: PLC0415
 
     with made_to_stay():
-        saved, sizes = Recorded.read_with_sizes(folder)
+        saved, sizes = Recorded.read_with_sizes(Path(place.text))
     record = saved.history.get(number)
     size = sizes.of(record)
     if as_json:
@@ -84,17 +128,29 @@ def show_edit(folder: Folder, number: EditId, as_json: AsJson = False) -> None:
 
 
 def remove(
-    folder: Folder,
+    place: AnyPlace,
     numbers: Annotated[list[int], typer.Argument(metavar="ID", help="Numbers of the edits.", show_default=False)],
+    by: Author = None,
+    reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove edits, all of them or none.
 
-    The model then answers these prompts as if they had never been edited. "horen undo DIR" brings them back.
+    The model then answers these prompts as if they had never been edited. "horen undo PLACE" brings them back.
+
+    \b
+    Examples:
+      horen remove facts 7
+      horen remove facts.db 7 9 --reason "the source was withdrawn"
     """
+    if place.is_store:
+        from horen.cli.stores.listing import remove_stored  # noqa: PLC0415
+
+        remove_stored(place, numbers, by, reason, as_json=as_json)
+        return
     from horen.store.state import remove_from_folder  # noqa: PLC0415
 
-    records = remove_from_folder(folder, numbers)
+    records = remove_from_folder(place.without({"--by": by, "--reason": reason}), numbers)
     if as_json:
         emit({"removed": [as_dict(record) for record in records]})
         return
@@ -102,15 +158,20 @@ def remove(
         show(f"Removed edit {record.id}: {clean(record.prompt)} -> {clean(record.target)}")
 
 
-def undo(folder: Folder, as_json: AsJson = False) -> None:
+def undo(place: AnyPlace, by: Author = None, reason: Reason = None, as_json: AsJson = False) -> None:
     """Take back the last operation that has not been taken back.
 
-    Operations are listed by "horen history DIR". A file of edits is written in several operations, one for each
-    batch of "horen edit"; undo takes back one of them.
+    Operations are listed by "horen history PLACE"; in a store each is a version, and so is the undo. A file of edits is
+    written in several operations, one for each batch of "horen edit"; undo takes back one of them.
     """
+    if place.is_store:
+        from horen.cli.stores.listing import undo_stored  # noqa: PLC0415
+
+        undo_stored(place, by, reason, as_json=as_json)
+        return
     from horen.store.state import undo_in_folder  # noqa: PLC0415
 
-    undone = undo_in_folder(folder)
+    undone = undo_in_folder(place.without({"--by": by, "--reason": reason}))
     if as_json:
         emit(dataclasses.asdict(undone))
         return
@@ -119,16 +180,31 @@ def undo(folder: Folder, as_json: AsJson = False) -> None:
     show(f"Took back the last operation ({undone.operation}).{gone}{back}")
 
 
-def history(folder: Folder, as_json: AsJson = False) -> None:
+def history(
+    place: AnyPlace,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="List the last N alone.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List every operation, oldest first, undone ones included.
 
-    Into a file or another program goes a line for each, as with "horen list".
+    Of a store these are its versions: with who did it, why, and what it changed. Into a file or another program goes a
+    line for each, as with "horen list".
     """
+    if place.is_store:
+        from horen.cli.stores.listing import history_of  # noqa: PLC0415
+
+        history_of(place, limit, as_json=as_json)
+        return
+    _list_operations(Path(place.text), limit, as_json=as_json)
+
+
+def _list_operations(folder: Path, limit: int | None, *, as_json: bool) -> None:
     from horen.store.recorded import Recorded  # noqa: PLC0415
 
     with made_to_stay():
         operations = Recorded.read(folder).history.operations
     undone = {operation.undoes: operation.sequence for operation in operations if operation.undoes is not None}
+    operations = operations if limit is None else operations[-limit:]
     if as_json:
         emit(
             [
@@ -165,21 +241,40 @@ def history(folder: Folder, as_json: AsJson = False) -> None:
 
 
 def export(
-    folder: Folder,
+    place: AnyPlace,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="File to write: .jsonl, .csv or .tsv.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE", help="File to write: .jsonl, .csv or .tsv; of a store also a folder.", show_default=False
+        ),
     ],
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="In a store: those with this tag.")] = None,
+    set_name: Annotated[
+        str | None, typer.Option("--set-name", metavar="NAME", help="In a store: those of this edit set.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the active edits into a file that "horen import" reads.
 
-    The file holds prompts, targets and rephrases, so the edits can be written anew for another model.
+    The file holds prompts, targets and rephrases, so the edits can be written anew for another model; of a store also
+    subjects, sources and tags. By another ending than .jsonl, .csv or .tsv it is a folder of plain texts that Git shows
+    line by line, a store's alone, with the published edits and all that is said of them.
+
+    \b
+    Examples:
+      horen export facts edits.jsonl
+      horen export facts.db reviewed --tag people
     """
+    if place.is_store:
+        from horen.cli.stores.exporting import export_stored  # noqa: PLC0415
+
+        export_stored(place, file, tag, set_name, overwrite=overwrite, as_json=as_json)
+        return
     from horen.editfiles.records import write_edits  # noqa: PLC0415
     from horen.store.recorded import Recorded  # noqa: PLC0415
 
-    records = Recorded.read(folder).history.active()
+    records = Recorded.read(place.without({"--tag": tag, "--set-name": set_name})).history.active()
     if file.is_file() and not overwrite:
         raise DataError(f"{file} exists already: choose another name, or replace it with --overwrite.")
     count = write_edits(file, records, overwrite=overwrite)
@@ -211,14 +306,3 @@ def _unless(converged: bool) -> str:
 
 def _edits(numbers: Sequence[int]) -> str:
     return f"Edit {numbers[0]} is" if len(numbers) == 1 else f"Edits {ids_of(numbers)} are"
-
-
-def ids_of(numbers: Sequence[int]) -> str:
-    """Write numbers with runs as ranges: 1-3, 7."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)

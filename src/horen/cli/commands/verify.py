@@ -9,7 +9,8 @@ import typer
 from rich.text import Text
 
 from horen.cli.flow.opening import check_device, make_ready, ready_model
-from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, WeightType, model_option
+from horen.cli.options import AsJson, Device, Dtype, EncoderPlace, Place, WeightType, model_option
+from horen.cli.stores.opening import folder_at
 from horen.cli.terminal import NUMBER, Phases, emit, show, show_table, table
 from horen.config import HorenConfig
 from horen.errors import ConfigError
@@ -22,9 +23,13 @@ _STYLES = {"pass": "green", "fail": "bold red", "skipped": "dim"}
 
 
 def verify(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(metavar="DIR", help="Check edits of this codebook, which is only read, not built-in ones."),
+    place: Annotated[
+        Place | None,
+        typer.Argument(
+            metavar="PLACE",
+            help="Check edits of this codebook, a folder or a store, which is only read, not built-in ones.",
+            parser=Place,
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -33,7 +38,7 @@ def verify(
             "smollm2-135m-instruct]"
         ),
     ] = None,
-    codebook: Annotated[Path | None, typer.Option("--codebook", metavar="DIR", help="The same as DIR.")] = None,
+    codebook: Annotated[Path | None, typer.Option("--codebook", metavar="DIR", help="The same as PLACE.")] = None,
     vllm: Annotated[
         bool, typer.Option("--vllm", help="Check how vLLM serves them, against transformers and against stock vLLM.")
     ] = False,
@@ -59,7 +64,7 @@ def verify(
     neither paths nor prompts in it. The exit code is 1 when a check fails. Takes half a minute with the default model
     on two cores, and with --vllm some minutes.
     """
-    codebook = _one(folder, codebook)
+    codebook = _one(place, codebook)
     if not vllm and compiled:
         raise typer.BadParameter("--compiled is about graphs of vLLM: give --vllm too, or leave it out.")
     if vllm:
@@ -89,15 +94,17 @@ def verify(
         raise typer.Exit(1)
 
 
-def _one(folder: Path | None, codebook: Path | None) -> Path | None:
+def _one(place: Place | None, codebook: Path | None) -> Path | None:
     """Return the codebook that is named.
 
     Raises:
         BadParameter: where there are two.
     """
-    if folder is not None and codebook is not None:
-        raise typer.BadParameter(f"{folder} and --codebook {codebook} are two codebooks: name one.")
-    return folder if codebook is None else codebook
+    if place is None:
+        return codebook
+    if codebook is not None:
+        raise typer.BadParameter(f"{place} and --codebook {codebook} are two codebooks: name one.")
+    return folder_at(place)
 
 
 def _ready(model: str | None, codebook: Path | None, encoder: str | None, dtype: str) -> str:

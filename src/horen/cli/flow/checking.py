@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from horen.cli.flow.receipts import Receipts, receipts
 from horen.cli.options import OnConflict
 from horen.cli.terminal import clean, counted, listed, say, short
+from horen.editfiles.fields import FACTS
 from horen.editfiles.records import BadLine, FileRecord, iter_edits, unit_of
 from horen.editfiles.spool import chosen, spooled
 from horen.editing.conflicts import Clash, Relation, relation, settle
@@ -61,8 +62,16 @@ def as_edit(record: FileRecord) -> Edit:
     return Edit(record.prompt, record.target, record.rephrases)
 
 
-def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[Sequence[FileRecord], list[Skipped]]:
+def read_file(
+    file: Path, on_conflict: OnConflict, *, skip_bad: bool, stored: bool = False
+) -> tuple[Sequence[FileRecord], list[Skipped]]:
     """Read every line of a file; what is wrong with any of them is said before the error.
+
+    Args:
+        file: of edits.
+        on_conflict: what to do about lines that disagree.
+        skip_bad: whether lines that cannot be used are left out.
+        stored: whether they are for a store, which has a use for more of their fields.
 
     Returns:
         The lines to apply, as they were read: they are kept in a temporary file. And those that are left out.
@@ -73,6 +82,8 @@ def read_file(file: Path, on_conflict: OnConflict, *, skip_bad: bool) -> tuple[S
     bad: list[BadLine] = []
     fields: dict[str, str] = {}
     records = spooled(iter_edits(file, on_bad=bad.append, fields=fields))
+    if not stored:
+        fields |= {name: "" for name in FACTS if name in fields}
     refuse_bad(file, bad, skip_bad=skip_bad)
     if any(what != name for name, what in fields.items()):
         say(f"Of {file} {told(fields)}.")

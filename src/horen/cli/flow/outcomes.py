@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -78,7 +77,7 @@ def document(
     }
 
 
-def summarise(folder: Path, outcome: Outcome, skipped: str) -> None:
+def summarise(folder: object, outcome: Outcome, skipped: str) -> None:
     """Show an outcome.
 
     Args:

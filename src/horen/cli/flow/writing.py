@@ -18,7 +18,7 @@ from horen.cli.flow.outcomes import Outcome
 from horen.cli.flow.processes import Processes
 from horen.cli.flow.ray_workers import RayWorkers, check_address
 from horen.cli.flow.receipts import receipts
-from horen.cli.options import OnConflict, OnSimilar, Preset
+from horen.cli.options import OnConflict, OnSimilar, Place, Preset
 from horen.cli.terminal import status
 from horen.config import STORAGE_SETTINGS, HorenConfig
 from horen.editfiles.records import FileRecord
@@ -38,7 +38,7 @@ class Order:
 
     Attributes:
         file: the file of edits.
-        folder: the codebook, old or new.
+        into: the codebook, old or new.
         model: its model; None for that of an old codebook.
         preset: name of the settings to start from; None if not given.
         settings: changes to them, as in the configuration.
@@ -55,7 +55,7 @@ class Order:
     """
 
     file: Path
-    folder: Path
+    into: Place
     model: str | None
     preset: Preset | None
     settings: dict[str, Any]
@@ -69,6 +69,11 @@ class Order:
     devices: tuple[str, ...]
     workers: int | None
     ray: str | None
+
+    @property
+    def folder(self) -> Path:
+        """The codebook's, where it is no store."""
+        return Path(self.into.text)
 
     @property
     def device(self) -> str | None:
@@ -165,19 +170,46 @@ def write_file(order: Order) -> Outcome:
 
 
 def _into_new(order: Order, records: Sequence[FileRecord]) -> Outcome:
+    editor = begun(order)
+    return _write(order, records, editor, Outcome(order.model or "", receipts(), []))
+
+
+def begun(order: Order) -> Editor:
+    """Load the model for a new codebook.
+
+    Raises:
+        ModelError: when none is named, or it cannot be loaded.
+        ConfigError: when a text encoder is named and none is read.
+    """
     if order.model is None:
         raise ModelError(
-            f"{order.folder} is a new codebook: say with --model which model it is for, an embedded one "
+            f"{order.into} is a new codebook: say with --model which model it is for, an embedded one "
             f"({', '.join(EMBEDDED)}), a folder, a GGUF file or a hub id."
         )
     if order.encoder is not None and not order.config.reads_text:
         raise ConfigError("A new codebook of these settings reads no text encoder: leave --encoder out.")
-    editor = new_editor(order.model, order.config, order.dtype, order.device, calibration=order.calibrated)
-    return _write(order, records, editor, Outcome(order.model, receipts(), []))
+    return new_editor(order.model, order.config, order.dtype, order.device, calibration=order.calibrated)
 
 
 def _into_old(order: Order, records: Sequence[FileRecord], saved: Saved) -> Outcome:
     name = model_of(saved, order.model)
+    named = checked_settings(order, saved)
+    found = sort_by_history(records, saved.history, order.on_conflict)
+    outcome = Outcome(name, found.settled, [], stored=len(saved.history))
+    if not found.pending:
+        if order.crew is not None:
+            order.crew.clear()
+        return outcome
+    editor = open_editor(order.folder, order.model, order.dtype, order.device, saved=saved, encoder=named)
+    return _write(order, found.pending, editor, outcome, saved)
+
+
+def checked_settings(order: Order, saved: Saved) -> str | None:
+    """Return the text encoder that the user names for a codebook that is there; None for none.
+
+    Raises:
+        ConfigError: when other settings are asked for than it has.
+    """
     # The same command must do for a second run, so settings may be given again, but not changed.
     given = order.preset is not None or bool(order.settings) or order.calibration is not None
     # Where an encoder is by now may change: that it is the same one shows when it is loaded.
@@ -189,17 +221,10 @@ def _into_old(order: Order, records: Sequence[FileRecord], saved: Saved) -> Outc
     if given and wanted != before:
         changed = [k for k, v in wanted.to_dict().items() if v != before.to_dict()[k]]
         raise ConfigError(
-            f"{order.folder} was made with other settings ({', '.join(changed)}), and those of a codebook cannot "
-            "change: leave --preset, --set and --calibration out, or choose another folder."
+            f"{order.into} was made with other settings ({', '.join(changed)}), and those of a codebook cannot "
+            "change: leave --preset, --set and --calibration out, or choose another place."
         )
-    found = sort_by_history(records, saved.history, order.on_conflict)
-    outcome = Outcome(name, found.settled, [], stored=len(saved.history))
-    if not found.pending:
-        if order.crew is not None:
-            order.crew.clear()
-        return outcome
-    editor = open_editor(order.folder, order.model, order.dtype, order.device, saved=saved, encoder=named)
-    return _write(order, found.pending, editor, outcome, saved)
+    return named
 
 
 def _write(
