@@ -76,6 +76,7 @@ class Training:
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()
 
+    @property
     def alive(self) -> bool:
         return self._thread.is_alive()
 

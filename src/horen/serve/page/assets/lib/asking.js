@@ -1,4 +1,4 @@
-// Questions and their answers, with edits and without; they stay while one looks at other views.
+// Questions and their answers, with the facts and without; they stay while one looks at other views.
 import { ask, events } from './api.js';
 import { signal } from './kit.js';
 import { may, model } from './session.js';
@@ -33,7 +33,7 @@ export function answerCall({ question, chat, without, withoutSets }, on) {
   if (chat) body.messages = [{ role: 'user', content: question }];
   else body.prompt = question;
   if (Object.keys(horen).length) body.horen = horen;
-  const title = on ? 'Answer with edits' : 'Answer without edits';
+  const title = on ? 'Answer with the facts' : 'Answer without them';
   return { title, method: 'POST', path: chat ? '/v1/chat/completions' : '/v1/completions', body };
 }
 
@@ -48,7 +48,7 @@ export function whyCall({ question, chat, without, withoutSets }) {
   return { title: 'Why', method: 'POST', path: '/explain', body };
 }
 
-/** Asks a question with edits and without, and why. */
+/** Asks a question with the facts and without, and why. */
 export async function begin(question) {
   stop();
   const own = new AbortController();

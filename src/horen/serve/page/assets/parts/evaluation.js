@@ -3,6 +3,7 @@ import { html } from '../lib/kit.js';
 import { many } from '../lib/words.js';
 import { Badge, FactLink, Wide } from './small.js';
 
+const NOTHING = html`<span class="hint">(nothing)</span>`;
 const CONTEXTS = { plain: 'as it stands', chat: 'in a chat', 'after text': 'after other text' };
 
 /** @param {{found: object}} given the evaluation of a draft */
@@ -50,8 +51,8 @@ function Own({ lines }) {
             html`<tr key=${number}>
               <td class="said">${line.prompt}</td>
               <td>${CONTEXTS[line.context] ?? line.context}</td>
-              <td class="said faint">${line.before.trim()}</td>
-              <td class="said">${line.answer.trim()}</td>
+              <td class="said faint text">${line.before.trim() || NOTHING}</td>
+              <td class="said text">${line.answer.trim() || NOTHING}</td>
               <td><${Badge} tone=${line.correct ? 'good' : 'bad'}>${line.correct ? '✓ right' : '✗ not right'}<//></td>
             </tr>`,
         )}
@@ -80,8 +81,8 @@ function Others({ name, lines }) {
                 <span class="said">${line.prompt}</span>
                 ${line.edit && html`<p class="hint"><${FactLink} id=${line.edit} />${line.why === 'subject' ? ', of the same subject' : ''}</p>`}
               </td>
-              <td class="said faint">${line.before.trim()}</td>
-              <td class="said">${line.changed ? line.answer.trim() : html`<span class="faint">the same</span>`}</td>
+              <td class="said faint text">${line.before.trim() || NOTHING}</td>
+              <td class="said text">${line.changed ? line.answer.trim() || NOTHING : html`<span class="faint">the same</span>`}</td>
               <td>
                 <${Badge} tone=${line.changed || line.fires ? 'bad' : 'good'}>${disturbed(line)}<//>
               </td>

@@ -21,9 +21,10 @@ function scale(rows, threshold) {
 function Axis({ of, threshold }) {
   const at = of.x(threshold);
   return html`<svg class="axis" viewBox="0 0 ${WIDTH} ${AXIS}" aria-hidden="true">
-    <text x="0" y="9">${score(of.least)}</text>
-    <text x=${WIDTH} y="9" text-anchor="end">${score(of.most)}</text>
-    <path class="tau" d="M${at} 12V${AXIS}" />
+    <text x="0" y="8">${score(of.least)}</text>
+    <text x=${WIDTH} y="8" text-anchor="end">${score(of.most)}</text>
+    <text class="at" x=${at} y="8" text-anchor="middle">${score(threshold)}</text>
+    <path class="tau" d="M${at} 11V${AXIS}" />
   </svg>`;
 }
 

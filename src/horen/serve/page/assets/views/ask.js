@@ -1,4 +1,4 @@
-// Ask: a question, answered with edits and without, and why.
+// Ask: a question, answered with the facts and without, and why.
 import { answerCall, asked, begin, running, setsCall, sides, stop, why, whyCall } from '../lib/asking.js';
 import { html, useEffect, useState } from '../lib/kit.js';
 import { useKept, useRead } from '../lib/loading.js';
@@ -89,10 +89,10 @@ function Answers({ report }) {
   const { on, off } = sides.value;
   const both = on.state === 'done' && off.state === 'done' && on.text && on.text === off.text;
   return html`<section class="answers" aria-label="Answers">
-    <${Side} name="With edits" side=${on} main>
+    <${Side} name="With the facts" side=${on} main>
       ${on.fired ? html`<${Badge} tone="good">Fact ${on.fired.edit} · ${score(on.fired.score)}<//>` : on.state === 'done' && html`<${Badge}>no fact answered<//>`}
     <//>
-    <${Side} name="Without edits" side=${off}>${both && html`<${Badge}>the same answer<//>`}<//>
+    <${Side} name="Without the facts" side=${off}>${both && html`<${Badge}>the same answer<//>`}<//>
     ${on.state === 'done' &&
     on.text.trim() &&
     html`<p class="after">
