@@ -44,7 +44,7 @@ export function Ask({ query }) {
       <${Area} label="Question" required rows=${2} value=${form.question} set=${(next) => set({ question: next })} />
       <div class="bar">
         <${Tabs} label="How it is asked" value=${form.mode} set=${(mode) => set({ mode })} options=${MODES} />
-        <span class="hint grow">
+        <span class="hint grow mode">
           ${form.mode === 'chat' ? 'As a message in a conversation.' : 'As the beginning of a text that goes on.'}
         </span>
         ${running.value && html`<button type="button" onClick=${stop}>Stop</button>`}

@@ -30,7 +30,7 @@ export function Audit({ query }) {
       }
     : null;
   const newer = before ? () => become('audit', { actor, action, before: pages.current.pop() ?? '' }) : null;
-  return html`<form class="filters panel" role="search" onSubmit=${(event) => event.preventDefault()}>
+  return html`<form class="columns panel" role="search" onSubmit=${(event) => event.preventDefault()}>
       <${Line} label="Who" type="search" value=${who} set=${setWho} hint="Exactly this name." />
       <${Line} label="What" type="search" value=${what} set=${setWhat} hint="As “draft.publish” or “key.make”." />
     </form>

@@ -75,7 +75,7 @@ function Actions({ version, last, set }) {
     ${may('publish') &&
     html`<button type="button" class="quiet" onClick=${() => set({ tag: version })}>Name…<span class="aside"> version ${number}</span></button>
       ${number !== last &&
-      html`<button type="button" class="quiet" onClick=${() => set({ back: version })}>Roll back<span class="aside"> to version ${number}</span>…</button>`}`}`;
+      html`<button type="button" class="quiet" onClick=${() => set({ back: version })}>Roll back…<span class="aside"> to version ${number}</span></button>`}`}`;
 }
 
 function calls(call, number) {
