@@ -25,6 +25,7 @@ from horen.serve.limits import BodySize, BodyTime, ReadTime
 from horen.serve.openai.places import Limits
 from horen.serve.openai.prompts import Served
 from horen.serve.openai.routes import openai_router
+from horen.serve.page import add_page
 from horen.serve.prompts import Prompts
 from horen.serve.reference import reference
 from horen.serve.service import Explainer, Service, Trainer
@@ -140,6 +141,7 @@ def _route(app: FastAPI, service: Service) -> None:
         )
     app.include_router(routes())
     app.include_router(reference())
+    add_page(app)
 
 
 def _asker(who: Annotated[Principal, needs("ask")]) -> Principal:

@@ -53,8 +53,14 @@ async def about(here: Here, who: Annotated[Principal, needs("read")]) -> AboutTo
         explains=here.explainer is not None,
         trains=None if here.trainer is None else here.trainer.alive,
     )
-    you = You(actor=who.actor, scopes=who.scopes)
-    return AboutTold(horen=__version__, store=store, engine=engine, service=rules, you=you)
+    asker = You(actor=who.actor, scopes=who.scopes)
+    return AboutTold(horen=__version__, store=store, engine=engine, service=rules, you=asker)
+
+
+@router.get("/you", summary="Who asks", responses=documented())
+async def you(who: Annotated[Principal, needs()]) -> You:
+    """Return who asks and what they may; any key is enough."""
+    return You(actor=who.actor, scopes=who.scopes)
 
 
 @router.get("/healthz", summary="Whether the process runs")
