@@ -1,10 +1,9 @@
--- The role that engines follow a store with: it may read, and nothing else. Run it once, as the owner of the database
--- or as a superuser, before or after the store is made:
+-- The role that engines follow a store with: it may read, and nothing else. Run it once, as the role that owns the
+-- store and may make roles, before or after the store is made:
 --
---   READ_PASSWORD_FILE=/etc/horen/read_password psql -v ON_ERROR_STOP=1 -f deploy/roles.sql 'service=horen'
+--   READ_PASSWORD_FILE=/etc/horen/read_password psql -v ON_ERROR_STOP=1 -f deploy/roles.sql service=horen
 --
--- PostgreSQL's image runs it when it makes the database (compose.yaml). Keys of the service are in the store as digests
--- alone, and this role does not see those either.
+-- PostgreSQL's image runs it when it makes the database (compose.yaml).
 \set password `cat "$READ_PASSWORD_FILE"`
 CREATE ROLE horen_read LOGIN PASSWORD :'password';
 GRANT USAGE ON SCHEMA public TO horen_read;
