@@ -132,7 +132,7 @@ def check_binding(settings: Settings, store: Store) -> None:
     where = f"address={settings.address}" if not settings.loopback else "a proxy or a host name"
     raise ConfigError(
         f"The service would be open to other machines ({where}), and its store has no key: make one with "
-        "`horen keys make NAME --scope admin`, or bind it to 127.0.0.1 without a proxy in front of it."
+        "`horen keys STORE make NAME --scopes admin`, or bind it to 127.0.0.1 without a proxy in front of it."
     )
 
 

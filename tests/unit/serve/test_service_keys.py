@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -296,6 +297,26 @@ def test_wrong_keys_are_counted_by_the_address_that_a_known_proxy_tells(store: S
         assert [status("192.0.2.1", "hk_wrong") for _ in range(3)] == [401, 401, 429]
         assert status("192.0.2.1", secret) == 429
         assert status("192.0.2.2", secret) == (200 if believed else 429)
+
+
+@pytest.mark.parametrize("path", ["/edits", "/v1/models", "/metrics"])
+def test_a_store_that_is_away_is_told_to_whoever_brings_a_key(store: Store, path: str):
+    secret = key(store, "read", "ask")
+    with Asker(store, secret) as asker:
+        place = store.database.url.database or ""
+        store.database.close()
+        Path(place).rename(place + ".away")
+        Path(place).mkdir()
+        refused = asker.get(path)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "5"
+        assert refused.json()["error"]["code"] == "store_unavailable"
+        assert place not in refused.text
+        assert asker.get("/readyz").status_code == 503
+        assert asker.get("/healthz").status_code == 200
+        Path(place).rmdir()
+        Path(place + ".away").rename(place)
+        assert asker.get(path).status_code == 200
 
 
 # --- limits ------------------------------------------------------------------------------------------------------
