@@ -11,6 +11,7 @@ from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.concurrency import run_in_threadpool
 
 from horen.database.records import SCOPES, By, Scope
+from horen.errors import StoreError
 from horen.serve import asgi
 from horen.serve.rates import Rates
 from horen.serve.refusals import RefusalError
@@ -129,8 +130,12 @@ class Admission:
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Call the application, or refuse the request."""
         if scope["type"] == "http" and not self._public(own_path(scope)):
-            principal = await self._doorkeeper.admit(scope)
-            scope.setdefault("state", {})["principal"] = principal
+            state = scope.setdefault("state", {})
+            try:
+                state["principal"] = await self._doorkeeper.admit(scope)
+            except StoreError as error:
+                state["error"] = error  # for the log: whoever has no key yet is not told where the store is
+                raise _no_store() from error
         await self._app(scope, receive, send)
 
 
@@ -183,6 +188,12 @@ def _unknown(told: bool) -> RefusalError:
         )
     message = 'This needs a key: send it as the header "Authorization: Bearer hk_…".'
     return RefusalError(401, message, code="missing_api_key", headers={"www-authenticate": _REALM})
+
+
+def _no_store() -> RefusalError:
+    """Return the refusal of a request whose key cannot be looked up."""
+    message = "The store, which has the keys too, cannot be read now: ask again in 5 s."
+    return RefusalError(503, message, code="store_unavailable", headers={"retry-after": "5"})
 
 
 def _too_many(what: str, wait: int) -> RefusalError:

@@ -26,7 +26,8 @@ class Settings:
         port: of that address; 0 for any that is free.
         root_path: path below which a proxy serves it; empty for none.
         trusted_hosts: further names that it is reached by, as "facts.example.org" or "*.example.org".
-        proxies: addresses of proxies whose word for a client's address and scheme is taken.
+        proxies: addresses of proxies whose word for a client's address and scheme is taken, or networks of them, as
+            "10.0.0.0/24".
         four_eyes: whether an edit is published by another person than who drafted or last revised it.
         log_prompts: whether the log has the text of prompts and answers.
         keep_prompts: whether the most frequent prompts are kept in memory, to evaluate drafts on.
@@ -74,7 +75,7 @@ class Settings:
         if self.address != "localhost":
             _ip(self.address, "address")
         for one in self.proxies:
-            _ip(one, "proxies")
+            _network(one, "proxies")
         for name in self.trusted_hosts:
             if not _NAME.fullmatch(name):
                 raise ConfigError(
@@ -131,7 +132,7 @@ def check_binding(settings: Settings, store: Store) -> None:
     where = f"address={settings.address}" if not settings.loopback else "a proxy or a host name"
     raise ConfigError(
         f"The service would be open to other machines ({where}), and its store has no key: make one with "
-        "`horen keys make NAME --scope admin`, or bind it to 127.0.0.1 without a proxy in front of it."
+        "`horen keys STORE make NAME --scopes admin`, or bind it to 127.0.0.1 without a proxy in front of it."
     )
 
 
@@ -142,4 +143,15 @@ def _ip(text: str, name: str) -> None:
     except ValueError:
         raise ConfigError(
             f'{name} has {text!r}, which is no IP address: write one, as "127.0.0.1", or "0.0.0.0" for all addresses.'
+        ) from None
+
+
+def _network(text: str, name: str) -> None:
+    """Raise ConfigError for what is neither an IP address nor a network of such."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigError(
+            f'{name} has {text!r}, which is no IP address and no network ({error}): write one, as "10.0.0.7" or '
+            '"10.0.0.0/24".'
         ) from None

@@ -5,17 +5,21 @@ from __future__ import annotations
 import itertools
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from fastapi.testclient import TestClient
 
 from horen import ConfigError
 from horen.database import Store
 from horen.database.records import SCOPES
+from horen.serve.app import create_app
 from horen.serve.auth import LOCAL
 from horen.serve.rates import Rates, network
+from horen.serve.running import configuration
 from horen.serve.settings import Settings, check_binding
-from support.services import WHO, Asker, bearer, key
+from support.services import WHO, Asker, QuickEngine, bearer, key
 
 
 class Route(NamedTuple):
@@ -267,6 +271,7 @@ def test_a_store_without_keys_is_served_to_its_machine(store: Store, address: st
         ({"trusted_hosts": ("http://a",)}, "trusted_hosts"),
         ({"trusted_hosts": ("A:80",)}, "trusted_hosts"),
         ({"proxies": ("proxy",)}, "proxies"),
+        ({"proxies": ("10.0.0.7/24",)}, "proxies"),
         ({"rate": 0}, "rate"),
         ({"max_body": 3}, "max_body"),
         ({"closing_seconds": -1}, "closing_seconds"),
@@ -276,6 +281,42 @@ def test_a_store_without_keys_is_served_to_its_machine(store: Store, address: st
 def test_settings_that_cannot_be(settings: Any, named: str):
     with pytest.raises(ConfigError, match=named):
         Settings(**settings)
+
+
+@pytest.mark.parametrize(("proxy", "believed"), [("10.1.2.3", True), ("10.2.0.1", False)])
+def test_wrong_keys_are_counted_by_the_address_that_a_known_proxy_tells(store: Store, proxy: str, believed: bool):
+    secret = key(store, "read")
+    settings = Settings(proxies=("10.1.0.0/16", "::1"), failed_rate=2)
+    config = configuration(create_app(store, QuickEngine(), settings), settings)
+    config.load()
+    with TestClient(config.loaded_app, base_url="http://127.0.0.1:8000", client=(proxy, 50000)) as proxied:
+
+        def status(client: str, told: str) -> int:
+            return proxied.get("/tags", headers=bearer(told) | {"x-forwarded-for": client}).status_code
+
+        assert [status("192.0.2.1", "hk_wrong") for _ in range(3)] == [401, 401, 429]
+        assert status("192.0.2.1", secret) == 429
+        assert status("192.0.2.2", secret) == (200 if believed else 429)
+
+
+@pytest.mark.parametrize("path", ["/edits", "/v1/models", "/metrics"])
+def test_a_store_that_is_away_is_told_to_whoever_brings_a_key(store: Store, path: str):
+    secret = key(store, "read", "ask")
+    with Asker(store, secret) as asker:
+        place = store.database.url.database or ""
+        store.database.close()
+        Path(place).rename(place + ".away")
+        Path(place).mkdir()
+        refused = asker.get(path)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "5"
+        assert refused.json()["error"]["code"] == "store_unavailable"
+        assert place not in refused.text
+        assert asker.get("/readyz").status_code == 503
+        assert asker.get("/healthz").status_code == 200
+        Path(place).rmdir()
+        Path(place + ".away").rename(place)
+        assert asker.get(path).status_code == 200
 
 
 # --- limits ------------------------------------------------------------------------------------------------------
