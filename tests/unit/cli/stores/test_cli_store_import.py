@@ -186,7 +186,9 @@ def test_what_is_published_meanwhile_is_a_conflict_too(
 
 
 @pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize(("choice", "action", "answer"), [("supersede", "superseded", "Oslo"), ("keep", "kept", "Rome")])
+@pytest.mark.parametrize(
+    ("choice", "action", "answer"), [("supersede", "superseded", "Oslo"), ("keep", "kept", "Rome")]
+)
 def test_a_conflict_meanwhile_is_settled_as_was_chosen(
     choice: str, action: str, answer: str, before: bool, facts: Path, ok: Ok, monkeypatch: pytest.MonkeyPatch
 ):
