@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -95,14 +96,7 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=operation,
         lifespan=_lifespan(service),
-        telemetry={
-            "tracer_provider": service.tracing.provider,
-            "tracing": settings.tracing,
-            "metrics": False,
-            "logs": False,
-            "operation_spans": False,
-            "auto_configure": False,
-        },
+        **_traces(service),
     )
     app.state.service = service
     describe(app)
@@ -110,6 +104,14 @@ def create_app(
     _route(app, service)
     _guard(app, service)
     return app
+
+
+def _traces(service: Service) -> dict[str, Any]:
+    """Return what FastAPI is told of traces; nothing to a release that makes none itself."""
+    if "telemetry" not in inspect.signature(FastAPI.__init__).parameters:
+        return {}
+    told = {"tracer_provider": service.tracing.provider, "tracing": service.settings.tracing}
+    return {"telemetry": told | dict.fromkeys(("metrics", "logs", "operation_spans", "auto_configure"), False)}
 
 
 def _service(

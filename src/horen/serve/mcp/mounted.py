@@ -26,7 +26,7 @@ def mount(app: FastAPI) -> AbstractAsyncContextManager[None]:
     """
 
     def caller_of(context: Context[Any, Any]) -> Caller:
-        request = context.request_context.request
+        request: Any = context.request_context.request
         headers = {name: request.headers[name] for name in _PASSED if name in request.headers}
         client = (request.client.host, request.client.port) if request.client else ("unknown", 0)
         transport = httpx2.ASGITransport(app, client=client)
