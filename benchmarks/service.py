@@ -231,7 +231,7 @@ def _judged(
     times = [(datetime.fromisoformat(one.at).timestamp(), one) for one in versions]
     asleep: dict[int, list[tuple[float, float]]] = {}
     gone: dict[int, float] = {}
-    active_at: dict[int, frozenset[int]] = {}
+    away_at: dict[int, frozenset[int]] = {}
     away: set[int] = set()
     for at, one in times:
         for number in one.removed:
@@ -240,7 +240,7 @@ def _judged(
         for number in one.restored:
             asleep.setdefault(number, []).append((gone.pop(number, 0.0), at))
             away.discard(number)
-        active_at[one.number] = frozenset(away)
+        away_at[one.number] = frozenset(away)
     wrong: Counter[str] = Counter()
     for one in asked:
         own = prompts.get(one.prompt)
@@ -248,8 +248,10 @@ def _judged(
             wrong[f"status {one.status}"] += 1
         elif one.horen is not None:
             if one.horen["edit"] != own:
-                wrong["another edit"] += 1
-            elif own in active_at[one.horen["version"]]:
+                # What is near may answer while a prompt's own edit is away.
+                if own is None or own not in away_at[one.horen["version"]]:
+                    wrong["another edit"] += 1
+            elif own in away_at[one.horen["version"]]:
                 wrong["an edit that its version has not"] += 1
         elif own is not None:
             spells = [*asleep.get(own, []), *([(gone[own], time.time())] if own in gone else [])]
@@ -332,10 +334,16 @@ async def _visible(url: str, prompts: dict[str, int], count: int) -> list[float]
                 )
                 assert answer.status_code == 200, answer.text
                 began = time.perf_counter()
-                while ((await ask(client, prompt, 1)).horen is not None) is not there:
+                while await _answers(client, prompt, prompts[prompt]) is not there:
                     await asyncio.sleep(0.01)
                 waits.append(time.perf_counter() - began)
     return waits
+
+
+async def _answers(client: httpx2.AsyncClient, prompt: str, number: int) -> bool:
+    """Return whether an edit answers a prompt; while it is away another that is near may."""
+    told = (await ask(client, prompt, 1)).horen
+    return told is not None and told["edit"] == number
 
 
 def malformed(stores: Path, count: int) -> dict[str, Any]:
