@@ -1,8 +1,8 @@
 """A process that changes a store: ``python -m support.writing ADDRESS NAME COUNT``.
 
 Each change is a line, written when the store has acknowledged it. Lines are JSON: ``version``, ``operation``,
-``added``, ``removed`` and ``restored`` of a version; ``conflict`` with what both sides answer; ``refused`` where another process
-was faster; or ``error`` with what the database did not do.
+``added``, ``removed`` and ``restored`` of a version; ``conflict`` with what both sides answer; ``refused`` where
+another process was faster; or ``error`` with what the database did not do.
 """
 
 from __future__ import annotations
