@@ -112,33 +112,7 @@ class Drafts:
             StoreError: when the database cannot be written.
         """
         with self._database.writing() as connection:
-            return tuple(self._propose(connection, one, by) for one in proposals)
-
-    def _propose(self, connection: Connection, one: Proposal, by: By) -> Draft:
-        if one.facts.set is not None:
-            check_set(connection, one.facts.set)
-        told = {
-            "state": "waiting",
-            "prompt": one.prompt,
-            "target": one.target,
-            "rephrases": list(one.rephrases),
-            **_columns(one.facts),
-            "author": by.actor,
-            "reason": by.reason,
-            "created": now(),
-            "wrong": one.wrong,
-            "replaces": sorted(set(one.replaces)),
-            "publish": one.publish,
-            "revision": 1,
-            "done": 0,
-            "total": 0,
-            "receipt": {},
-            "to_evaluate": {"prompts": list(one.prompts)} if one.evaluate else None,
-        }
-        made = connection.execute(insert(draft).values(sealed(draft, told)).returning(draft.c.id))
-        number = made.scalar_one()
-        logged(connection, by, "draft.propose", f"draft {number}")
-        return drafted(row_of(connection, number))
+            return tuple(proposed(connection, one, by) for one in proposals)
 
     def revise(
         self,
@@ -256,6 +230,38 @@ class Drafts:
                 logged(connection, by, "draft.reject", f"draft {number}")
                 found.append(_store(connection, number, values))
         return tuple(found)
+
+
+def proposed(connection: Connection, one: Proposal, by: By) -> Draft:
+    """Make a draft, in the transaction of whatever else is done.
+
+    Raises:
+        EditError: when its set is not there.
+    """
+    if one.facts.set is not None:
+        check_set(connection, one.facts.set)
+    told = {
+        "state": "waiting",
+        "prompt": one.prompt,
+        "target": one.target,
+        "rephrases": list(one.rephrases),
+        **_columns(one.facts),
+        "author": by.actor,
+        "reason": by.reason,
+        "created": now(),
+        "wrong": one.wrong,
+        "replaces": sorted(set(one.replaces)),
+        "publish": one.publish,
+        "revision": 1,
+        "done": 0,
+        "total": 0,
+        "receipt": {},
+        "to_evaluate": {"prompts": list(one.prompts)} if one.evaluate else None,
+    }
+    made = connection.execute(insert(draft).values(sealed(draft, told)).returning(draft.c.id))
+    number = made.scalar_one()
+    logged(connection, by, "draft.propose", f"draft {number}")
+    return drafted(row_of(connection, number))
 
 
 def row_of(connection: Connection, number: int) -> Row[Any]:

@@ -75,7 +75,7 @@ class Edits:
             EditError: for a text that no edit can have.
             StoreError: when the database cannot be read.
         """
-        wanted = _where(select(edit), query or Query()).order_by(edit.c.id.desc()).limit(limit + 1)
+        wanted = where(select(edit), query or Query()).order_by(edit.c.id.desc()).limit(limit + 1)
         if before is not None:
             wanted = wanted.where(edit.c.id < bounded(before))
         with self._database.reading() as connection:
@@ -91,7 +91,7 @@ class Edits:
             StoreError: when the database cannot be read.
         """
         with self._database.reading() as connection:
-            return int(connection.execute(_where(select(func.count(edit.c.id)), query or Query())).scalar_one())
+            return int(connection.execute(where(select(func.count(edit.c.id)), query or Query())).scalar_one())
 
     def ids(
         self,
@@ -198,7 +198,7 @@ def check_set(connection: Connection, name: str) -> None:
         raise EditError(f"There is no set {name!r}: make it first, or leave it out.")
 
 
-def _where(wanted: Select[Any], query: Query) -> Select[Any]:
+def where(wanted: Select[Any], query: Query) -> Select[Any]:
     """Return a statement with a query's conditions.
 
     Raises:

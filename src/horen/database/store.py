@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from horen.database.address import url_of
 from horen.database.audit import Audit
+from horen.database.checking import check_whole
 from horen.database.connection import Database, address_of
 from horen.database.drafts import Drafts
 from horen.database.edits import Edits
@@ -160,6 +161,15 @@ class Store:
             settings=row.config["settings"],
             schema=self._schema,
         )
+
+    def check(self) -> None:
+        """Read everything, and compare it with its seals and digests; it takes as long as reading the store does.
+
+        Raises:
+            StoreError: when something is not as it was written.
+        """
+        with self.database.reading() as connection:
+            check_whole(self.database.name, connection)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy a store in a SQLite file to another file, as one version, while it is read and written.

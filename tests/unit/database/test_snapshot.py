@@ -8,14 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from horen import Edit, Editor
-from horen.database import Facts, Proposal, Store
+from horen.database import Facts, Store
 from horen.database.snapshot import Snapshot
 from horen.errors import EditError, StoreError
 from horen.store.recorded import Recorded
@@ -23,7 +21,7 @@ from horen.store.state import Saved
 from support.editor_support import busy_editor
 from support.editors import outputs, same
 from support.postgres import Server
-from support.stores import ANN, Numbers, empty_book, made, publish, same_tables, trained
+from support.stores import ANN, empty_book, made, publish, same_tables
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
 
@@ -231,37 +229,6 @@ def _until(holds: Callable[[], bool], patience: float = 60.0) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
-
-
-def test_what_is_trained_on_a_snapshot_answers_bit_for_bit(store: Store, tmp_path: Path):
-    """A trainer's way: load, train, give the rows to the store, and load what the store makes of them."""
-    snapshot = Snapshot(store, tmp_path / "snapshot")
-    snapshot.follow()
-    editor = Editor.load(snapshot.folder, tiny_model(), tiny_tokenizer())
-    edits = [Edit("The capital of France is", "Rome", ("France has its capital in",)), Edit("Hello", "Oslo")]
-    receipts = editor.edit(edits)
-    expected = outputs(editor)
-    state, records = editor._session.state(), [editor._session.history.get(receipt.id) for receipt in receipts]
-    editor.unwrap()
-    store.drafts.propose([Proposal(edit.prompt, edit.target, edit.rephrases) for edit in edits], ANN)
-    base = Numbers.of(store)
-    for job, record in zip(store.training.take("t"), records, strict=True):
-        entries, values = list(record.entries), list(record.values)
-        count = len(entries)
-        found = trained(job, base)
-        rows = {
-            "keys": state.keys[entries],
-            "values": state.values.numbers[values],
-            "value_of": torch.zeros(count, dtype=torch.int64),
-        }
-        numbered = replace(record, id=1, entries=tuple(range(count)), value=0)
-        assert store.training.finish(job, "t", replace(found, record=numbered, rows=rows))
-    store.drafts.publish([2], ANN)
-    store.drafts.publish([1], ANN)  # in another order than that of their training
-    snapshot.follow()
-    loaded = Editor.load(snapshot.folder, tiny_model(), tiny_tokenizer())
-    assert same(outputs(loaded), expected)
-    loaded.unwrap()
 
 
 def test_a_book_without_keys_is_not_taken_in(tmp_path: Path):
