@@ -18,7 +18,7 @@ from horen.serve.settings import Settings
 class Server(uvicorn.Server):
     """A server that says first that it ends, then takes nothing new, and lets what runs finish.
 
-    A second signal ends it without waiting for balancers.
+    A second signal ends it without waiting for balancers, and a third without waiting for answers.
 
     Args:
         app: as :func:`horen.serve.app.create_app` makes it.
@@ -28,21 +28,24 @@ class Server(uvicorn.Server):
         service: Service = app.state.service
         super().__init__(configuration(app, service.settings))
         self._life, self._drain = service.life, service.settings.drain_seconds
-        self._told: tuple[int, float] | None = None
+        self._until: float | None = None
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as it is called
         """Begin to end, as a signal asks for."""
-        if self._told is None and self._drain:
+        if self._until is None and self._drain:
             self._life.leave()
-            self._told = sig, time.monotonic() + self._drain
+            self._until = time.monotonic() + self._drain
             return
         self._life.end()
-        super().handle_exit(sig, frame)
+        # The usual handler notes the signal and sends it again in the end, which would kill what is still to be closed.
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop taking requests."""
-        if self._told is not None and not self.should_exit and time.monotonic() >= self._told[1]:
-            self.handle_exit(self._told[0], None)
+        if self._until is not None and not self.should_exit and time.monotonic() >= self._until:
+            self._life.end()
+            self.should_exit = True
         return await super().on_tick(counter)
 
 

@@ -109,8 +109,8 @@ def traced(exporter: Any = None) -> Tracing:
     export = need("tracing", "opentelemetry.sdk.trace.export", "Traces need")
     resources = need("tracing", "opentelemetry.sdk.resources", "Traces need")
     if exporter is None:
-        module = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
-        exporter = need("tracing", module, "Traces need").OTLPSpanExporter()
+        otlp = need("tracing", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "Traces need")
+        exporter = otlp.OTLPSpanExporter()
     provider = sdk.TracerProvider(resource=resources.Resource.create({"service.name": _NAME}), shutdown_on_exit=False)
     provider.add_span_processor(_private(sdk.SpanProcessor)())
     provider.add_span_processor(export.BatchSpanProcessor(exporter))
