@@ -179,7 +179,6 @@ _SECOND_NAMES = {
     r"edit success": "reliability",
     r"specificity|neighbou?rhood score": "locality",
     r"in-context retrieval": "recall",
-    r"roll(?:ed |s )?back": "undo",
     r"small cop(?:y|ies)|eight-bit (?:cop(?:y|ies)|keys?)": "int8 copy",
 }
 # In the code the class of the int8 copy is ``Sketch``, and an argument that takes one has its name.

@@ -9,7 +9,7 @@ import typer
 
 from horen.cli.options import AsJson, Limit, StorePlace
 from horen.cli.stores.opening import opened
-from horen.cli.stores.telling import as_dict, pages, when
+from horen.cli.stores.telling import as_dict, first, when
 from horen.cli.terminal import NUMBER, emit, led_away, say, show, show_list
 
 
@@ -34,10 +34,8 @@ def audit(
       horen audit facts.db --actor ann --action draft.publish --json
     """
     with opened(store) as database:
-        events = list(
-            pages(
-                lambda at, most: database.audit.list(before=at, limit=most, actor=actor, action=action), before, limit
-            )
+        events, rest = first(
+            lambda at, most: database.audit.list(before=at, limit=most, actor=actor, action=action), before, limit
         )
     if as_json:
         emit([as_dict(event) for event in events])
@@ -45,7 +43,7 @@ def audit(
     if not events:
         show(f"The audit log of {store} has no such line.")
         return
-    more = f"--before {events[-1].id} lists more" if len(events) == limit else ""
+    more = f"--before {events[-1].id} lists more" if rest else ""
     headers = (
         ("no.", NUMBER),
         "time (UTC)",

@@ -139,9 +139,9 @@ def _list(store: Place, state: Wanted, before: int | None, limit: int, *, as_jso
     with opened(store) as database:
         # Most that are decided lie far back, so those that are open are asked for by their state.
         states: tuple[Any, ...] = _OPEN if state is Wanted.open else (None if state is Wanted.all else state.value,)
-        found = [draft for one in states for draft in drafts_of(database, one, before, limit)]
+        found = [draft for one in states for draft in drafts_of(database, one, before, limit + 1)]
     several = sorted(found, key=lambda draft: -draft.id)
-    shown, rest = several[:limit], len(several) > limit or (len(states) == 1 and len(several) == limit)
+    shown, rest = several[:limit], len(several) > limit
     if as_json:
         emit([as_dict(draft) for draft in shown])
         return

@@ -244,9 +244,7 @@ def export(
     place: AnyPlace,
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE", help="File to write: .jsonl, .csv or .tsv; of a store also a folder.", show_default=False
-        ),
+        typer.Argument(metavar="FILE", help="File to write: .jsonl, .csv or .tsv.", show_default=False),
     ],
     tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="In a store: those with this tag.")] = None,
     set_name: Annotated[
@@ -258,13 +256,12 @@ def export(
     """Write the active edits into a file that "horen import" reads.
 
     The file holds prompts, targets and rephrases, so the edits can be written anew for another model; of a store also
-    subjects, sources and tags. By another ending than .jsonl, .csv or .tsv it is a folder of plain texts that Git shows
-    line by line, a store's alone, with the published edits and all that is said of them.
+    subjects, sources and tags.
 
     \b
     Examples:
       horen export facts edits.jsonl
-      horen export facts.db reviewed --tag people
+      horen export facts.db people.csv --tag people
     """
     if place.is_store:
         from horen.cli.stores.exporting import export_stored  # noqa: PLC0415

@@ -82,8 +82,10 @@ def read_file(
     bad: list[BadLine] = []
     fields: dict[str, str] = {}
     records = spooled(iter_edits(file, on_bad=bad.append, fields=fields))
-    if not stored:
-        fields |= {name: "" for name in FACTS if name in fields}
+    # A folder keeps no source and no tags; a store keeps the subject too.
+    fields |= {name: name if stored else "" for name in FACTS if name in fields}
+    if stored and "subject" in fields:
+        fields["subject"] = "subject"
     refuse_bad(file, bad, skip_bad=skip_bad)
     if any(what != name for name, what in fields.items()):
         say(f"Of {file} {told(fields)}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from horen.cli.options import Place, State
 from horen.cli.stores.opening import by_whom, opened
-from horen.cli.stores.telling import as_dict, note_of, pages, rows_of, version_line, what_of, when
+from horen.cli.stores.telling import as_dict, first, note_of, pages, rows_of, version_line, what_of, when
 from horen.cli.terminal import NUMBER, clean, counted, emit, ids_of, led_away, say, show, show_list
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def list_stored(place: Place, search: Search, *, as_json: bool) -> None:
         search.author,
     )
     with opened(place) as store:
-        edits = list(
-            pages(lambda at, most: store.edits.list(query, before=at, limit=most), search.before, search.limit)
+        edits, rest = first(
+            lambda at, most: store.edits.list(query, before=at, limit=most), search.before, search.limit
         )
         whole = store.edits.count(query) if search.limit is not None else len(edits)
     if as_json:
@@ -62,7 +62,7 @@ def list_stored(place: Place, search: Search, *, as_json: bool) -> None:
         show(f"{place} holds no {named}s{earlier} that are like that.")
         return
     told = counted(whole, named) if len(edits) == whole else f"{len(edits)} of {counted(whole, named)}"
-    more = [f"--before {edits[-1].id} lists more"] if search.limit is not None and len(edits) == search.limit else []
+    more = [f"--before {edits[-1].id} lists more"] if rest else []
     headers = (
         ("id", NUMBER),
         ("prompt", {"ratio": 3}),

@@ -40,6 +40,14 @@ def pages(
         at, left = found.next, None if left is None else left - len(found.items)
 
 
+def first(
+    page: Callable[[int | None, int], Page[_Item]], before: int | None, limit: int | None
+) -> tuple[list[_Item], bool]:
+    """Return the first items of such a list, and whether there are more; see :func:`pages`."""
+    found = list(pages(page, before, None if limit is None else limit + 1))
+    return found[:limit], limit is not None and len(found) > limit
+
+
 def drafts_of(
     store: Store, state: DraftState | None, before: int | None = None, limit: int | None = None
 ) -> Iterator[Draft]:
@@ -91,7 +99,7 @@ def what_of(version: Version) -> str:
         if facts.keys() - {"state"} and int(number) not in version.added
     }
     if told:
-        parts.append(f"describes {ids_of(sorted(told))}")
+        parts.append(f"facts of {ids_of(sorted(told))}")
     return ", ".join(parts)
 
 

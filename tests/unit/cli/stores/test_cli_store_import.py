@@ -72,7 +72,7 @@ def test_what_is_no_codebook_leaves_no_store(tmp_path: Path, run: Run):
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_makes_a_store_with_what_it_says_of_its_lines(new: list[str], ok: Ok, run: Run):
+def test_a_file_makes_a_store_with_what_it_says_of_its_lines(new: list[str], ok: Ok):
     lines = [
         EDITS[0] | {"subject": "Ostrenia", "source": "https://example.org/o", "tags": ["towns", "new"]},
         EDITS[1],
@@ -172,7 +172,7 @@ def _published_meanwhile(store: Path, monkeypatch: pytest.MonkeyPatch, *, before
 
 @pytest.mark.parametrize("before", [True, False])
 def test_what_is_published_meanwhile_is_a_conflict_too(
-    before: bool, facts: Path, ok: Ok, run: Run, monkeypatch: pytest.MonkeyPatch
+    before: bool, facts: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ):
     file = file_of(OTHER, {"prompt": "Who is it?", "target": "Rome"})
     with monkeypatch.context() as patch:
@@ -361,7 +361,7 @@ def test_a_dry_run_shows_what_a_store_would_keep(run: Run, ok: Ok):
 # --- PostgreSQL --------------------------------------------------------------------------------------------------
 
 
-def test_a_store_in_postgresql(served: str, book: Path, run: Run, ok: Ok):
+def test_a_store_in_postgresql(served: str, book: Path, run: Run):
     shown = served.replace("geheim", "***")
     result = run("import", book, "--into", served)
     assert result.stdout == f"{shown} is a store of {book}: version 1, 3 active edits.\n"
@@ -392,5 +392,8 @@ def test_a_store_in_postgresql(served: str, book: Path, run: Run, ok: Ok):
 
 def test_a_new_store_in_postgresql(served: str, new: list[str], ok: Ok):
     assert ok("edit", file_of(*EDITS), "--into", served, *new)["counts"]["added"] == 3
-    assert Saved.read(next((Path("cache") / "snapshots").iterdir())).history.count == 1
+    assert ok("explain", served, OSTRENIA)[0]["edit_id"] == 1
+    # All programs of a user share the folder that follows a store.
+    (snapshot,) = (Path("cache") / "snapshots").iterdir()
+    assert Saved.read(snapshot).history.count == 1
     assert ok("edit", file_of(*EDITS), "--into", served)["counts"]["unchanged"] == 3
