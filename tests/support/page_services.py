@@ -25,6 +25,7 @@ from horen.serve.settings import Settings
 from horen.serve.training.trainer import Trainer
 from horen.store.state import Saved
 from support.generating import Generating
+from support.servers import within
 
 WHO = By("mira", "the first facts")
 #: Loads an editor from a snapshot's folder, with a model of its own.
@@ -94,6 +95,13 @@ class Training:
                 self._over.wait(0.1)
 
 
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 @dataclass
 class Running:
     """A server that can be taken away and put back at the same address."""
@@ -114,11 +122,7 @@ class Running:
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
-        for _ in range(3000):
-            if self.server.started:
-                return
-            threading.Event().wait(0.01)
-        raise TimeoutError("the server has not started")
+        assert within(30, lambda: self.server is not None and self.server.started)
 
     def stop(self) -> None:
         if self.server is not None and self.thread is not None:
@@ -140,9 +144,7 @@ def page_service(store: Store, folder: Path, load: Loading, pause: float = 0.0, 
     """The whole service on this machine alone, with its page."""
     engine = Following(store, folder / "engine", load, pause=pause)
     trainer = Training(store, folder / "trainer", load)
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", settings.pop("port", 0)))
-        port = found.getsockname()[1]
+    port = settings.pop("port", None) or free_port()
     app = create_app(store, engine, Settings(port=port, **settings), engine, engine.editor.tokenizer, trainer)
     running = Running(app, port)
     running.start()
