@@ -32,7 +32,7 @@ case $store in
         file=$folder/horen-$at.db
         staged=$file.part
         trap 'rm -f "$staged"' EXIT
-        "${HOREN:-horen}" backup "$store" "$staged"
+        "${HOREN:-horen}" backup "$store" "$staged" > /dev/null
         ;;
 esac
 mv "$staged" "$file"

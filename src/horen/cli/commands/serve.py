@@ -101,7 +101,7 @@ def serve(
     from horen.extras import require  # noqa: PLC0415
 
     require("serve", "`horen serve` needs")
-    from horen.cli.flow.serving import describe_options, opened, read_options  # noqa: PLC0415
+    from horen.cli.stores.serving import describe_options, opened, read_options  # noqa: PLC0415
 
     if options == ["help"]:
         describe_options()

@@ -6,13 +6,13 @@ import dataclasses
 import json
 import logging
 import re
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from horen.cli.flow.opening import make_ready
-from horen.cli.options import Preset, parse_settings
+from horen.cli.options import Place, Preset, parse_settings
+from horen.cli.stores.making import is_there
 from horen.cli.terminal import say, show_table, status, table
 from horen.config import HorenConfig
 from horen.database.records import By
@@ -119,16 +119,16 @@ def opened(
 
 
 def _made(place: str, model: str | None, preset: Preset | None, changed: list[str], how: dict[str, Any]) -> bool:
-    """Make a store where there is no file yet, and say whether that was so."""
-    there = "://" in place or Path(place).exists()
-    if there:
+    """Make a store where there is none yet, and say whether that was so."""
+    shown = Place(place)
+    if is_there(shown):
         if preset is not None or changed:
-            raise ConfigError(f"{place} has its settings already: leave --preset and --set out.")
+            raise ConfigError(f"{shown} has its settings already: leave --preset and --set out.")
         return False
     if model is None:
-        raise ConfigError(f"There is no store {place}: say with --model which model a new one is for.")
+        raise ConfigError(f"There is no store {shown}: say with --model which model a new one is for.")
     config = HorenConfig.from_preset(preset.value if preset else "default").replace(**parse_settings(changed))
     make_ready(model, config, how["dtype"])
-    with status(f"Making {place} for {model} …"):
+    with status(f"Making {shown} for {model} …"):
         make_store(place, model, config, how["dtype"], how["device"], By("horen serve", "a new store"))
     return True
