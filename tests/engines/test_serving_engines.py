@@ -203,7 +203,7 @@ class TestBoth:
         editor.save(folder)
 
         async def told() -> Fired | None:
-            await asyncio.sleep(0.6)  # folders are looked at twice a second
+            await asyncio.sleep(0.6)  # folders are looked at ten times a second
             return (await engines.asked(kind, engines.request(FACTS[1][0])))[0].fired
 
         assert engines.run(told()) is None

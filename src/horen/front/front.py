@@ -16,24 +16,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from horen.asking.explain import explaining, unrouted
 from horen.asking.routes import looked_up
+from horen.config import HorenConfig
 from horen.edits import Explanation
 from horen.errors import ConfigError, HorenError
 from horen.front.versions import Versions, mark
 from horen.front.wish import Wish
 from horen.front.writing import Gathering, Writing, written
-from horen.memory import Codebook
+from horen.memory import Codebook, Packed
 from horen.model.prompts import Placed
 from horen.model.routed import Routed
 from horen.model.zoo.loading import load_model
 from horen.session import Session, check_parts
 from horen.store.content import CONFIG
+from horen.store.growing import More, digests_of, read_more
 from horen.store.history import History
 from horen.store.state import Saved
 from horen.store.tables import Sizes
 
 _log = logging.getLogger(__name__)
 # A folder is looked at for changes no more often than this, in seconds.
-_LOOK = 0.5
+_LOOK = 0.1
 #: So many prompts are routed at once.
 BATCH = 32
 #: What a request carries to what runs the model.
@@ -51,7 +53,8 @@ class _Waiting(NamedTuple):
 class Front:
     """Routes rows of token ids as a wrapped model would, or says where they are to be read.
 
-    One thread at a time routes. What the folder holds is followed: it is looked at for changes twice a second at most.
+    One thread at a time routes. The folder is followed: it is looked at ten times a second at most, and of what was
+    added to it only that is read.
 
     Args:
         folder: the codebook's.
@@ -73,6 +76,7 @@ class Front:
         tokens = session.vocabulary_size if session.config.weighs_tokens else None
         self._sizes = Sizes(session.value_size, session.feature_size, tokens)  # which may need the weights
         self._older = Versions(folder)
+        self._digests: dict[str, str] = {}  # of the files that were read; none where that is not known
 
     @classmethod
     def of(cls, folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Self:
@@ -84,9 +88,10 @@ class Front:
             ModelError: when a text encoder cannot be loaded.
             ConfigError: for a codebook that tells facts in words.
         """
-        before = _mark(folder)
+        before, digests = _mark(folder), digests_of(folder)
         front = cls(folder, _session(folder, model, tokenizer))
         front._mark = front._refused = before  # what was written meanwhile is taken up
+        front._digests = digests
         return front
 
     @classmethod
@@ -104,10 +109,11 @@ class Front:
             StoreError: when the folder is missing, truncated or altered.
             MismatchError: when it was made for another model.
         """
-        before = _mark(folder)
+        before, digests = _mark(folder), digests_of(folder)
         loaded, tokenizer = load_model(model)
         front = cls(folder, _session(folder, loaded, tokenizer), elsewhere=True)
         front._mark = front._refused = before
+        front._digests = digests
         for parameter in loaded.parameters():  # shapes and a device are asked for, weights no more
             parameter.data = parameter.new_zeros(()).expand(parameter.shape)
         return front
@@ -254,10 +260,45 @@ class Front:
             _log.warning("Requests go on with the edits that were read last: %s", error)
 
     def _take_up(self) -> None:
+        """Take up what the folder has more; where that is not all that has changed, everything."""
+        try:
+            more = read_more(self._codebook, self._digests) if self._digests else None
+            if more is not None:
+                self._check_settings(HorenConfig.from_saved(more.config["settings"]))
+                self._add(more)
+                self._digests = dict(more.digests)
+                return
+        except (HorenError, KeyError, RuntimeError) as error:
+            _log.info("%s is read anew: %s", self._codebook, error)
+        self._digests = {}
+        digests = digests_of(self._codebook)  # older than what is read next, if it changes now: then that is read again
+        self._take_all()
+        self._digests = digests
+
+    def _add(self, more: More) -> None:
+        """Let the codebook go on to what its folder has more."""
+        session, codebook = self._session, self._session.codebook()
+        rows = {name: tensor.to(codebook.keys.device) for name, tensor in more.tensors.items()}
+        with codebook.together():
+            if "value_of" in rows:
+                values = (
+                    Packed.of(rows["values"], rows.get("value_scales")) if "values" in rows else codebook.packed[[]]
+                )
+                codebook.extend(rows["keys"], values, rows["value_of"])
+            wakes: dict[bool, list[int]] = {True: [], False: []}
+            for number in more.record(session.history):
+                wakes[session.history.is_active(number)] += session.history.entries(number)
+            for awake, entries in wakes.items():
+                codebook.set_awake(entries, awake)
+
+    def _check_settings(self, config: HorenConfig) -> None:
+        if config.replace(encoder=self._session.config.encoder) != self._session.config:
+            raise ConfigError(f"{self._codebook} has other settings than when the engine began: start the engine anew.")
+
+    def _take_all(self) -> None:
         session = self._session
         saved = Saved.read(self._codebook)
-        if saved.config.replace(encoder=session.config.encoder) != session.config:
-            raise ConfigError(f"{saved.path} has other settings than when the engine began: start the engine anew.")
+        self._check_settings(saved.config)
         assert session.weights is not None  # noqa: S101 - a codebook that was loaded has them
         saved.check_made_for(session.weights.first)
         saved.check_encoder(session.config.encoder, session.encoder_print)

@@ -188,6 +188,32 @@ class Codebook:
         self._awake.append(torch.ones(len(keys), dtype=torch.bool))
         self._publish()
 
+    def extend(self, keys: Tensor, values: Packed, value_of: Tensor) -> range:
+        """Add saved rows behind those that are there, every entry awake; return the entries' numbers.
+
+        Args:
+            keys: [n, d_k] as they are stored.
+            values: m of them as they are stored.
+            value_of: [n] int64, below the number of values that there are then.
+
+        Raises:
+            RuntimeError: when shapes or storage do not fit this codebook or each other; nothing has changed.
+        """
+        with self._writing:
+            entries, before = self.entries, len(self._values)
+            try:
+                self._values.extend(values)
+                if len(keys) != len(value_of) or (len(value_of) and not 0 <= int(value_of.max()) < len(self._values)):
+                    raise RuntimeError(f"{len(keys)} keys and {len(value_of)} value numbers do not match")
+                self._keys.extend(keys)
+                self._value_of.append(value_of)
+                self._awake.append(torch.ones(len(keys), dtype=torch.bool))
+            except BaseException:
+                self.truncate(entries=entries, values=before)
+                raise
+            self._publish()
+            return range(entries, self.entries)
+
     def use(self, index: Index) -> None:
         """Search from now on the candidates that a new index proposes, where there are enough keys."""
         assert self._copies is not None  # noqa: S101 - an index is of the same room

@@ -141,7 +141,15 @@ class KeyTable:
 
     def append(self, keys: Tensor) -> None:
         """Store [n, d] float32 unit keys."""
-        numbers = self._storage.pack(keys)
+        self.extend(self._storage.pack(keys))
+
+    def extend(self, numbers: Tensor) -> None:
+        """Add [n, d] numbers of keys as they are stored.
+
+        Raises:
+            RuntimeError: when they are of another storage.
+        """
+        self._check(numbers)
         if not self._storage.exact:
             self._scales.truncate(len(self._numbers))  # what an interruption left of the one before
             self._scales.append(scales_of(numbers))
@@ -153,11 +161,14 @@ class KeyTable:
         Raises:
             RuntimeError: when the table holds rows, or these are of another shape or storage.
         """
-        if numbers.dtype != self._storage.dtype:
-            raise RuntimeError(f"the keys are not stored as {self._storage.name}")
+        self._check(numbers)
         self._numbers.adopt(numbers)
         if not self._storage.exact:
             self._scales.adopt(scales_of(numbers))
+
+    def _check(self, numbers: Tensor) -> None:
+        if numbers.dtype != self._storage.dtype:
+            raise RuntimeError(f"the keys are not stored as {self._storage.name}")
 
     def truncate(self, length: int) -> None:
         """Forget the keys from ``length`` on."""

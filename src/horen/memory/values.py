@@ -135,9 +135,17 @@ class Values:
 
     def append(self, values: Tensor) -> None:
         """Store [n, P] float32 values."""
-        new = self._storage.pack(values)
-        self._numbers.append(new.numbers)
-        self._scales.append(new.scales)
+        self.extend(self._storage.pack(values))
+
+    def extend(self, rows: Packed) -> None:
+        """Add values as they are stored.
+
+        Raises:
+            RuntimeError: when they are of another shape or storage.
+        """
+        self._check(rows)
+        self._numbers.append(rows.numbers)
+        self._scales.append(rows.scales)
         self._publish()
 
     def adopt(self, rows: Packed) -> None:
@@ -146,11 +154,14 @@ class Values:
         Raises:
             RuntimeError: when the table holds rows, or these are of another shape or storage.
         """
-        if not self._storage.fits(rows):
-            raise RuntimeError(f"the values are not stored as {self._storage.name}")
+        self._check(rows)
         self._numbers.adopt(rows.numbers)
         self._scales.adopt(rows.scales)
         self._publish()
+
+    def _check(self, rows: Packed) -> None:
+        if not self._storage.fits(rows):
+            raise RuntimeError(f"the values are not stored as {self._storage.name}")
 
     def truncate(self, length: int) -> None:
         """Forget the values from ``length`` on."""

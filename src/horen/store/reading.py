@@ -64,10 +64,22 @@ class Opened:
         Raises:
             StoreError: when one is not what was written.
         """
-        found = [self._handles[name] for name in self.files[first]]
-        for name, handle in zip(self.files[first], found, strict=True):
-            verify_file(self.path, name, handle, self._document)
-        return found
+        return [self.verified_one(name) for name in self.files[first]]
+
+    def verified_one(self, name: str) -> BufferedReader:
+        """Compare one file with its digest, and give it back at its start.
+
+        Raises:
+            StoreError: when it is not what was written.
+        """
+        handle = self._handles[name]
+        verify_file(self.path, name, handle, self._document)
+        return handle
+
+    def digests(self) -> dict[str, str]:
+        """Return by the name of each file the digest that it should have."""
+        described = self._document["files"]
+        return {name: str(described[name]["sha256"]) for names in self.files.values() for name in names}
 
 
 def state_of(path: Path) -> State | None:

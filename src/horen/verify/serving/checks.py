@@ -22,7 +22,7 @@ from horen.verify.serving.reference import Reference
 # Tokens that are compared where answers do not end by themselves.
 _TOKENS = 8
 _RUNNING = 64
-# An engine looks at the codebook's folder twice a second at most.
+# An engine looks at the codebook's folder ten times a second at most.
 _SECONDS = 1.0
 
 
