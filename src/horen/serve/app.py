@@ -96,7 +96,7 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=operation,
         lifespan=_lifespan(service),
-        **_traces(service),
+        **_untraced(),
     )
     app.state.service = service
     describe(app)
@@ -106,12 +106,11 @@ def create_app(
     return app
 
 
-def _traces(service: Service) -> dict[str, Any]:
-    """Return what FastAPI is told of traces; nothing to a release that makes none itself."""
+def _untraced() -> dict[str, Any]:
+    """Return what FastAPI is told, so that a release which makes spans itself makes none: ours have no queries."""
     if "telemetry" not in inspect.signature(FastAPI.__init__).parameters:
         return {}
-    told = {"tracer_provider": service.tracing.provider, "tracing": service.settings.tracing}
-    return {"telemetry": told | dict.fromkeys(("metrics", "logs", "operation_spans", "auto_configure"), False)}
+    return {"telemetry": dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)}
 
 
 def _service(
@@ -161,7 +160,7 @@ def _guard(app: FastAPI, service: Service) -> None:
     app.add_middleware(guards.JsonBody)
     app.add_middleware(guards.SameSite, settings=settings, pages=("/", "/docs"))
     app.add_middleware(guards.PlainPath)
-    app.add_middleware(Requests, metrics=service.metrics)
+    app.add_middleware(Requests, metrics=service.metrics, tracing=service.tracing)
     app.add_middleware(guards.SafeHeaders)
 
 

@@ -44,9 +44,10 @@ def test_every_change_is_noted_with_its_actor_and_reason(store: Store):
         switched = done("POST", "/sets/arts/switch", 200, {"on": False, **why})
         assert switched == [("store.switch", "set arts")]
         assert done("PUT", "/sets/arts", 200, {"on": True, **why}) == [("store.switch", "set arts")]
-        assert done("DELETE", "/sets/arts") == [("set.drop", "set arts")]
-        assert done("PUT", "/tags/good", 200, why) == [("version.tag", "version 5")]
-        assert done("DELETE", "/tags/good") == [("version.untag", "version 5")]
+        dropped = done("DELETE", "/sets/arts")
+        assert dropped == [("store.describe", "set arts"), ("set.drop", "set arts")]
+        assert done("PUT", "/tags/good", 200, why) == [("version.tag", "version 6")]
+        assert done("DELETE", "/tags/good") == [("version.untag", "version 6")]
         assert done("DELETE", "/edits/1") == [("store.remove", "edit 1")]
         assert done("POST", "/undo", 200, why) == [("store.undo", "edit 1")]
         assert done("POST", "/rollback", 200, {"version": 1, **why})[0][0] == "store.rollback"

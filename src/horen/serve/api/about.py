@@ -99,6 +99,6 @@ async def metrics(here: Here, request: Request) -> Response:
     if not here.settings.open_metrics:
         principal_of(request).check("read")
     health, store = await health_of(here), await run_in_threadpool(here.store.about)
-    here.metrics.seen(store, health, None if here.trainer is None else here.trainer.alive)
+    here.metrics.seen(store, health, here.life.running, None if here.trainer is None else here.trainer.alive)
     content, kind = here.metrics.told(request.headers.get("accept", ""))
     return Response(content, media_type=kind)

@@ -57,12 +57,6 @@ class Changed(Answer):
     version: Version
 
 
-class Dropped(Answer):
-    """The version that dropping a set has made."""
-
-    version: Version | None = Field(description="Null where no edit was in it.")
-
-
 class DraftsTold(Answer):
     """Drafts that a request has made or changed."""
 

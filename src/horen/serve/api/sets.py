@@ -9,7 +9,7 @@ from pydantic import Field
 
 from horen.database.records import EditSet, Version
 from horen.errors import EditNotFoundError
-from horen.serve.api.answers import ClashesTold, Dropped, SetsTold, SetTold
+from horen.serve.api.answers import Changed, ClashesTold, SetsTold, SetTold
 from horen.serve.api.errors import documented
 from horen.serve.api.fields import Body, Called, Here, Name, Reason, Why
 from horen.serve.auth import Principal, needs
@@ -87,10 +87,10 @@ def merge(here: Here, name: Called, who: Annotated[Principal, needs("publish")],
 
 
 @router.delete("/{name}", summary="Drop a set", responses=documented(404, 409))
-def drop(here: Here, name: Called, who: Annotated[Principal, needs("publish")], reason: Why = "") -> Dropped:
+def drop(here: Here, name: Called, who: Annotated[Principal, needs("publish")], reason: Why = "") -> Changed:
     """Drop a set; its edits stay, and belong to none."""
     _set(here, name)
-    return Dropped(version=here.store.sets.drop(name, who.by(reason)))
+    return Changed(version=here.store.sets.drop(name, who.by(reason)))
 
 
 def _set(here: Service, name: str) -> EditSet:

@@ -44,6 +44,7 @@ class Metrics:
             "horen_drafts", "Drafts, by state: those that wait or train are jobs.", ("state",), registry=at
         )
         self._engine = Gauge("horen_engine_requests", "Requests in the engine, by state.", ("state",), registry=at)
+        self._running = Gauge("horen_answers_running", "Prompts that are being answered.", registry=at)
         self._ready = Gauge("horen_engine_ready", "Whether the engine answers.", registry=at)
         self._trainer = Gauge("horen_trainer_alive", "Whether the service's own trainer works.", registry=at)
 
@@ -79,14 +80,16 @@ class Metrics:
         """Count an answer that ended in an error."""
         self._failed.inc()
 
-    def seen(self, about: About, health: Health, trainer: bool | None) -> None:
+    def seen(self, about: About, health: Health, running: int, trainer: bool | None) -> None:
         """Note how store, engine and trainer are now.
 
         Args:
             about: the store.
             health: of the engine.
+            running: how many prompts are being answered.
             trainer: whether it works; None where there is none here.
         """
+        self._running.set(running)
         self._version.set(about.version)
         self._edits.labels("active").set(about.active)
         self._edits.labels("inactive").set(about.edits - about.active)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, cast
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -44,8 +45,10 @@ class ObservedEngine:
     ) -> None:
         self._engine, self._settings, self._metrics, self._life = engine, settings, metrics, life
         self._prompts, self._tracing = prompts, tracing
-        reads = tokenizer is not None and (settings.keep_prompts or settings.log_prompts)
-        self._reader = PromptReader(cast("PreTrainedTokenizerBase", tokenizer), words_only=True) if reads else None
+        self._reader: PromptReader | None = None
+        if tokenizer is not None and (settings.keep_prompts or settings.log_prompts):
+            # A copy, because a tokenizer is changed while it reads, and this one is not read under its owner's lock.
+            self._reader = PromptReader(copy.deepcopy(tokenizer), words_only=True)
         self.model, self.context = engine.model, engine.context
 
     async def ask(self, request: Request) -> AsyncIterator[Piece]:

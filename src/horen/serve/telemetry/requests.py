@@ -8,6 +8,8 @@ import time
 import uuid
 from typing import Any
 
+from starlette.datastructures import Headers
+
 from horen.errors import HorenError
 from horen.serve import asgi
 from horen.serve.refusals import RefusalError
@@ -15,6 +17,7 @@ from horen.serve.statuses import refusal
 from horen.serve.telemetry import logs
 from horen.serve.telemetry.metrics import Metrics
 from horen.serve.telemetry.noted import Noted, begin
+from horen.serve.telemetry.tracing import Tracing
 
 _SANE = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _HEADER = "x-request-id"
@@ -30,16 +33,23 @@ class Requests:
     Args:
         app: what is called.
         metrics: that count it.
+        tracing: that makes a span of it.
     """
 
-    def __init__(self, app: asgi.ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: asgi.ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
+        self._app, self._metrics, self._tracing = app, metrics, tracing
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Call the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with self._tracing.request(_method(scope), Headers(scope=scope)) as traced:
+            status = await self._answer(scope, receive, send)
+            traced(template(scope), status)
+
+    async def _answer(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> int:
+        """Call the application, note what comes of it, and return the status of its answer."""
         given = asgi.header(scope, _HEADER) or ""
         noted = begin(given if _SANE.fullmatch(given) else uuid.uuid4().hex)
         began, status = time.perf_counter(), 0
@@ -61,10 +71,11 @@ class Requests:
                 await asgi.refuse(refused, told)
         finally:
             self._end(scope, noted, status, time.perf_counter() - began, failure)
+        return status
 
     def _end(self, scope: asgi.Scope, noted: Noted, status: int, seconds: float, failure: BaseException | None) -> None:
         """Count a request and write its line."""
-        route, method = template(scope), scope["method"] if scope["method"] in _METHODS else "other"
+        route, method = template(scope), _method(scope)
         self._metrics.requested(method, route, status, seconds)
         state = scope.get("state", {})
         failure = failure or state.get("error")
@@ -79,6 +90,11 @@ class Requests:
         }
         level = logging.ERROR if status >= 500 and failure is not None else logging.INFO
         logs.requests.log(level, "request", exc_info=failure, extra={"fields": fields | noted.fields})
+
+
+def _method(scope: asgi.Scope) -> str:
+    """Return a request's method; "other" for what nobody knows."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def _unforeseen(request: str) -> RefusalError:

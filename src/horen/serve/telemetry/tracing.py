@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import event
@@ -23,6 +24,37 @@ class Tracing:
     def __init__(self, provider: Any = None) -> None:
         self.provider = provider
         self._tracer = None if provider is None else provider.get_tracer(_NAME)
+
+    @contextmanager
+    def request(self, method: str, headers: Mapping[str, str]) -> Iterator[Callable[[str, int], None]]:
+        """Give a function that notes the route and the status of a request; what its block does is below its span.
+
+        Its path and its query are in no span: people look edits up by their words.
+
+        Args:
+            method: of the request.
+            headers: of the request, which may name a span that it is below.
+        """
+        if self._tracer is None:
+            yield _nothing
+            return
+        propagate, trace = import_module("opentelemetry.propagate"), import_module("opentelemetry.trace")
+        with self._tracer.start_as_current_span(
+            method,
+            context=propagate.extract(headers),
+            kind=trace.SpanKind.SERVER,
+            attributes={"http.request.method": method},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+
+            def told(route: str, status: int) -> None:
+                span.update_name(f"{method} {route}")
+                span.set_attributes({"http.route": route, "http.response.status_code": status})
+                if status >= 500:
+                    span.set_status(trace.StatusCode.ERROR)
+
+            yield told
 
     @contextmanager
     def span(self, name: str, **attributes: Any) -> Iterator[Callable[[Mapping[str, Any]], None]]:
@@ -92,7 +124,7 @@ class Tracing:
             self.provider.shutdown()
 
 
-def _nothing(_: Mapping[str, Any]) -> None:
+def _nothing(*_: Any) -> None:
     """Note nothing."""
 
 
@@ -112,21 +144,5 @@ def traced(exporter: Any = None) -> Tracing:
         otlp = need("tracing", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "Traces need")
         exporter = otlp.OTLPSpanExporter()
     provider = sdk.TracerProvider(resource=resources.Resource.create({"service.name": _NAME}), shutdown_on_exit=False)
-    provider.add_span_processor(_private(sdk.SpanProcessor)())
     provider.add_span_processor(export.BatchSpanProcessor(exporter))
     return Tracing(provider)
-
-
-def _private(base: type) -> type:
-    """Return what takes queries out of spans of requests: people look edits up by their words.
-
-    Args:
-        base: the SDK's class.
-    """
-
-    class Private(base):  # type: ignore[misc]
-        def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002 - as the SDK calls it
-            if "url.query" in (span.attributes or {}):
-                span.set_attribute("url.query", "REDACTED")
-
-    return Private
