@@ -110,7 +110,7 @@ def test_another_answer_is_a_draft(here: Visit, kept: Store):
     here.see("Published")
     here.go("facts/3")
     here.see("It does not answer any more.")
-    here.see("took the place of fact 3")
+    here.see("in place of fact 3")
 
 
 def test_a_fact_is_removed_and_comes_back(here: Visit, kept: Store):
