@@ -1,4 +1,4 @@
-"""Asking in the page, with a real tiny model behind it: answers with facts and without, why, and a fact from nothing."""
+"""Asking in the page, with a real tiny model behind it: answers with facts and without, why, and a new fact."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from support.tiny_tokenizers import tiny_tokenizer
 PROMPT, TARGET = next(iter(FACTS.items()))
 NEW, ANSWER = list(FACTS.items())[2]
 ANN = By("ann", "set up")
+BASH = "/bin/bash"
 
 
 def load(folder: Path) -> Editor:
@@ -78,7 +79,7 @@ def test_answers_come_as_they_are_made_and_can_be_stopped(
     here: Visit, server: Running, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(server.engine, "pause", 0.7)
-    asked(here, "Seven green boats")
+    asked(here, "The capital of Italy is")
     expect(here.page.locator(".answers .caret").first).to_be_visible()
     some = here.page.locator(".answers .answer").all_inner_texts()
     here.click("Stop")
@@ -140,14 +141,16 @@ def test_a_wrong_answer_becomes_a_draft(here: Visit, kept: Store):
     here.see("Ready to publish")
 
 
-def test_a_new_fact_is_trained_checked_published_and_answers(here: Visit, kept: Store):
+def test_a_new_fact_is_trained_checked_published_and_answers(here: Visit):
     here.go("add")
     here.fill("Question", NEW)
     here.fill("Answer", ANSWER)
     here.click("Make a draft")
     here.see("Ready to publish")
     here.see("What it changes")
-    expect(here.page.get_by_role("region", name="Its own questions").get_by_role("row").nth(1)).to_contain_text("✓ right")
+    expect(here.page.get_by_role("region", name="Its own questions").get_by_role("row").nth(1)).to_contain_text(
+        "✓ right"
+    )
     expect(here.page.get_by_role("region", name="Facts near to it")).to_contain_text(PROMPT)
     here.click("Publish…")
     here.dialog().get_by_role("button", name="Publish").click()
@@ -169,13 +172,15 @@ def test_the_calls_behind_it_do_what_the_page_does(here: Visit, server: Running)
         calls.get_by_label("Call", exact=True).select_option(str(number))
         shell = calls.locator("code").inner_text()
         assert server.url in shell
-        ran = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=60, env=environment)
+        ran = subprocess.run([BASH, "-c", shell], capture_output=True, text=True, timeout=60, env=environment)
         assert expected.split()[0] in ran.stdout if expected else TARGET.split()[0] not in ran.stdout
     here.click("Python")
     for number, expected in enumerate((TARGET, "", "'fired': True")):
         calls.get_by_label("Call", exact=True).select_option(str(number))
         program = calls.locator("code").inner_text().replace("import httpx\n", "import httpx2 as httpx\n")
-        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=environment)
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=environment
+        )
         assert ran.returncode == 0, ran.stderr
         assert expected in ran.stdout if expected else TARGET not in ran.stdout
 
@@ -191,6 +196,6 @@ def test_what_is_copied_has_no_key_in_it(browser: Browser, server: Running, kept
         assert '"Authorization: Bearer $HOREN_KEY"' in text
         assert secret not in text
         ran = subprocess.run(
-            ["bash", "-c", text], capture_output=True, text=True, timeout=60, env={**os.environ, "HOREN_KEY": secret}
+            [BASH, "-c", text], capture_output=True, text=True, timeout=60, env={**os.environ, "HOREN_KEY": secret}
         )
         assert PROMPT in ran.stdout

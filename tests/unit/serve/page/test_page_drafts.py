@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_support import Visit, quick_service, visit
+from page_support import EVALUATION, Visit, quick_service, visit
 from playwright.sync_api import Browser, expect
 
 from horen.database import By, Facts, Proposal, Store
@@ -14,47 +14,6 @@ from support.page_services import Running
 from support.services import KNOWN, copied, key, train
 
 ANN = By("ann", "the board said so")
-EVALUATION = {
-    "version": 1,
-    "own": [
-        {
-            "prompt": "Who has a lamp?",
-            "kind": "prompt",
-            "context": "plain",
-            "before": "",
-            "answer": "Oslo",
-            "fires": True,
-            "score": 0.9,
-            "correct": True,
-        },
-        {
-            "prompt": "Who has a lamp?",
-            "kind": "prompt",
-            "context": "chat",
-            "before": "Rome",
-            "answer": "Rome",
-            "fires": False,
-            "score": 0.2,
-            "correct": False,
-        },
-    ],
-    "neighbours": [
-        {
-            "prompt": KNOWN.prompt,
-            "edit": 1,
-            "why": "near",
-            "before": "Mira Sand",
-            "answer": "Oslo",
-            "fires": True,
-            "score": 0.8,
-            "changed": True,
-        }
-    ],
-    "prompts": [
-        {"prompt": "Hello", "before": "Hi", "answer": "Hi", "fires": False, "score": 0.1, "changed": False},
-    ],
-    "summary": {"own_right": 1, "own_asked": 2, "disturbed": 1, "asked": 2},
-}
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +36,13 @@ def keys(kept: Store) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(kept: Store, keys: dict[str, str]) -> Iterator[Running]:
+def server(kept: Store) -> Iterator[Running]:
     with quick_service(kept, four_eyes=True) as running:
         yield running
 
 
 @pytest.fixture
-def ann(browser: Browser, server: Running, keys: dict[str, str]) -> Iterator[Visit]:
+def ann(browser: Browser, keys: dict[str, str], server: Running) -> Iterator[Visit]:
     with visit(browser, server.url, keys["ann"]) as found:
         yield found
 
@@ -118,7 +77,14 @@ def test_a_draft_is_watched_checked_and_published_by_another(ann: Visit, bob: Vi
     kept.drafts.revise(draft.id, ANN, target="Oslo")
     train(kept, EVALUATION)
     ann.see("Ready to publish")
-    for text in ("1 of 2", "own questions answered right", "✗ not right", "✗ the draft answers it", "✓ no", "(nothing)"):
+    for text in (
+        "1 of 2",
+        "own questions answered right",
+        "✗ not right",
+        "✗ the draft answers it",
+        "✓ no",
+        "(nothing)",
+    ):
         ann.see(text)
     ann.see("You wrote this draft: here another person publishes it (four eyes).")
     assert ann.page.get_by_role("button", name="Publish…").count() == 0
