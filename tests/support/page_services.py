@@ -108,6 +108,7 @@ class Running:
 
     app: FastAPI
     port: int
+    engine: Any = None
     server: uvicorn.Server | None = None
     thread: threading.Thread | None = None
 
@@ -146,7 +147,7 @@ def page_service(store: Store, folder: Path, load: Loading, pause: float = 0.0, 
     trainer = Training(store, folder / "trainer", load)
     port = settings.pop("port", None) or free_port()
     app = create_app(store, engine, Settings(port=port, **settings), engine, engine.editor.tokenizer, trainer)
-    running = Running(app, port)
+    running = Running(app, port, engine)
     running.start()
     try:
         yield running

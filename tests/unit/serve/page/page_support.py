@@ -19,7 +19,9 @@ from support.page_services import Running, free_port
 from support.services import QuickEngine, QuickExplainer
 from support.tiny_tokenizers import tiny_tokenizer
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,6 +32,48 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 _PATIENCE = 20_000
+#: What a trainer might find of a draft.
+EVALUATION: dict[str, Any] = {
+    "version": 1,
+    "own": [
+        {
+            "prompt": "Who has a lamp?",
+            "kind": "prompt",
+            "context": "plain",
+            "before": "",
+            "answer": "Oslo",
+            "fires": True,
+            "score": 0.9,
+            "correct": True,
+        },
+        {
+            "prompt": "Who has a lamp?",
+            "kind": "prompt",
+            "context": "chat",
+            "before": "Rome",
+            "answer": "Rome",
+            "fires": False,
+            "score": 0.2,
+            "correct": False,
+        },
+    ],
+    "neighbours": [
+        {
+            "prompt": KNOWN.prompt,
+            "edit": 1,
+            "why": "near",
+            "before": "Mira Sand",
+            "answer": "Oslo",
+            "fires": True,
+            "score": 0.8,
+            "changed": True,
+        }
+    ],
+    "prompts": [
+        {"prompt": "Hello", "before": "Hi", "answer": "Hi", "fires": False, "score": 0.1, "changed": False},
+    ],
+    "summary": {"own_right": 1, "own_asked": 2, "disturbed": 1, "asked": 2},
+}
 # What is meant to fail where a test wants it to.
 _REFUSED = re.compile(r"Failed to load resource")
 
@@ -103,7 +147,9 @@ class Visit:
 @contextmanager
 def visit(browser: Browser, url: str, key: str | None = None, **context: Any) -> Iterator[Visit]:
     """Open the page; whatever it reports as an error, and whatever its policy keeps it from, fails the test."""
-    with browser.new_context(**{"viewport": {"width": 1200, "height": 800}, "reduced_motion": "reduce", **context}) as made:
+    with browser.new_context(
+        **{"viewport": {"width": 1200, "height": 800}, "reduced_motion": "reduce", **context}
+    ) as made:
         made.set_default_timeout(_PATIENCE)
         page = made.new_page()
         found = Visit(page, url)

@@ -84,7 +84,9 @@ def test_what_is_noted_is_changed_in_place_and_taken_back(here: Visit):
     here.fill("Why", "as the harbour master says")
     here.click("Save")
     here.told("is changed")
-    expect(here.page.get_by_role("link", name="https://example.org/boats")).to_have_attribute("rel", re.compile("noopener"))
+    expect(here.page.get_by_role("link", name="https://example.org/boats")).to_have_attribute(
+        "rel", re.compile("noopener")
+    )
     for text in ("The harbour", "old", "autumn", "as the harbour master says"):
         here.see(text)
     here.click("Undo")
@@ -110,7 +112,7 @@ def test_another_answer_is_a_draft(here: Visit, kept: Store):
     here.see("Published")
     here.go("facts/3")
     here.see("It does not answer any more.")
-    here.see("took the place of fact 3")
+    here.see("in place of fact 3")
 
 
 def test_a_fact_is_removed_and_comes_back(here: Visit, kept: Store):
@@ -127,7 +129,7 @@ def test_a_fact_is_removed_and_comes_back(here: Visit, kept: Store):
     assert kept.edits.get(4).active
 
 
-def test_sets_are_made_switched_merged_and_dropped(here: Visit, kept: Store):
+def test_sets_are_made_switched_merged_and_dropped(here: Visit):
     here.go("sets")
     here.fill("Name of a new set", "Winter & ice")
     here.click("Make the set")

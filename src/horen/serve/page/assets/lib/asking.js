@@ -1,14 +1,15 @@
 // Questions and their answers, with the facts and without; they stay while one looks at other views.
 import { ask, events } from './api.js';
 import { signal } from './kit.js';
-import { may, model } from './session.js';
+import { may, model, room } from './session.js';
 
 /**
  * One of two answers.
  * @typedef {{state: 'waiting'|'running'|'done'|'failed', text: string, fired: object|null, finish: string, error: Error|null}} Side
  */
 
-const TOKENS = 200;
+/** Tokens that an answer has at most; of a small model it has half the room. */
+const most = () => Math.min(200, Math.floor(room.value / 2) || 200);
 const NEAREST = 6;
 
 /** What was asked last: {question, chat, without, withoutSets}; null before the first. */
@@ -29,7 +30,7 @@ export function answerCall({ question, chat, without, withoutSets }, on) {
     if (without.length) horen.without = without;
     if (withoutSets.length) horen.without_sets = withoutSets;
   }
-  const body = { model: model.value, temperature: 0, max_tokens: TOKENS, stream: true };
+  const body = { model: model.value, temperature: 0, max_tokens: most(), stream: true };
   if (chat) body.messages = [{ role: 'user', content: question }];
   else body.prompt = question;
   if (Object.keys(horen).length) body.horen = horen;

@@ -8,6 +8,8 @@ export const you = signal(null);
 export const about = signal(null);
 /** Name of the model that is asked. */
 export const model = signal('');
+/** How many tokens a question and its answer have together at most. */
+export const room = signal(0);
 /** Drafts that somebody has to decide. */
 export const waiting = computed(() => about.value?.store.drafts.ready ?? 0);
 
@@ -47,6 +49,7 @@ async function readModel() {
   if (!may('ask') || model.value) return;
   const found = await ask({ method: 'GET', path: '/v1/models' });
   model.value = found.data[0]?.id ?? '';
+  room.value = found.data[0]?.max_model_len ?? 0;
 }
 
 /** Uses another key from now on; an empty one for none. Resolves to what is wrong with it, or to null. */

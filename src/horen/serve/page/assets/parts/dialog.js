@@ -10,8 +10,12 @@ export function Dialog({ title, close, children }) {
   const name = useId();
   useLayoutEffect(() => {
     const before = document.activeElement;
-    box.current.showModal();
-    return () => before?.isConnected && before.focus();
+    const own = box.current;
+    own.showModal();
+    return () => {
+      own.close(); // else all that is outside could not have the focus yet
+      if (before?.isConnected) before.focus();
+    };
   }, []);
   const cancel = (event) => {
     event.preventDefault();

@@ -110,7 +110,7 @@ function KeyDialog({ close }) {
   };
   const forget = async () => {
     await enter('');
-    close();
+    if (!locked.value) close();
   };
   return html`<${Dialog} title=${key.value ? 'Change key' : 'Enter your key'} close=${close}>
     <form onSubmit=${submit}>
