@@ -211,12 +211,12 @@ class Front:
 
     def _serve(self) -> None:
         ends = False
-        while not ends:
+        while not (ends and self._waiting.empty()):
             some = [self._waiting.get()]
             with suppress(queue.Empty):
                 while len(some) < BATCH:
                     some.append(self._waiting.get_nowait())
-            ends = None in some
+            ends = ends or None in some
             wanted: dict[Wish, list[_Waiting]] = {}
             for one in some:
                 if one is not None and one.future.set_running_or_notify_cancel():

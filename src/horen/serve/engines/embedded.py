@@ -68,7 +68,8 @@ class Embedded:
         self._answers: dict[str, Answer] = {}
         self._numbers = itertools.count(1)
         self._routing = 0
-        self._closed = False
+        self._closed = self._over = False
+        self._thread: threading.Thread | None = None
         self._batch = Batch(model, room.config(model))
         model.__dict__[MARK] = self
         self._writer: Writer | None = None
@@ -142,9 +143,8 @@ class Embedded:
             self._writer.take_off()
         if self._front is not None:
             self._front.close()
-        thread = getattr(self, "_thread", None)
-        if thread is not None:
-            thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _why(self) -> str:
         """Return why the engine is not ready; nothing where it is."""
@@ -185,10 +185,10 @@ class Embedded:
         name, sampling = f"{next(self._numbers)}", request.sampling
         self._answers[name] = answer
         most = self.context - len(request.prompt) if sampling.max_tokens is None else sampling.max_tokens
-        if not self._batch.add(name, request.prompt, Own(answer.draws, answer.writing), most, self._ends):
-            del self._answers[name]
-            self._check_ready()
-            raise ModelError("The engine takes no more requests, because it is being closed.")
+        taken = self._batch.add(name, request.prompt, Own(answer.draws, answer.writing), most, self._ends)
+        if not taken or self._over:  # nobody would hand its answer out
+            self._answers.pop(name, None)
+            raise ModelError(self._why() or "The engine takes no more requests, because it is being closed.")
         return name
 
     def _hand_out(self) -> None:
@@ -199,6 +199,7 @@ class Embedded:
                 self._take(output)
             elif not self._batch.runs_on:
                 break
+        self._over = True
         for name in list(self._answers):
             answer = self._answers.pop(name, None)
             if answer is not None:
@@ -213,7 +214,11 @@ class Embedded:
             over = True
             answer.fail(ModelError(self._why() or f"The engine has failed ({output.error})."))
         else:
-            over = answer.take(output.generated_tokens, self._ends, ended=output.is_finished())
+            try:
+                over = answer.take(output.generated_tokens, self._ends, ended=output.is_finished())
+            except Exception as error:  # of the tokenizer: other answers go on
+                over = True
+                answer.fail(ModelError(f"The answer cannot be told in words ({type(error).__name__}: {error})."))
         if over:
             self._answers.pop(name, None)
             if not output.is_finished():

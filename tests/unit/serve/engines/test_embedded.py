@@ -12,10 +12,10 @@ import torch
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.requests import RequestState
 
-from horen import ConfigError, Edit, Editor, ModelError
+from horen import ConfigError, Edit, Editor, HorenConfig, ModelError
 from horen.serve.engines.embedded import Embedded
 from horen.serve.engines.interface import Piece, Wanted
-from support.editors import EDITED, OTHER, PROMPTS, REPHRASED, chat_ids, ids_of, quick_editor
+from support.editors import EDITED, OTHER, PROMPTS, QUICK, REPHRASED, chat_ids, ids_of, quick_editor
 from support.embedded import GREEDY, ask, asked, edit_of, greedy, greedy_ids, said, serving, stock
 from support.tiny_models import tiny_model
 from support.tiny_tokenizers import tiny_tokenizer
@@ -283,3 +283,43 @@ def test_a_wrapped_model_is_refused():
         Editor(model, editor.tokenizer)
     asyncio.run(engine.close())
     Editor(model, editor.tokenizer).unwrap()
+
+
+@pytest.mark.parametrize("value", ["vector", "state", "lora"])
+def test_values_of_every_kind(value: str, tmp_path: Path):
+    editor = quick_editor(value=value)
+    editor.save(tmp_path / "codebook")
+    rows = rows_of()
+    expected = [greedy(editor, row) for row in rows]
+    assert expected[0] != stock(editor, rows[0])
+    with serving(editor, tmp_path / "codebook", batch=16) as engine:
+        assert [said(pieces) for pieces in asyncio.run(arriving(engine, rows))] == expected
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_a_model_with_plain_attention(family: str, tmp_path: Path):
+    """Which is another in continuous batching, also for prompts that are read meanwhile."""
+    editor = quick_editor(family)
+    editor.model.set_attn_implementation("eager")
+    editor.save(tmp_path / "codebook")
+    rows = rows_of()
+    expected = [greedy(editor, row) for row in rows]
+    with serving(editor, tmp_path / "codebook", batch=16) as engine:
+        found = asyncio.run(arriving(engine, rows))
+        assert [said(pieces) for pieces in found] == expected
+        assert [edit_of(pieces) for pieces in found[:3]] == [1, None, 1]
+    assert editor.model.config._attn_implementation == "eager"
+
+
+def test_a_model_in_half_precision(tmp_path: Path):
+    """What is rounded otherwise may change a word in a batch: what fires is compared, and the first token."""
+    model = tiny_model().to(torch.bfloat16)
+    editor = Editor(model, tiny_tokenizer("chatml"), HorenConfig(**QUICK))
+    editor.edit(Edit(EDITED, "Rome", (REPHRASED,)))
+    editor.save(tmp_path / "codebook")
+    rows = rows_of()
+    expected = [greedy(editor, row, 1) for row in rows[:3]]
+    with serving(editor, tmp_path / "codebook") as engine:
+        found = asyncio.run(arriving(engine, rows))
+        assert [edit_of(pieces) for pieces in found[:3]] == [1, None, 1]
+        assert [said(pieces)[:1] for pieces in found[:3]] == expected

@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import copy
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,7 @@ class Batch:
         make: Any = GenerationConfig
         untyped: Any = model
         usual = make(do_sample=False, eos_token_id=-1)
+        self._model, self._attention = untyped, untyped.config._attn_implementation
         try:
             manager: Any = untyped.init_continuous_batching(usual, config)
             manager.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([_Choosing()]))
@@ -93,6 +94,8 @@ class Batch:
             _separate(self._processor)
             self.longest = int(infer_max_single_request_tokens(self._processor.cache))
         except (ValueError, AttributeError, MemoryError, RuntimeError) as error:
+            if untyped.config._attn_implementation != self._attention:
+                untyped.set_attn_implementation(self._attention)
             raise ModelError(
                 f"{type(model).__name__} cannot be served by transformers' continuous batching ({error}): serve it "
                 "with vLLM, give the engine other room, or ask an Editor."
@@ -136,17 +139,26 @@ class Batch:
             row += length
         return found
 
-    def paused(self) -> AbstractContextManager[None]:
-        """Return a context in which no step is computed, for whoever runs the model beside it.
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Compute no step within the block, for whoever runs the model beside it.
 
         Two threads must not run it at once: for the time of a step transformers notes in the model's configuration that
-        its mask is not causal, which the other one would go by.
+        its mask is not causal, which the other one would go by. Within the block the model's attention is its own: that
+        for packed rows has no causal mask for others.
 
         Raises:
-            RuntimeError: on entering it, when the thread is gone.
+            RuntimeError: when the thread is gone.
         """
-        paused: AbstractContextManager[None] = self._manager.pause()
-        return paused
+        model, packed = self._model, self._model.config._attn_implementation
+        with self._manager.pause():
+            if packed != self._attention:
+                model.set_attn_implementation(self._attention)
+            try:
+                yield
+            finally:
+                if packed != self._attention:
+                    model.set_attn_implementation(packed)
 
     def count(self) -> int:
         """Return how many requests are being computed."""
