@@ -15,7 +15,6 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from horen.config import HorenConfig
-from horen.errors import ModelError
 from horen.memory import Codebook, KeySpace
 from horen.model import routing, turns
 from horen.model.alone import not_compiled
@@ -23,7 +22,7 @@ from horen.model.askers import Askers
 from horen.model.calls import Boundary, Call, Feeding, State, Watch, key_of
 from horen.model.entrances import Entering, Overlay, Uncompiled, around, holding, replay
 from horen.model.layout import Layout, Site, first_tensor, rewritten
-from horen.model.methods import WRAPPED, check_unpacked, methods, refuse_copy
+from horen.model.methods import check_unpacked, methods, refuse_copy, wrapped
 from horen.model.padding import extents, first_label, plain_mask
 from horen.model.partial.frozen import await_thaw
 from horen.model.past import past_of
@@ -79,7 +78,7 @@ class Adapter:
         """
         model = self.model
         if getattr(model, MARK, None) is not None:
-            raise ModelError(WRAPPED)
+            raise wrapped()
         torch.compiler.reset()  # code that was compiled without hooks would go on without them
         # One by one, so that unwrap takes off what an interruption let come on.
         self._handles.extend(self.reads.hook(not_compiled(self._gather)))

@@ -18,15 +18,18 @@ from horen.model.past import past_of
 
 _log = logging.getLogger("horen")
 
-#: What is said to whoever would wrap a model once more.
-WRAPPED = (
-    "This model is wrapped by an editor already, or served by an engine: call unwrap() on that editor, or close the "
-    "engine, first."
-)
 _PACKED = (
     "This model is wrapped by an editor, which does not take prompts that are packed into one row, as continuous "
     "batching (generate_batch) makes them: use generate(…), or call unwrap() for answers without the edits."
 )
+
+
+def wrapped() -> ModelError:
+    """Return what is raised where a model would be wrapped once more."""
+    return ModelError(
+        "This model is wrapped by an editor already, or served by an engine: call unwrap() on that editor, or close "
+        "the engine, first."
+    )
 
 
 class Wrapping(Protocol):

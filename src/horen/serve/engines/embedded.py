@@ -18,7 +18,7 @@ from horen.front.wish import Among, Wish
 from horen.front.writing import Writing
 from horen.model.adapter import MARK
 from horen.model.contexts import ends_of
-from horen.model.methods import WRAPPED
+from horen.model.methods import wrapped
 from horen.serve.engines.checking import check
 from horen.serve.engines.continuous.answer import Answer
 from horen.serve.engines.continuous.batch import Batch, Own
@@ -60,7 +60,7 @@ class Embedded:
         room: Room = Room(),  # noqa: B008 - immutable
     ) -> None:
         if getattr(model, MARK, None) is not None:
-            raise ModelError(WRAPPED)
+            raise wrapped()
         self.model, self._tokenizer, self._served = name, tokenizer, model
         self._front = None if codebook is None else Front.of(codebook, model, tokenizer)
         self._ends = ends_of(model, tokenizer).all
