@@ -1,4 +1,4 @@
-"""Reading what a folder has more than when it was read last: a small change then costs little, however much there is."""
+"""Reading what a folder has more than when it was read last, so that a small change costs little."""
 
 from __future__ import annotations
 
