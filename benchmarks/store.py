@@ -1,6 +1,8 @@
 """What a store of edits stands, and how fast it is.
 
     python benchmarks/store.py kill --rounds 200
+    python benchmarks/store.py faults
+    python benchmarks/store.py rollback
     python benchmarks/store.py latency
     python benchmarks/store.py million --edits 1000000
 
@@ -16,9 +18,11 @@ from pathlib import Path
 
 from horen.bench.files import write_text
 from horen.bench.plan import environment
+from store_faults import faults
 from store_kills import kill
 from store_latency import latency
 from store_million import million
+from store_rollback import rollback
 from stores import KINDS
 
 _OUT = Path(__file__).parent / "results" / "store"
@@ -42,6 +46,13 @@ def main() -> None:
     one.add_argument("--edits", type=int, nargs="+", default=[1_000, 10_000])
     one.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     one.set_defaults(run=latency)
+    one = commands.add_parser("faults", help="full disks, damage, a database that is away")
+    one.add_argument("--only", help="those alone that have this in their names")
+    one.set_defaults(run=faults)
+    one = commands.add_parser("rollback", help="the answers of every version of a history on a real model")
+    one.add_argument("--versions", type=int, default=50)
+    one.add_argument("--kind", choices=KINDS, default="sqlite")
+    one.set_defaults(run=rollback)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     began = time.time()

@@ -23,7 +23,20 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.postgres import Server, postgres
 from support.stores import Numbers, trained
 
-__all__ = ["BY", "KINDS", "Numbers", "Server", "default_book", "filled", "folder_bytes", "stored", "text", "trained"]
+__all__ = [
+    "BY",
+    "KINDS",
+    "Numbers",
+    "Server",
+    "default_book",
+    "filled",
+    "folder_bytes",
+    "postgres",
+    "prepared",
+    "stored",
+    "text",
+    "trained",
+]
 
 BY = By("benchmark", "measured")
 KINDS = ("sqlite", "postgresql")
