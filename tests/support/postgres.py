@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -67,16 +69,50 @@ class Server:
         """Stop it; with the mode "immediate" as a crash would."""
         self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
 
+    def kill(self) -> None:
+        """Kill the server and all that serve for it, as if the machine had lost its power but for what disks keep."""
+        pids = [self._main, *self._children()]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while any(Path(f"/proc/{pid}/stat").exists() and _state(pid) != "Z" for pid in pids):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def kill_backend(self, number: int) -> bool:
+        """Kill one of those that serve a client, if there is one; the server starts all others anew then."""
+        found = [pid for pid in self._children() if b" horen " in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if not found:
+            return False
+        os.kill(found[number % len(found)], signal.SIGKILL)
+        return True
+
+    @property
+    def _main(self) -> int:
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def _children(self) -> list[int]:
+        main = self._main
+        return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+
     def database(self, name: str) -> str:
         """Make an empty database and return its address."""
         self._run("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "horen", name)
         return f"postgresql://horen@127.0.0.1:{self.port}/{name}"
 
 
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
+
+
 @contextmanager
-def postgres(*, hasty: bool = False) -> Iterator[Server]:
-    """Run a server while the block lasts."""
-    folder = Path(tempfile.mkdtemp(prefix="horen-postgres-"))
+def postgres(*, hasty: bool = False, place: Path | None = None) -> Iterator[Server]:
+    """Run a server while the block lasts; what it stores is in a place that is named, or in the system's."""
+    folder = Path(tempfile.mkdtemp(prefix="horen-postgres-", dir=place))
     server = Server(folder, hasty=hasty)
     try:
         yield server

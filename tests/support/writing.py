@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import random
 import sys
-import time
 from collections.abc import Callable
 
 from horen.database import By, Facts, Proposal, Store
@@ -91,16 +90,18 @@ class Writer:
 
 
 def main() -> None:
+    """Change the store that the command line names."""
+    write(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+
+
+def write(address: str, name: str, count: int = 0) -> None:
     """Change a store so many times; forever with a count of 0."""
-    address, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
     with Store.open(address) as store:
         writer, done = Writer(store, name), 0
         say(ready=True)
         while not count or done < count:
             writer.change()
             done += 1
-            if not count:
-                time.sleep(0.001)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, select
 
 from horen.database.found import edits_of, parts
 from horen.database.records import Clash, StoredEdit
@@ -36,20 +36,31 @@ def check_clashes(connection: Connection, woken: Sequence[int]) -> None:
 
 def clashes_of(connection: Connection, woken: Sequence[int]) -> list[Clash]:
     """Return with what else is active each of some active edits clashes: the same wording and another target."""
-    pairs = set[tuple[int, int]]()
-    mine, other = wording.alias(), wording.alias()
-    for some in parts(woken):
-        wanted = (
-            select(mine.c.edit, other.c.edit)
-            .select_from(mine.join(other, and_(mine.c.mark == other.c.mark, mine.c.edit != other.c.edit)))
-            .join(edit, and_(edit.c.id == other.c.edit, edit.c.active))
-            .where(mine.c.edit.in_(some))
-        )
-        pairs |= {(new, old) for new, old in connection.execute(wanted)}
+    mine = _marks(connection, woken)
+    # Simple questions that an index answers: of a join of all this a database may find no good way.
+    others: dict[int, set[int]] = {}
+    for some in parts(sorted(mine)):
+        for mark, number in connection.execute(select(wording.c.mark, wording.c.edit).where(wording.c.mark.in_(some))):
+            others.setdefault(mark, set()).add(number)
+    pairs = {(new, old) for mark, numbers in mine.items() for new in numbers for old in others[mark] if old != new}
+    active: set[int] = set()
+    for some in parts(sorted({old for _, old in pairs})):
+        active |= set(connection.execute(select(edit.c.id).where(edit.c.id.in_(some), edit.c.active)).scalars())
     known = set(woken)
-    told = sorted({tuple(sorted(pair)) if pair[1] in known else (pair[1], pair[0]) for pair in pairs})
+    told = sorted(
+        {(min(new, old), max(new, old)) if old in known else (old, new) for new, old in pairs if old in active}
+    )
     edits = edits_of(connection, sorted({number for pair in told for number in pair}))
     return [clash for old, new in told if (clash := _clash(edits, old, new)) is not None]
+
+
+def _marks(connection: Connection, numbers: Sequence[int]) -> dict[int, set[int]]:
+    """Return the marks of edits' wordings, each with the edits that have it."""
+    found: dict[int, set[int]] = {}
+    for some in parts(sorted(numbers)):
+        for mark, number in connection.execute(select(wording.c.mark, wording.c.edit).where(wording.c.edit.in_(some))):
+            found.setdefault(mark, set()).add(number)
+    return found
 
 
 def _clash(edits: Mapping[int, StoredEdit], old: int, new: int) -> Clash | None:
@@ -63,15 +74,13 @@ def _clash(edits: Mapping[int, StoredEdit], old: int, new: int) -> Clash | None:
 
 def between(connection: Connection, into: str, other: str) -> list[Clash]:
     """Return which published edits of two sets clash, whether they are active or not; ours are of the first."""
-    mine, theirs = wording.alias(), wording.alias()
-    first, second = edit.alias(), edit.alias()
-    wanted = (
-        select(first.c.id, second.c.id)
-        .select_from(mine.join(theirs, mine.c.mark == theirs.c.mark))
-        .join(first, and_(first.c.id == mine.c.edit, first.c.set_name == into, first.c.state == "published"))
-        .join(second, and_(second.c.id == theirs.c.edit, second.c.set_name == other, second.c.state == "published"))
-        .distinct()
+    published = edit.c.state == "published"
+    mine, theirs = (
+        _marks(
+            connection, connection.execute(select(edit.c.id).where(edit.c.set_name == name, published)).scalars().all()
+        )
+        for name in (into, other)
     )
-    pairs = [(a, b) for a, b in connection.execute(wanted.order_by(first.c.id, second.c.id))]
+    pairs = sorted({(a, b) for mark in mine.keys() & theirs.keys() for a in mine[mark] for b in theirs[mark]})
     edits = edits_of(connection, sorted({number for pair in pairs for number in pair}))
     return [clash for a, b in pairs if (clash := _clash(edits, a, b)) is not None]
