@@ -72,6 +72,7 @@ ROUTES = [
     Route("DELETE", "/keys/99", ADMIN, template="/keys/{id}"),
     Route("GET", "/audit", ADMIN),
     Route("GET", "/about", READ),
+    Route("GET", "/you", SCOPES),
     Route("GET", "/metrics", READ),
     Route("GET", "/v1/models", ("ask",)),
     Route("GET", "/v1/models/tiny", ("ask",), template="/v1/models/{model}"),
