@@ -16,7 +16,7 @@ from horen.database import Store
 from horen.serve.app import create_app
 from horen.serve.settings import Settings
 from support.page_services import Running, free_port
-from support.services import QuickEngine, QuickExplainer
+from support.services import KNOWN, QuickEngine, QuickExplainer
 from support.tiny_tokenizers import tiny_tokenizer
 
 CHROMIUM = next(

@@ -7,21 +7,21 @@ import { Trouble } from './trouble.js';
 /** A dialog, open for as long as it is there; the focus goes back to where it was. */
 export function Dialog({ title, close, children }) {
   const box = useRef(null);
+  const there = useRef(true);
   const name = useId();
   useLayoutEffect(() => {
     const before = document.activeElement;
     const own = box.current;
     own.showModal();
+    there.current = true;
     return () => {
+      there.current = false; // a dialog that is gone closes no other
       own.close(); // else all that is outside could not have the focus yet
       if (before?.isConnected) before.focus();
     };
   }, []);
-  const cancel = (event) => {
-    event.preventDefault();
-    close();
-  };
-  return html`<dialog ref=${box} aria-labelledby=${name} onCancel=${cancel}>
+  const closed = () => there.current && close();
+  return html`<dialog ref=${box} aria-labelledby=${name} onClose=${closed}>
     <header>
       <h2 id=${name}>${title}</h2>
       <button type="button" class="quiet" aria-label="Close" onClick=${close}>✕</button>
