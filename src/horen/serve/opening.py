@@ -31,7 +31,7 @@ from horen.serve.engines.interface import Engine
 from horen.serve.explaining import FrontExplainer
 from horen.serve.running import bound, run
 from horen.serve.settings import Settings, check_binding
-from horen.serve.training.process import TrainerProcess
+from horen.serve.training.process import How, TrainerProcess
 from horen.store.places import without_passwords
 from horen.store.state import Saved
 
@@ -108,7 +108,8 @@ def serve(order: Order, tell: Tell, ready: Callable[[str, int], None]) -> None:
         held.enter_context(followed(snapshot))
         trainer = None
         if order.trains:
-            trainer = TrainerProcess(order.store, snapshot.folder, order.model, order.dtype, order.device)
+            how = How(order.model, order.dtype, order.device, order.settings.four_eyes)
+            trainer = TrainerProcess(order.store, snapshot.folder, how)
             trainer.start()
             held.callback(trainer.close)
         app = create_app(store, engine, order.settings, explainer, tokenizer, trainer)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import re
+import sys
 from typing import Any
 
 from rich.table import Table
@@ -102,7 +103,8 @@ def opened(
             propose_demo(store)
     # Where the model of a store came from is known; a name is for one that has moved.
     order = Order(place, settings, model=None if made or demo else model, **how)
-    write_logs(level=logging.INFO if settings.log_prompts else logging.WARNING, private=settings.log_prompts)
+    # A person at a terminal wants to see what goes wrong, a program that keeps the log all of it.
+    write_logs(level=logging.WARNING if sys.stderr.isatty() else logging.INFO, private=settings.log_prompts)
 
     def ready(address: str, port: int) -> None:
         host = f"[{address}]" if ":" in address else address

@@ -14,7 +14,9 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from horen.database.snapshot import Snapshot
 from horen.database.store import Store
@@ -28,6 +30,30 @@ _AGAIN = 2.0
 STORE = "HOREN_STORE"
 
 
+@dataclass(frozen=True)
+class How:
+    """How drafts are trained.
+
+    Attributes:
+        model: where the model is; None for where it came from.
+        dtype: of its weights.
+        device: where it is put; None for the CPU.
+        four_eyes: see :class:`horen.serve.training.trainer.Trainer`.
+    """
+
+    model: str | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    four_eyes: bool = False
+
+    def arguments(self) -> list[str]:
+        """Return it as the process is told."""
+        told = ["--dtype", self.dtype]
+        told += ["--model", self.model] if self.model else []
+        told += ["--device", self.device] if self.device else []
+        return told + (["--four-eyes"] if self.four_eyes else [])
+
+
 def main() -> None:
     """Train drafts until standard input ends."""
     parser = argparse.ArgumentParser(prog="horen.serve.training.process")
@@ -35,37 +61,39 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device")
+    parser.add_argument("--four-eyes", action="store_true")
     given = parser.parse_args()
+    if hasattr(os, "nice"):
+        os.nice(10)  # training gives way to answering
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     over = threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(over,), daemon=True).start()
     with Store.open(os.environ[STORE]) as store:
-        serve(store, Snapshot(store, given.folder), over.is_set, given.model, given.dtype, given.device)
+        how = How(given.model, given.dtype, given.device, given.four_eyes)
+        serve(store, Snapshot(store, given.folder), over.is_set, how)
 
 
-def serve(
-    store: Store,
-    snapshot: Snapshot,
-    over: Callable[[], bool],
-    model: str | None = None,
-    dtype: str = "auto",
-    device: str | None = None,
-) -> None:
+def serve(store: Store, snapshot: Snapshot, over: Callable[[], bool], how: How) -> None:
     """Train drafts until it is over; a store that is away for a while is waited for."""
     # Torch takes seconds to import, and who only wants to know the arguments needs none.
+    import transformers  # noqa: PLC0415
+
     from horen.editor import Editor  # noqa: PLC0415
     from horen.model.zoo.loading import load_model  # noqa: PLC0415
     from horen.serve.training.trainer import Trainer  # noqa: PLC0415
     from horen.store.state import Saved  # noqa: PLC0415
 
+    logs: Any = transformers.logging
+    logs.set_verbosity_error()
+    logs.disable_progress_bar()
     snapshot.follow()
     saved = Saved.read(snapshot.folder)
-    if model is None:
-        editor = Editor.load(saved, dtype=dtype, device=device)
+    if how.model is None:
+        editor = Editor.load(saved, dtype=how.dtype, device=how.device)
     else:
-        editor = Editor.load(saved, *load_model(model, dtype=dtype, device=device))
+        editor = Editor.load(saved, *load_model(how.model, dtype=how.dtype, device=how.device))
     name = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
-    trainer = Trainer(store, editor, snapshot, name)
+    trainer = Trainer(store, editor, snapshot, name, four_eyes=how.four_eyes)
     _log.info("ready")
     pause = threading.Event()
     while not over():
@@ -93,18 +121,12 @@ class TrainerProcess:
     Args:
         address: of the store.
         folder: where its snapshot is.
-        model: where the model is; None for where it came from.
-        dtype: of its weights.
-        device: where it is put.
+        how: drafts are trained.
     """
 
-    def __init__(
-        self, address: str, folder: Path, model: str | None = None, dtype: str = "auto", device: str | None = None
-    ) -> None:
+    def __init__(self, address: str, folder: Path, how: How) -> None:
         self._address = address
-        self._command = [sys.executable, "-m", __name__, str(folder), "--dtype", dtype]
-        self._command += ["--model", model] if model else []
-        self._command += ["--device", device] if device else []
+        self._command = [sys.executable, "-m", __name__, str(folder), *how.arguments()]
         self._process: subprocess.Popen[bytes] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="horen-trainer", daemon=True)
@@ -135,7 +157,6 @@ class TrainerProcess:
     def _keep(self) -> None:
         wait = 1.0
         while not self._over.is_set():
-            # Training gives way to answering.
             environment = {**os.environ, STORE: self._address, "OMP_WAIT_POLICY": "PASSIVE"}
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment)  # noqa: S603
             code = self._process.wait()

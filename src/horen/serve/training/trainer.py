@@ -32,10 +32,12 @@ class Trainer:
         editor: loaded from the snapshot's folder; nobody else may use it.
         snapshot: of the store.
         name: unlike that of any other trainer.
+        four_eyes: whether no draft is published by itself, because another than its author has to.
     """
 
-    def __init__(self, store: Store, editor: Editor, snapshot: Snapshot, name: str) -> None:
+    def __init__(self, store: Store, editor: Editor, snapshot: Snapshot, name: str, *, four_eyes: bool = False) -> None:
         self._store, self._editor, self._snapshot, self._name = store, editor, snapshot, name
+        self._four_eyes = four_eyes
         self._at = editor.operation_count
         self._dirty = False
 
@@ -143,7 +145,7 @@ class Trainer:
 
     def _publish(self, job: Job) -> None:
         try:
-            self._store.drafts.publish([job.draft], By(job.author, job.reason))
+            self._store.drafts.publish([job.draft], By(job.author, job.reason), four_eyes=self._four_eyes)
         except HorenError as error:
             self._store.training.remark(job, str(error))
 
