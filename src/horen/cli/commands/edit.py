@@ -41,6 +41,7 @@ from horen.cli.options import (
     parse_settings,
     set_option,
 )
+from horen.cli.stores.exchanging import Wish, is_export, take_export
 from horen.cli.stores.importing import write_stored
 from horen.cli.stores.making import take_folder
 from horen.cli.stores.superseding import supersede_stored
@@ -85,13 +86,16 @@ Examples:
 IMPORT_HELP = """Write exported edits into a codebook or a store.
 
 The codebook may be one of another model. This is "horen edit" under another name, with the same options. Where FILE is
-a codebook's folder and PLACE a store that is not there yet, the store holds the same edits, history and values.
+a codebook's folder and PLACE a store that is not there yet, the store holds the same edits, history and values. Where
+FILE is a folder that was exported of a store, its edits go into PLACE as they were trained, and lines that somebody has
+written into its edits.jsonl are trained.
 
 \b
 Examples:
   horen export facts facts.jsonl
   horen import facts.jsonl --into copy --model gemma-3-270m
   horen import facts --into facts.db
+  horen import reviewed --into facts.db
 """
 
 
@@ -191,17 +195,18 @@ def _write(order: Order, told: Told, *, as_json: bool) -> None:
 
 
 def _take_folder(order: Order, told: Told, *, as_json: bool) -> None:
-    """Make a store of a codebook's folder."""
-    given: dict[str, object] = {
-        "--model": order.model,
-        "--preset": order.preset,
-        "--set": order.settings,
-        "--calibration": order.calibration,
-    }
+    """Make a store of a codebook's folder, or take one into a store that was exported of one."""
+    exported = is_export(order.file)
+    given: dict[str, object] = {"--preset": order.preset, "--set": order.settings, "--calibration": order.calibration}
     given |= {name: value for name, value in told.options.items() if name not in {"--by", "--reason"}}
-    for name, value in given.items():
+    for name, value in (given if exported else {"--model": order.model, **given}).items():
         if value:
-            raise ConfigError(f"{order.file} is a codebook's folder, which is taken in as it is: leave {name} out.")
+            what = "an export of a store" if exported else "a codebook's folder"
+            raise ConfigError(f"{order.file} is {what}, which is taken in as it is: leave {name} out.")
+    if exported:
+        loading = (order.model, order.dtype, order.device, order.encoder)
+        take_export(Wish(order.file, order.into, order.on_conflict, told, loading), as_json=as_json)
+        return
     with take_folder(order.file, order.into, told) as store:
         about = store.about()
     if as_json:

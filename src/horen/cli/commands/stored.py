@@ -244,7 +244,9 @@ def export(
     place: AnyPlace,
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="File to write: .jsonl, .csv or .tsv.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="File to write: .jsonl, .csv or .tsv; of a store also a folder.", show_default=False
+        ),
     ],
     tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="In a store: those with this tag.")] = None,
     set_name: Annotated[
@@ -256,12 +258,14 @@ def export(
     """Write the active edits into a file that "horen import" reads.
 
     The file holds prompts, targets and rephrases, so the edits can be written anew for another model; of a store also
-    subjects, sources and tags.
+    subjects, sources and tags. A name without an ending is a folder, of a store alone: the published edits with all
+    that is said of them as text that Git shows line by line, and their trained rows beside it.
 
     \b
     Examples:
       horen export facts edits.jsonl
       horen export facts.db people.csv --tag people
+      horen export facts.db reviewed
     """
     if place.is_store:
         from horen.cli.stores.exporting import export_stored  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Writing what a store holds into a file of edits."""
+"""Writing what a store holds into a file of edits, or into a folder of plain text."""
 
 from __future__ import annotations
 
@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 def export_stored(
     place: Place, file: Path, tag: str | None, set_name: str | None, *, overwrite: bool, as_json: bool
 ) -> None:
-    """Write the active edits of a store, the oldest first."""
+    """Write edits of a store, the oldest first: the active ones into a file, the published ones into a plain folder."""
     from horen.database import Query  # noqa: PLC0415
 
     query = Query(state="published", tag=tag, set=set_name)
+    plain = file.is_dir() or not file.suffix
     with opened(place) as store:
-        if file.is_file() and not overwrite:
+        if plain:
+            from horen.database.exchange import export  # noqa: PLC0415
+
+            count = export(store, file, query)
+        elif file.is_file() and not overwrite:
             raise DataError(f"{file} exists already: choose another name, or replace it with --overwrite.")
-        count = write_edits(file, _records(store, query), overwrite=overwrite, facts=True)
+        else:
+            count = write_edits(file, _records(store, query), overwrite=overwrite, facts=True)
     if as_json:
-        emit({"file": str(file), "edits": count})
+        emit({"folder" if plain else "file": str(file), "edits": count})
         return
     show(f"Wrote {counted(count, 'edit')} to {file}.")
 

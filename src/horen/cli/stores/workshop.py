@@ -96,17 +96,21 @@ class Workshop:
         made = iter(self.store.drafts.propose(new, self.by) if new else ())
         numbers = [there[said(one)].id if said(one) in there else next(made).id for one in proposals]
         self.proposed = dict(zip(numbers, proposals, strict=True))
-        self.open = numbers
+        return self.wait(numbers, done)
+
+    def wait(self, numbers: Sequence[int], done: Callable[[int], None]) -> list[Draft]:
+        """Return drafts once they are trained, or cannot be; see :meth:`train`."""
+        self.open = list(numbers)
         settled: dict[int, Draft] = {}
         while True:
-            for number in self.open:
+            for number in numbers:
                 if number not in settled:
                     draft = self.store.drafts.get(number)
                     if draft.state not in ("waiting", "training"):
                         settled[number] = draft
             done(len(settled))
-            if len(settled) == len(self.open):
-                return [settled[number] for number in self.open]
+            if len(settled) == len(numbers):
+                return [settled[number] for number in numbers]
             if not self._trainer.step():
                 time.sleep(_LOOK)
 
