@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 _ENDINGS = (".db", ".sqlite", ".sqlite3")
@@ -21,9 +22,9 @@ def is_store(address: str | os.PathLike[str]) -> bool:
     if "://" in text:
         return True
     path = Path(text)
-    if path.is_file():
-        with path.open("rb") as handle:
-            return path.suffix in _ENDINGS or handle.read(len(_BEGINS)) == _BEGINS
+    if path.is_file() and path.suffix not in _ENDINGS:
+        with suppress(OSError), path.open("rb") as handle:  # what cannot be read is told by whoever opens it
+            return handle.read(len(_BEGINS)) == _BEGINS
     return not path.is_dir() and path.suffix in _ENDINGS
 
 

@@ -52,6 +52,8 @@ COMMANDS = [
     "models",
     "settings",
     "bench",
+    "serve",
+    "mcp",
 ]
 
 

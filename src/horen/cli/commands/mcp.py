@@ -20,14 +20,16 @@ def mcp(
         typer.Option("--key-file", metavar="FILE", help=f"Holds a key of the service.  [default: what {_KEY} says]"),
     ] = None,
 ) -> None:
-    """Serve the tools of a running service over standard input and output, by the Model Context Protocol.
+    """Serve the tools of a running service to an assistant.
 
-    An assistant starts this as a program of its own. It can ask the model, see why an edit answers, list drafts and
-    draft an edit; it cannot publish one. A service that runs with --option mcp=true has the same tools at /mcp.
+    By the Model Context Protocol, over standard input and output. An assistant starts this as a program of its own. It
+    can ask the model, see why an edit answers, list drafts and draft an edit; it cannot publish one. A service that
+    runs with --option mcp=true has the same tools at /mcp.
 
     \b
     Example, in an assistant's settings:
-      {"mcpServers": {"horen": {"command": "horen", "args": ["mcp", "http://127.0.0.1:8000"]}}}
+      {"mcpServers": {"horen": {
+        "command": "horen", "args": ["mcp", "http://127.0.0.1:8000"]}}}
     """
     from horen.extras import require  # noqa: PLC0415
 

@@ -85,18 +85,18 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve a model with the edits of a store: to programs as OpenAI's interface does, and to people as a page.
+    """Serve a model with the edits of a store.
 
-    The model is asked at /v1, edits are proposed, evaluated, published and taken back at /edits, /drafts and /versions,
-    /docs tells of all of it, and / is the page. Without a key only this machine is answered, and all is allowed; keys
-    are made with "horen keys". Drafts are trained in a process beside the service. Ctrl-C ends it when what runs is
-    done.
+    Programs ask the model at /v1 as they ask OpenAI's; edits are proposed, evaluated, published and taken back at
+    /edits, /drafts and /versions, /docs tells of all of it, and / is the page for people. Without a key only this
+    machine is answered, and all is allowed; keys are made with "horen keys". Drafts are trained in a process beside the
+    service. Ctrl-C ends it when what runs is done.
 
     \b
     Examples:
       horen serve --demo
       horen serve facts.db --model smollm2-135m-instruct
-      horen serve postgresql://horen@db/facts --engine http://gpu:8000 --address 0.0.0.0
+      horen serve postgresql://db/facts --engine http://gpu:8000 --address 0.0.0.0
     """
     from horen.extras import require  # noqa: PLC0415
 
