@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cli_support import Run
 
-from horen.cli.stores.serving import _made
 from horen.cli.options import Preset
+from horen.cli.stores.serving import _made
 from horen.database import Store
 
 HOW = {"dtype": "auto", "device": None}
