@@ -144,7 +144,7 @@ class Change:
         self._connection.execute(insert(edit).values(sealed(edit, told)))
         marks = marks_of((record.prompt, *record.rephrases))
         self._connection.execute(insert(wording), [{"mark": mark, "edit": number} for mark in marks])
-        self._tag(number, facts.tags)
+        self._tag([told])
 
     def alter(self, wanted: Mapping[int, Mapping[str, Any]]) -> None:
         """Give edits other facts: state, set, subject, source or tags; what stays as it is counts for nothing.
@@ -153,6 +153,7 @@ class Change:
             EditNotFoundError: when an edit is not there, or one that shall be retired is retired already.
         """
         was = rows_of(self._connection, list(wanted))
+        after: list[dict[str, Any]] = []
         for number, facts in wanted.items():
             before = check_seal(edit, was[number])._mapping
             if facts.get("state") == "retired" == before["state"] and self._operation != "rollback":
@@ -161,29 +162,37 @@ class Change:
                     "already: list the edits to see which are published."
                 )
             changed = {
-                name: [before[COLUMNS[name]], after] for name, after in facts.items() if before[COLUMNS[name]] != after
+                name: [before[COLUMNS[name]], told] for name, told in facts.items() if before[COLUMNS[name]] != told
             }
             if changed:
                 self._edits.setdefault(number, {}).update(changed)
-                self._store_facts({**before, **{COLUMNS[name]: after for name, (_, after) in changed.items()}}, changed)
+                after.append({**before, **{COLUMNS[name]: told for name, (_, told) in changed.items()}})
+        if after:
+            self._store_facts(after)
 
-    def _store_facts(self, told: dict[str, Any], changed: Mapping[str, Any]) -> None:
-        number = told["id"]
-        columns = {COLUMNS[name]: told[COLUMNS[name]] for name in changed} | {"seal": seal_of(edit, told)}
-        if "subject" in changed:
-            columns["words"] = words_of(told["prompt"], told["target"], told["rephrases"], told["subject"])
-        self._connection.execute(update(edit).where(edit.c.id == number).values(**columns))
-        if "tags" in changed:
-            self._connection.execute(delete(edit_tag).where(edit_tag.c.edit == number))
-            self._tag(number, told["tags"], published=told["state"] == "published")
-        elif "state" in changed and told["tags"]:
-            self._connection.execute(
-                update(edit_tag).where(edit_tag.c.edit == number).values(published=told["state"] == "published")
-            )
+    def _store_facts(self, after: Sequence[dict[str, Any]]) -> None:
+        """Write edits with other facts than they had."""
+        names = (*COLUMNS.values(), "words", "seal")
+        for told in after:
+            told["words"] = words_of(told["prompt"], told["target"], told["rephrases"], told["subject"])
+            told["seal"] = seal_of(edit, told)
+        statement = update(edit).where(edit.c.id == bindparam("number"))
+        # All in one go: a statement for each would take most of the time that a large change takes.
+        self._connection.execute(
+            statement.values({name: bindparam(f"new_{name}") for name in names}),
+            [{"number": told["id"], **{f"new_{name}": told[name] for name in names}} for told in after],
+        )
+        for some in parts([told["id"] for told in after]):
+            self._connection.execute(delete(edit_tag).where(edit_tag.c.edit.in_(some)))
+        self._tag(after)
 
-    def _tag(self, number: int, tags: Sequence[str], *, published: bool = True) -> None:
-        if tags:
-            rows = [{"tag": tag, "edit": number, "published": published} for tag in tags]
+    def _tag(self, edits: Iterable[Mapping[str, Any]]) -> None:
+        rows = [
+            {"tag": tag, "edit": told["id"], "published": told["state"] == "published"}
+            for told in edits
+            for tag in told["tags"]
+        ]
+        if rows:
             self._connection.execute(insert(edit_tag), rows)
 
     def switch(self, name: str, on: bool | None) -> None:
