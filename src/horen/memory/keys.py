@@ -141,7 +141,7 @@ class KeyTable:
 
     def append(self, keys: Tensor) -> None:
         """Store [n, d] float32 unit keys."""
-        self.extend(self._storage.pack(keys))
+        self._add(self._storage.pack(keys))
 
     def extend(self, numbers: Tensor) -> None:
         """Add [n, d] numbers of keys as they are stored.
@@ -150,6 +150,9 @@ class KeyTable:
             RuntimeError: when they are of another storage.
         """
         self._check(numbers)
+        self._add(numbers)
+
+    def _add(self, numbers: Tensor) -> None:
         if not self._storage.exact:
             self._scales.truncate(len(self._numbers))  # what an interruption left of the one before
             self._scales.append(scales_of(numbers))

@@ -135,7 +135,7 @@ class Values:
 
     def append(self, values: Tensor) -> None:
         """Store [n, P] float32 values."""
-        self.extend(self._storage.pack(values))
+        self._add(self._storage.pack(values))
 
     def extend(self, rows: Packed) -> None:
         """Add values as they are stored.
@@ -144,6 +144,9 @@ class Values:
             RuntimeError: when they are of another shape or storage.
         """
         self._check(rows)
+        self._add(rows)
+
+    def _add(self, rows: Packed) -> None:
         self._numbers.append(rows.numbers)
         self._scales.append(rows.scales)
         self._publish()
