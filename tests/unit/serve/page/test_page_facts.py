@@ -92,7 +92,7 @@ def test_what_is_noted_is_changed_in_place_and_taken_back(here: Visit):
     here.click("Undo")
     here.told("Took version")
     here.see("Boats")
-    assert here.page.get_by_text("The harbour", exact=True).count() == 0
+    expect(here.page.get_by_text("The harbour", exact=True)).to_have_count(0)
 
 
 def test_another_answer_is_a_draft(here: Visit, kept: Store):
