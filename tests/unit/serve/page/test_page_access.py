@@ -75,8 +75,8 @@ def test_no_view_keeps_anybody_out(browser: Browser, server: Running, scheme: An
             here.page.locator("summary").click()
             assert here.axe() == [], place
             assert here.overflow() <= 0, place
-            assert here.page.locator("h1").count() == 1
-            assert here.page.locator("main").count() == 1
+            expect(here.page.locator("h1")).to_have_count(1)
+            expect(here.page.locator("main")).to_have_count(1)
             assert here.page.title().endswith("· HoReN")
 
 

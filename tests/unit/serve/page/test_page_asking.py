@@ -72,7 +72,7 @@ def test_a_question_is_answered_with_facts_and_without_and_why(here: Visit):
     here.see("Fact 1 answers: its score, 1.00, is above the threshold.")
     table = here.page.get_by_role("table", name="Facts that came nearest")
     expect(table.get_by_role("row", name="1.00 , above the threshold")).to_contain_text("answers")
-    assert table.locator("svg.score-bar rect.fires").count() == 1
+    expect(table.locator("svg.score-bar rect.fires")).to_have_count(1)
 
 
 def test_answers_come_as_they_are_made_and_can_be_stopped(

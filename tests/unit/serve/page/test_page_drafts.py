@@ -87,7 +87,7 @@ def test_a_draft_is_watched_checked_and_published_by_another(ann: Visit, bob: Vi
     ):
         ann.see(text)
     ann.see("You wrote this draft: here another person publishes it (four eyes).")
-    assert ann.page.get_by_role("button", name="Publish…").count() == 0
+    expect(ann.page.get_by_role("button", name="Publish…")).to_have_count(0)
     bob.go("drafts?state=ready")
     bob.follow("Who has a lamp?")
     bob.click("Publish…")
@@ -136,7 +136,7 @@ def test_a_draft_is_revised_checked_again_and_rejected(ann: Visit, kept: Store):
     ann.dialog().get_by_role("button", name="Reject").click()
     ann.told("is rejected")
     ann.see("it burnt down")
-    assert ann.page.get_by_role("button", name="Revise…").count() == 0
+    expect(ann.page.get_by_role("button", name="Revise…")).to_have_count(0)
 
 
 def test_why_a_draft_failed_is_told(ann: Visit, kept: Store):
@@ -158,24 +158,24 @@ def test_what_a_key_may_not_do_is_not_offered(browser: Browser, server: Running,
         assert [place.split()[0] for place in places.all_inner_texts()] == ["Facts", "Drafts", "History"]
         reader.go(f"drafts/{number}")
         reader.see("Somebody whose key may publish decides about it.")
-        assert reader.page.locator("article button").count() == 0
+        expect(reader.page.locator("article button")).to_have_count(0)
         reader.go("history")
         reader.see("Choose two versions")
-        assert reader.page.get_by_role("button", name="Roll back").count() == 0
+        expect(reader.page.get_by_role("button", name="Roll back")).to_have_count(0)
         reader.page.goto(f"{server.url}/#/keys")
         reader.see("Keys needs the right “admin”, and your key (reader) does not have it.")
     with visit(browser, server.url, keys["eve"]) as eve:
         eve.go(f"drafts/{number}")
         eve.see("Revise…")
-        assert eve.page.get_by_role("button", name="Publish…").count() == 0
-        assert eve.page.get_by_role("button", name="Reject…").count() == 0
+        expect(eve.page.get_by_role("button", name="Publish…")).to_have_count(0)
+        expect(eve.page.get_by_role("button", name="Reject…")).to_have_count(0)
         eve.go("add")
         eve.see("Somebody whose key may publish decides about it.")
     with visit(browser, server.url, keys["asker"]) as asker:
         asker.page.goto(server.url)
         asker.heading("Ask")
         asker.see("You are")
-        assert asker.page.get_by_role("navigation", name="Main").get_by_role("link").count() == 1
+        expect(asker.page.get_by_role("navigation", name="Main").get_by_role("link")).to_have_count(1)
 
 
 def test_keys_are_made_renewed_and_taken_back(browser: Browser, server: Running, keys: dict[str, str], kept: Store):

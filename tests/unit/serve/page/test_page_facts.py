@@ -71,7 +71,7 @@ def test_texts_of_the_store_are_never_read_as_html(here: Visit):
     here.follow("<b>Who</b> & why?")
     expect(here.page.locator(".question")).to_have_text("<b>Who</b> & why?")
     expect(here.page.locator(".reply")).to_have_text("<img src=x onerror=alert(1)>")
-    assert here.page.locator("main :is(b, img)").count() == 0
+    expect(here.page.locator("main :is(b, img)")).to_have_count(0)
 
 
 def test_what_is_noted_is_changed_in_place_and_taken_back(here: Visit):
