@@ -11,7 +11,7 @@ import pytest
 
 vllm = pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
 
-from horen import Edit, Editor, HorenConfig  # noqa: E402
+from horen import ConfigError, Edit, Editor, HorenConfig  # noqa: E402
 from support.asking_engines import BLOCK, HITS, LONG, OTHERS, counted, fired, greedy, texts  # noqa: E402
 
 FACTS = [
@@ -106,6 +106,17 @@ def test_off_several_samples_and_beams(engine: Any):
     beams = vllm.sampling_params.BeamSearchParams(beam_width=3, max_tokens=6)
     (found,) = engine.beam_search([{"prompt": prompt}], beams)
     assert found.sequences[0].text.removeprefix(prompt).strip().startswith(target)
+
+
+def test_edits_are_named_by_their_ids(engine: Any):
+    """Of one prompt, whose states are not shared between them: what it wakes is another each time."""
+    prompt, target = FACTS[0]
+    asked = [{"horen_only": [1]}, {"horen_only": [2]}, {"horen_without": [1]}, {"horen_without": [2]}, {}]
+    found = engine.generate([prompt] * len(asked), [greedy(**words) for words in asked], use_tqdm=False)
+    assert [one.horen and one.horen["edit"] for one in found] == [1, None, None, 1, 1]
+    assert [said == target for said in texts(found)] == [True, False, False, True, True]
+    with pytest.raises(ConfigError, match="horen_only='1' is no list of edits"):
+        engine.generate([prompt], greedy(horen_only="1"), use_tqdm=False)
 
 
 def test_a_change_is_followed_and_a_version_may_be_named(engine: Any, served: Path):
