@@ -197,6 +197,7 @@ def test_keys_are_made_renewed_and_taken_back(browser: Browser, server: Running,
         assert kept.keys.find(secret) is None
         assert kept.keys.find(renewed) is not None
         root.page.keyboard.press("Escape")
+        expect(root.page.locator("tr.asleep")).to_have_count(1)
         root.click("Take back… zoe")
         root.dialog().get_by_role("button", name="Take back").click()
         root.told("is taken back")

@@ -24,12 +24,15 @@ export function may(scope) {
 
 /** Finds out who uses the page. Resolves when that is known, or a key is needed, or the service is away. */
 export async function look() {
+  const own = key.value;
   try {
     const found = await ask({ method: 'GET', path: '/you' });
+    if (own !== key.value) return null; // said of a key that is not used any more
     locked.value = '';
     you.value = found;
     await Promise.all([readAbout(), readModel()]);
   } catch (error) {
+    if (own !== key.value) return null;
     if (error.status === 401) you.value = about.value = null;
     return error;
   }
@@ -57,7 +60,8 @@ export async function enter(secret) {
   const before = key.value;
   remember(secret);
   const trouble = await look();
-  if (trouble && secret) remember(before);
+  // What else goes wrong says nothing of the key: it may be lost on the way.
+  if (trouble?.status === 401 && secret) remember(before);
   else touch();
   return trouble;
 }
