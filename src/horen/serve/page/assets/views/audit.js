@@ -1,6 +1,7 @@
 // Audit: who did what, when and why.
-import { html, useEffect, useRef, useState } from '../lib/kit.js';
+import { html, useEffect, useState } from '../lib/kit.js';
 import { useRead, useSettled } from '../lib/loading.js';
+import { usePages } from '../lib/pages.js';
 import { become } from '../lib/places.js';
 import { Calls } from '../parts/calls.js';
 import { Line } from '../parts/fields.js';
@@ -13,23 +14,16 @@ export function Audit({ query }) {
   const { actor = '', action = '', before } = query;
   const [who, setWho] = useState(actor);
   const [what, setWhat] = useState(action);
-  const pages = useRef([]);
   const wanted = useSettled(`${who.trim()}\n${what.trim()}`);
   useEffect(() => {
     const [nextWho, nextWhat] = wanted.split('\n');
     if (nextWho === actor && nextWhat === action) return;
-    pages.current = [];
+    pages.first();
     become('audit', { actor: nextWho, action: nextWhat });
   }, [wanted]);
   const call = { title: 'The audit log', method: 'GET', path: '/audit', query: { actor, action, before, limit: LIMIT } };
   const { data, error, busy, again } = useRead(call);
-  const older = data?.next
-    ? () => {
-        pages.current.push(before ?? '');
-        become('audit', { actor, action, before: String(data.next) });
-      }
-    : null;
-  const newer = before ? () => become('audit', { actor, action, before: pages.current.pop() ?? '' }) : null;
+  const pages = usePages(before, data?.next, (next) => become('audit', { actor, action, before: next }));
   return html`<form class="columns panel" role="search" onSubmit=${(event) => event.preventDefault()}>
       <${Line} label="Who" type="search" value=${who} set=${setWho} hint="Exactly this name." />
       <${Line} label="What" type="search" value=${what} set=${setWhat} hint="As “draft.publish” or “key.make”." />
@@ -37,7 +31,7 @@ export function Audit({ query }) {
     <${Trouble} error=${error} again=${again} />
     ${!data && busy && html`<${Waiting} rows=${10} />`}
     ${data && (data.events.length ? html`<${Table} events=${data.events} />` : html`<${Nothing}><p>Nothing is noted that is like that.</p><//>`)}
-    <${Paging} newer=${newer} older=${older} />
+    <${Paging} newer=${pages.newer} older=${pages.older} />
     <${Calls} calls=${[call]} />`;
 }
 

@@ -1,6 +1,7 @@
 // Drafts: what is proposed, and how far it is.
-import { html, useRef } from '../lib/kit.js';
+import { html } from '../lib/kit.js';
 import { useRead } from '../lib/loading.js';
+import { usePages } from '../lib/pages.js';
 import { become, to } from '../lib/places.js';
 import { about, may } from '../lib/session.js';
 import { DRAFTS } from '../lib/words.js';
@@ -14,22 +15,15 @@ export const TONES = { waiting: '', training: 'accent', ready: 'good', failed: '
 
 export function Drafts({ query }) {
   const { state = '', before } = query;
-  const pages = useRef([]);
   const call = { title: 'Look for drafts', method: 'GET', path: '/drafts', query: { state, before, limit: LIMIT } };
   const { data, error, busy, again } = useRead(call);
   const counts = about.value?.store.drafts ?? {};
   const named = (each) => (counts[each] ? `${DRAFTS[each]} (${counts[each]})` : DRAFTS[each]);
   const choose = (next) => {
-    pages.current = [];
+    pages.first();
     become('drafts', { state: next });
   };
-  const older = data?.next
-    ? () => {
-        pages.current.push(before ?? '');
-        become('drafts', { state, before: String(data.next) });
-      }
-    : null;
-  const newer = before ? () => become('drafts', { state, before: pages.current.pop() ?? '' }) : null;
+  const pages = usePages(before, data?.next, (next) => become('drafts', { state, before: next }));
   return html`<div class="bar bottom filters panel">
       <${Choice}
         label="State"
@@ -42,7 +36,7 @@ export function Drafts({ query }) {
     <${Trouble} error=${error} again=${again} />
     ${!data && busy && html`<${Waiting} rows=${6} />`}
     ${data && html`<${Table} drafts=${data.drafts} />`}
-    <${Paging} newer=${newer} older=${older} />
+    <${Paging} newer=${pages.newer} older=${pages.older} />
     <${Calls} calls=${[call]} />`;
 }
 

@@ -1,7 +1,8 @@
 // Facts: all that is stored, looked for by words, tag, set, author and state.
 import { ask, touch } from '../lib/api.js';
-import { html, useEffect, useRef, useState } from '../lib/kit.js';
+import { html, useEffect, useState } from '../lib/kit.js';
 import { useRead, useSend, useSettled } from '../lib/loading.js';
+import { usePages } from '../lib/pages.js';
 import { become, go, to } from '../lib/places.js';
 import { may } from '../lib/session.js';
 import { many } from '../lib/words.js';
@@ -22,10 +23,9 @@ export function Facts({ query }) {
   const { text = '', state = 'published', tag, set, author, subject, before } = query;
   const [typed, type] = useState(text);
   const settled = useSettled(typed);
-  const pages = useRef([]);
   const change = (part) => {
     const next = { text, state: state === 'published' ? '' : state, tag, set, author, subject, ...part };
-    if (!('before' in part)) pages.current = [];
+    if (!('before' in part)) pages.first();
     become('facts', next);
   };
   useEffect(() => {
@@ -38,13 +38,7 @@ export function Facts({ query }) {
     query: { text, state: state === 'all' ? '' : state, tag, set, author, subject, before, limit: LIMIT, count: true },
   };
   const { data, error, busy, again } = useRead(call);
-  const older = data?.next
-    ? () => {
-        pages.current.push(before ?? '');
-        change({ before: String(data.next) });
-      }
-    : null;
-  const newer = before ? () => change({ before: pages.current.pop() ?? '' }) : null;
+  const pages = usePages(before, data?.next, (next) => change({ before: next }));
   return html`<${Sets} />
     <form class="filters panel" role="search" onSubmit=${(event) => event.preventDefault()}>
       <${Line} label="Search" type="search" value=${typed} set=${type} />
@@ -55,7 +49,7 @@ export function Facts({ query }) {
     <${Trouble} error=${error} again=${again} />
     ${!data && busy && html`<${Waiting} rows=${8} />`}
     ${data && html`<${Table} data=${data} filtered=${Boolean(text || tag || set || author || subject || state !== 'published')} />`}
-    <${Paging} newer=${newer} older=${older} />
+    <${Paging} newer=${pages.newer} older=${pages.older} />
     <${Calls} calls=${[call]} />`;
 }
 

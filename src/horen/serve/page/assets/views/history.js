@@ -1,7 +1,8 @@
 // History: every change of the store, what makes one version another, and the way back.
 import { ask, touch } from '../lib/api.js';
-import { html, useRef, useState } from '../lib/kit.js';
+import { html, useState } from '../lib/kit.js';
 import { useRead, useSend } from '../lib/loading.js';
+import { usePages } from '../lib/pages.js';
 import { become, go, to } from '../lib/places.js';
 import { about, may } from '../lib/session.js';
 import { happened, many } from '../lib/words.js';
@@ -19,19 +20,12 @@ export function History({ query }) {
   const { before } = query;
   const [doing, set] = useState(null);
   const [chosen, choose] = useState([]);
-  const pages = useRef([]);
   const call = { title: 'The history', method: 'GET', path: '/versions', query: { before, limit: LIMIT } };
   const { data, error, busy, again } = useRead(call);
   const close = () => set(null);
   const pick = (number) =>
     choose(chosen.includes(number) ? chosen.filter((each) => each !== number) : [...chosen, number].slice(-2));
-  const older = data?.next
-    ? () => {
-        pages.current.push(before ?? '');
-        become('history', { before: String(data.next) });
-      }
-    : null;
-  const newer = before ? () => become('history', { before: pages.current.pop() ?? '' }) : null;
+  const pages = usePages(before, data?.next, (next) => become('history', { before: next }));
   const last = about.value?.store.version ?? data?.versions[0]?.number;
   const pair = [...chosen].sort((one, two) => one - two);
   return html`<div class="bar panel">
@@ -57,7 +51,7 @@ export function History({ query }) {
         />`}
       actions=${(version) => html`<${Actions} version=${version} last=${last} set=${set} />`}
     />`}
-    <${Paging} newer=${newer} older=${older} />
+    <${Paging} newer=${pages.newer} older=${pages.older} />
     <${Calls} calls=${calls(call, data?.versions[0]?.number ?? 1)} />
     ${doing?.undo && html`<${Undo} close=${close} />`}
     ${doing?.tag && html`<${Name} version=${doing.tag} close=${close} />`}
