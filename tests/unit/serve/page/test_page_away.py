@@ -104,6 +104,18 @@ def test_a_service_that_does_not_answer_is_not_waited_for_for_ever(here: Visit):
     here.see("Version 1")
 
 
+def test_who_asks_before_the_model_is_known_is_answered(browser: Browser, server: Running):
+    with visit(browser, server.url) as here:
+        here.page.route(re.compile("/v1/models"), lambda _: None)
+        here.go("ask")
+        here.page.get_by_role("textbox", name="Question").fill("Who?")
+        here.click("Ask", exact=True)
+        here.see("Waiting for the model…", 2)
+        here.page.unroute(re.compile("/v1/models"))
+        here.click("Ask again")
+        expect(here.page.locator(".answers .answer").first).to_have_text("Mira Sand")
+
+
 def test_an_answer_that_fails_on_its_way_is_told(here: Visit):
     broken = 'data: {"error": {"message": "The engine has stopped.", "type": "server_error"}}\n\n'
     here.page.route(

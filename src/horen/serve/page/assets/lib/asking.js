@@ -1,7 +1,7 @@
 // Questions and their answers, with the facts and without; they stay while one looks at other views.
 import { ask, events } from './api.js';
 import { signal } from './kit.js';
-import { may, model, room } from './session.js';
+import { knowModel, may, model, room } from './session.js';
 
 /**
  * One of two answers.
@@ -75,6 +75,7 @@ async function answer(side, question, own) {
     if (stopping === own) sides.value = { ...sides.value, [side]: { ...sides.value[side], ...part } };
   };
   try {
+    await knowModel();
     for await (const event of events(answerCall(question, side === 'on'), { stop: own.signal })) {
       if (event.data === '[DONE]') break;
       const told = JSON.parse(event.data);
@@ -91,6 +92,7 @@ async function answer(side, question, own) {
     }
     set({ state: 'done' });
   } catch (error) {
+    if (error.code === 'model_not_found') model.value = ''; // another one is served now
     if (error.code === 'stopped') set({ state: 'done', finish: 'stopped' });
     else set({ state: 'failed', error });
   }

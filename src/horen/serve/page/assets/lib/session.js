@@ -30,7 +30,7 @@ export async function look() {
     if (own !== key.value) return null; // said of a key that is not used any more
     locked.value = '';
     you.value = found;
-    await Promise.all([readAbout(), readModel()]);
+    await Promise.all([readAbout(), knowModel()]);
   } catch (error) {
     if (own !== key.value) return null;
     if (error.status === 401) you.value = about.value = null;
@@ -48,7 +48,8 @@ async function readAbout() {
   if (before && (before.version !== found.store.version || JSON.stringify(before.drafts) !== counts)) touch();
 }
 
-async function readModel() {
+/** Finds out which model is asked, where that is not known yet. */
+export async function knowModel() {
   if (!may('ask') || model.value) return;
   const found = await ask({ method: 'GET', path: '/v1/models' });
   model.value = found.data[0]?.id ?? '';
