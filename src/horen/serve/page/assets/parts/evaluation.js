@@ -29,7 +29,7 @@ export function Evaluation({ found }) {
     ${prompts.length
       ? html`<${Others} name="Questions that are asked often" lines=${prompts} />`
       : html`<p class="hint">None are kept here.</p>`}
-    <p class="hint">Asked upon version ${found.version}.</p>`;
+    <p class="hint after">Asked upon version ${found.version}.</p>`;
 }
 
 function Own({ lines }) {
@@ -50,7 +50,7 @@ function Own({ lines }) {
           (line, number) =>
             html`<tr key=${number}>
               <td class="said">${line.prompt}</td>
-              <td>${CONTEXTS[line.context] ?? line.context}</td>
+              <td class="nowrap">${CONTEXTS[line.context] ?? line.context}</td>
               <td class="said faint text">${line.before.trim() || NOTHING}</td>
               <td class="said text">${line.answer.trim() || NOTHING}</td>
               <td><${Badge} tone=${line.correct ? 'good' : 'bad'}>${line.correct ? '✓ right' : '✗ not right'}<//></td>
