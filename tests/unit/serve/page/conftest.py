@@ -14,8 +14,9 @@ from support.page_services import Running
 from support.services import copied
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """For one module and no longer: while Playwright runs, its event loop counts as running in this thread."""
     if CHROMIUM is None:
         pytest.skip("there is no chromium on this machine: apt-get install chromium")
     with sync_playwright() as playwright:
