@@ -26,6 +26,7 @@ from horen.store.content import FOLLOWS, uncollected
 from horen.store.folder import mark_of
 from horen.store.history import History
 from horen.store.operations import Operation, now
+from horen.store.reading import settled
 from horen.store.state import GROWS, Saved
 
 _log = logging.getLogger(__name__)
@@ -72,9 +73,11 @@ class Snapshot:
             StoreError: when the database cannot be read, the folder not be written, or it holds something else.
         """
         with lock_folder(self.folder), uncollected():
-            held = self._at_hand()
             with self._store.database.reading() as connection:
                 head = check_seal(codebook, connection.execute(select(codebook)).one())
+                if self._held is None and self._is_current(head, connection):
+                    return int(head.version)
+                held = self._at_hand()
                 if held is not None and not _is_before(held.history, head, connection):
                     _log.warning("%s is made anew: the store has been put back to an earlier state.", self.folder)
                     held = None
@@ -82,7 +85,12 @@ class Snapshot:
                     return int(head.version)
                 after = _grown(held, connection, head) if held else _whole(connection, head)
             config = {**head.config, "saved": now(), "edits": len(after.history)}
-            config[FOLLOWS] = {"id": self._store.id, "version": head.version, "block": after.block}
+            config[FOLLOWS] = {
+                "id": self._store.id,
+                "version": head.version,
+                "block": after.block,
+                "at": after.history.operation(head.version).at if head.version else "",
+            }
             self._held = None  # until it is written
             write_folder(
                 self.folder,
@@ -116,6 +124,20 @@ class Snapshot:
                 told(at)
                 last = at
             self._store.feed.wait(last, patience)
+
+    def _is_current(self, head: Row[Any], connection: Connection) -> bool:
+        """Return whether the folder says that it holds the last version: whoever opens it compares its digests."""
+        try:
+            config = settled(self.folder, "codebook", lambda _, opened: opened.config)
+        except StoreError:
+            return False  # there is none yet; or it is damaged, which is told where it is read
+        at = connection.execute(select(version.c.at).where(version.c.number == head.version)).scalar()
+        held = config.get(FOLLOWS)
+        return isinstance(held, dict) and (held.get("id"), held.get("version"), held.get("at")) == (
+            self._store.id,
+            head.version,
+            at or "",
+        )
 
     def _at_hand(self) -> _Held | None:
         """Return what the folder holds; None where nothing is there yet."""

@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -42,7 +43,6 @@ from horen.store.content import (
     document_to_bytes,
     format_of,
     parse_document,
-    parse_records,
     records_to_bytes,
     why,
 )
@@ -50,9 +50,12 @@ from horen.store.disk import sync_directory, write_file
 from horen.store.lock import lock_folder
 from horen.store.names import FIRST, MARKER, NEXT, is_addition, listed
 from horen.store.reading import Opened, State, settled, state_of
+from horen.store.scanned import FileLines
 from horen.store.tensors import joined, map_tensors, tensors_to_bytes
 
 _DRAFT = CONFIG + ".draft"
+
+_Used = TypeVar("_Used")
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,23 @@ class Folder:
     """
 
     config: dict[str, Any]
-    records: list[dict[str, Any]]
+    records: Sequence[dict[str, Any]]
     tensors: dict[str, torch.Tensor]
     mark: str
+
+    @classmethod
+    def read(cls, state: State, opened: Opened, used: Callable[[FileLines], _Used]) -> tuple[Folder, _Used]:
+        """Read a folder whose files are open, and use its records while its tensors are compared with their digest.
+
+        Raises:
+            StoreError: when a file is not what was written.
+        """
+        path = opened.path
+        with ThreadPoolExecutor(1) as beside:
+            tensors = beside.submit(_tensors, opened)
+            lines = FileLines(path, b"".join(handle.read() for handle in opened.verified(EDITS)))
+            found = used(lines)
+            return cls(opened.config, lines, tensors.result(), _mark(state.raw)), found
 
 
 def write_folder(
@@ -135,10 +152,12 @@ def read_folder(path: Path, *, kind: str = "codebook") -> Folder:
 
 
 def _read(state: State, opened: Opened) -> Folder:
-    path = opened.path
-    records = parse_records(path, b"".join(handle.read() for handle in opened.verified(EDITS)))
-    tensors = joined(path, [map_tensors(path, handle) for handle in opened.verified(TENSORS)])
-    return Folder(config=opened.config, records=records, tensors=tensors, mark=_mark(state.raw))
+    folder, records = Folder.read(state, opened, FileLines.read)
+    return replace(folder, records=records)
+
+
+def _tensors(opened: Opened) -> dict[str, torch.Tensor]:
+    return joined(opened.path, [map_tensors(opened.path, handle) for handle in opened.verified(TENSORS)])
 
 
 # --- writing ---------------------------------------------------------------------------------------------------

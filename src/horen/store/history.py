@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
+
+import msgspec
 
 from horen.edits import EditRecord, Undone, same_text
 from horen.errors import EditError, EditNotFoundError
 from horen.store.lookup import Holders, Numbers, Wordings, wordings
 from horen.store.operations import Lines, Operation, Step, no_history, now, operation_of, whole
 from horen.store.packed import Records
+from horen.store.scanned import AddedLine, AnyLine, FileLines, ScannedRecords
 
 
 class _State(NamedTuple):
@@ -76,7 +81,7 @@ class History:
             return self._records[number]
         if not isinstance(number, int) or not 0 < number <= state.last:
             raise EditNotFoundError(f"There is no edit {number}: list the edits to see their ids.")
-        if not self._records[number].entries:
+        if not self._records.entries(number):
             raise EditNotFoundError(
                 f"Edit {number} was removed, superseded or undone, and a compaction has dropped its entries: write "
                 "it anew."
@@ -88,7 +93,7 @@ class History:
     def asleep(self) -> int:
         """Return how many edits have entries and are not active."""
         state = self._state
-        return sum(bool(self._records.seen(number).entries) for number in state.active.absent(state.last))
+        return sum(bool(self._records.entries(number)) for number in state.active.absent(state.last))
 
     def find(self, wording: str) -> EditRecord | None:
         """Return the active edit that has this prompt or rephrase, up to white space."""
@@ -106,7 +111,7 @@ class History:
     def owner(self, entry: int) -> EditRecord | None:
         """Return the active edit that a codebook entry belongs to."""
         state = self._state
-        number = self._holders.find(entry, state.last, self._records.__getitem__)
+        number = self._holders.find(entry, state.last, self._records)
         return None if number is None or number not in state.active else self._records[number]
 
     def holder(self, entry: int) -> EditRecord | None:
@@ -114,7 +119,7 @@ class History:
 
         For whoever has found an entry awake: another thread may have removed its edit since.
         """
-        number = self._holders.find(entry, self._state.last, self._records.__getitem__)
+        number = self._holders.find(entry, self._state.last, self._records)
         return None if number is None else self._records[number]
 
     def record(self, name: str, added: Iterable[EditRecord] = (), removed: Iterable[int] = ()) -> Operation:
@@ -203,7 +208,38 @@ class History:
         Raises:
             StoreError: when the lines do not make one.
         """
+        if isinstance(lines, FileLines):
+            try:
+                return cls._scanned(lines)
+            # Of an earlier release, or no history: it is read more slowly, or what is wrong with it is told.
+            except (ValueError, KeyError, OverflowError, msgspec.MsgspecError):
+                pass
         return cls.from_operations(map(operation_of, lines))
+
+    @classmethod
+    def _scanned(cls, lines: FileLines) -> History:
+        """Return the history of a file's lines, whose texts are not read yet."""
+        history, records = cls(), ScannedRecords(lines)
+        history._records, steps = Records(records), history._steps
+        state, last, awake, undoable = history._state, 0, 0, 0
+        for sequence, group in groupby(records.scan(), key=attrgetter("sequence")):
+            if sequence != len(steps) + 1:
+                raise ValueError(f"operation {len(steps) + 1} is missing")
+            parts, before = list(group), last
+            if set(map(type, parts)) == {AddedLine}:
+                # What is active is found where it is needed: most operations of most histories add, and no more.
+                last += len(parts)
+                added = range(before + 1, last + 1)
+                steps.append(Step(parts[0].operation, parts[0].at, added, (), (), None, (), undoable))
+                undoable = sequence
+                continue
+            state = _State(len(steps), before, state.active.with_all(range(awake + 1, before + 1)), undoable)
+            state, step = history._after(state, _operation(parts, records))
+            steps.append(step)
+            last = awake = state.last
+            undoable = state.undoable
+        history._state = _State(len(steps), last, state.active.with_all(range(awake + 1, last + 1)), undoable)
+        return history
 
     @classmethod
     def from_operations(cls, parts: Iterable[Operation]) -> History:
@@ -226,7 +262,16 @@ class History:
 
     def entries(self, number: int) -> tuple[int, ...]:
         """Return the codebook entries of an edit, active or not."""
-        return self._records[number].entries
+        return self._records.entries(number)
+
+    def awake(self) -> array[int]:
+        """Return the codebook entries of all active edits."""
+        return self._records.entries_of(list(self._state.active))
+
+    def last_entry_and_value(self) -> tuple[int, int]:
+        """Return the largest number of an entry and of a value that an edit has, active or not; -1 for none."""
+        last = self._state.last
+        return max(self._records.entries_of(range(1, last + 1)), default=-1), self._records.last_value(last)
 
     def is_active(self, number: int) -> bool:
         """Return whether an edit of this id is active."""
@@ -257,7 +302,7 @@ class History:
             for number in operation.dropped:
                 if not 0 < number <= state.last:
                     raise KeyError(number)
-                if number in active or self._records[number].entries:
+                if number in active or self._records.entries(number):
                     raise ValueError(f"operation {sequence} drops edits that have entries")
             below = undoable = 0
         elif operation.undoes is None:
@@ -275,3 +320,19 @@ class History:
             active = active.changed((*target.restored, *target.added), target.removed)
             below, undoable = 0, target.below
         return _State(sequence, state.last + len(added), active, undoable), Step.of(operation, added, below)
+
+
+def _operation(parts: Sequence[AddedLine | AnyLine], records: ScannedRecords) -> Operation:
+    """Return the operation that lines say; of its edits no more is read than the ids."""
+    return whole(
+        [
+            Operation(
+                part.sequence,
+                part.operation,
+                part.at,
+                () if part.edit is None else (records.later(part.edit.id),),
+                *((part.removed, part.undoes, part.dropped, part.restored) if isinstance(part, AnyLine) else ()),
+            )
+            for part in parts
+        ]
+    )

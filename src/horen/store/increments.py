@@ -46,7 +46,7 @@ def increment(saved: Saved, before: Begun) -> Increment:
         raise StoreError(f"{saved.path} has changed in more than what was added to it: begin anew.")
     return {
         "edits": len(saved.history),
-        "records": saved.folder.records[before.records :],
+        "records": list(saved.folder.records[before.records :]),
         "tensors": b"".join(tensors_to_bytes(saved.path, rows)),
     }
 

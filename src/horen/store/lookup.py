@@ -7,9 +7,12 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from operator import index
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 from horen.edits import EditRecord, same_text
+
+if TYPE_CHECKING:
+    from horen.store.packed import Records
 
 # Numbers that a set copies when one of them comes or goes.
 _CHUNK = 1 << 12
@@ -43,6 +46,18 @@ class Numbers:
         for place, chunk in enumerate(self._chunks):
             found = compress(range(place * _CHUNK, (place + 1) * _CHUNK), chunk.translate(_FLIPPED))
             yield from (number for number in found if 0 < number <= last)
+
+    def with_all(self, added: range) -> Numbers:
+        """Return the set with numbers that follow each other and were not there, quicker than by :meth:`changed`."""
+        if not added:
+            return self
+        chunks = [*self._chunks, *(bytes(_CHUNK) for _ in range(len(self._chunks), added[-1] // _CHUNK + 1))]
+        for place in range(added[0] // _CHUNK, added[-1] // _CHUNK + 1):
+            within = range(max(added[0], place * _CHUNK), min(added[-1], (place + 1) * _CHUNK - 1) + 1)
+            chunk, begin = bytearray(chunks[place]), within[0] - place * _CHUNK
+            chunk[begin : begin + len(within)] = bytes([1]) * len(within)
+            chunks[place] = chunk
+        return Numbers(tuple(chunks), self._count + len(added))
 
     def changed(self, removed: Iterable[int], added: Iterable[int]) -> Numbers:
         """Return the set after some have gone and then some have come.
@@ -130,12 +145,21 @@ class Holders:
         self._upto = 0
         self._lock = threading.Lock()
 
-    def find(self, entry: int, last: int, read: Callable[[int], EditRecord]) -> int | None:
-        """Return the id of the edit that has an entry; see :meth:`Wordings.find`."""
+    def find(self, entry: int, last: int, records: Records) -> int | None:
+        """Return the id of the edit that has an entry.
+
+        Args:
+            entry: its number.
+            last: id of the last edit.
+            records: the edits.
+        """
         if self._upto < last:
             with self._lock:
+                if not self._upto:
+                    known, self._of = records.holders()
+                    self._upto = known  # last: who sees this asks the table and waits for nobody
                 for number in range(self._upto + 1, last + 1):
-                    for each in read(number).entries:
+                    for each in records.entries(number):
                         if each >= len(self._of):
                             self._of.extend(array("Q", bytes(8 * (each + 1 - len(self._of)))))
                         self._of[each] = number

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
-from collections.abc import Iterable
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from horen.edits import EditRecord, unread
 from horen.store.content import as_json
+from horen.store.scanned import FileLines, ScannedRecords
 
 # So many records are packed together: with ZsRE's texts a record takes 86 bytes, and reading one 23 µs and its JSON.
 _TOGETHER = 16
@@ -28,16 +32,22 @@ class Records:
     """Records by their number, from 1.
 
     One thread adds at a time. Others may read meanwhile any record that is known to be there.
+
+    Args:
+        scanned: the first of them, which stay in the lines that they were read from.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scanned: ScannedRecords | None = None) -> None:
+        self._scanned = ScannedRecords(FileLines(Path(), b"")) if scanned is None else scanned
         self._blocks: list[list[EditRecord] | bytes] = []
         self._settled = 0  # blocks that are packed, or stay as they are
         self._recent: tuple[int, list[bytes]] = (-1, [])
 
     def __getitem__(self, number: int) -> EditRecord:
         """Return a record, which may be made anew each time."""
-        place, offset = divmod(number - 1, _TOGETHER)
+        if number <= len(self._scanned):
+            return self._scanned[number]
+        place, offset = divmod(number - 1 - len(self._scanned), _TOGETHER)
         block = self._blocks[place]
         return (
             block[offset] if isinstance(block, list) else EditRecord.of(json.loads(self._lines(place, block)[offset]))
@@ -45,19 +55,23 @@ class Records:
 
     def line(self, number: int) -> bytes | None:
         """Return the fields of a record as they are stored, in JSON; None where they have still to be made."""
-        place, offset = divmod(number - 1, _TOGETHER)
+        if number <= len(self._scanned):
+            return None
+        place, offset = divmod(number - 1 - len(self._scanned), _TOGETHER)
         block = self._blocks[place]
         return None if isinstance(block, list) else self._lines(place, block)[offset]
 
     def seen(self, number: int) -> EditRecord:
         """Return a record; of one that is packed no more than the id is read before somebody asks for the rest."""
-        place, offset = divmod(number - 1, _TOGETHER)
+        if number <= len(self._scanned):
+            return self._scanned.later(number)
+        place, offset = divmod(number - 1 - len(self._scanned), _TOGETHER)
         block = self._blocks[place]
         return block[offset] if isinstance(block, list) else EditRecord.later(number, self.__getitem__, number)
 
     def add(self, count: int, records: Iterable[EditRecord]) -> None:
         """Put records behind the first so many; those that lay there are forgotten."""
-        full, left = divmod(count, _TOGETHER)
+        full, left = divmod(count - len(self._scanned), _TOGETHER)
         del self._blocks[full + bool(left) :]
         last = self._blocks[-1] if left else None
         if isinstance(last, list):
@@ -70,7 +84,7 @@ class Records:
 
     def pack(self, count: int) -> None:
         """Pack the first so many but for the latest; they are there for good from now on."""
-        for place in range(self._settled, max(0, count - _FRESH) // _TOGETHER):
+        for place in range(self._settled, max(0, count - len(self._scanned) - _FRESH) // _TOGETHER):
             block = self._blocks[place]
             if isinstance(block, list):
                 self._blocks[place] = _packed(block)
@@ -79,6 +93,27 @@ class Records:
     def keep(self, count: int) -> None:
         """Leave the first so many as they are for good."""
         self._settled = count // _TOGETHER
+
+    def entries(self, number: int) -> tuple[int, ...]:
+        """Return the codebook entries of an edit."""
+        return self._scanned.entries(number) if number <= len(self._scanned) else self[number].entries
+
+    def entries_of(self, numbers: Sequence[int]) -> array[int]:
+        """Return the entries of edits whose ids rise."""
+        place = bisect_right(numbers, len(self._scanned))
+        found = self._scanned.entries_of(numbers[:place])
+        for number in numbers[place:]:
+            found.extend(self[number].entries)
+        return found
+
+    def holders(self) -> tuple[int, array[int]]:
+        """Return by entry whose it is, for the first so many records, which need not be read for that."""
+        return len(self._scanned), self._scanned.holders()
+
+    def last_value(self, count: int) -> int:
+        """Return the largest number of a value among the first so many; -1 for none."""
+        later = map(self.__getitem__, range(len(self._scanned) + 1, count + 1))
+        return max((record.values[-1] for record in later if record.entries), default=self._scanned.last_value)
 
     def _lines(self, place: int, block: bytes) -> list[bytes]:
         """Return the lines of a packed block, which are often asked for one after another."""

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from horen.config import HorenConfig
 from horen.edits import EditRecord
 from horen.errors import StoreError
-from horen.store.content import EDITS, TENSORS, record_of, split_lines, uncollected
+from horen.store.content import EDITS, TENSORS, uncollected
 from horen.store.header import Kept, joined_headers, read_header
 from horen.store.history import History
-from horen.store.operations import Operation, no_history, operation_of
 from horen.store.reading import Opened, State, settled
-
-# How the line of an edit begins, up to its id; up to format 4 it has blanks between fields. What follows is read when
-# it is asked for.
-_EDIT = re.compile(
-    rb'\{"sequence":( ?)([1-9][0-9]*),\1"operation":\1("[a-z]+"),\1"at":\1("[^"\\]*"),'
-    rb'\1"edit":\1\{"id":\1(?=([1-9][0-9]*),)'
-)
+from horen.store.scanned import FileLines
 
 
 @dataclass(frozen=True)
@@ -95,38 +85,9 @@ def _read(_: State, opened: Opened) -> Recorded:
     content = b"".join(handle.read() for handle in opened.verified(EDITS))
     config = HorenConfig.from_saved(settings)
     with uncollected():
-        return Recorded(path, config, History.from_operations(_operations(path, split_lines(content))))
+        return Recorded(path, config, History.from_lines(FileLines(path, content)))
 
 
 def _read_with_sizes(state: State, opened: Opened) -> tuple[Recorded, Sizes]:
     headers = [read_header(opened.path, handle) for handle in opened.verified(TENSORS)]
     return _read(state, opened), Sizes(opened.path, joined_headers(headers))
-
-
-def _operations(path: Path, lines: Sequence[bytes]) -> Iterator[Operation]:
-    """Yield what lines say of operations; of edits no more is read than the ids."""
-    read, place = partial(_edit, path), 0
-    while place < len(lines):
-        line, first = lines[place], place
-        match = _EDIT.match(line)
-        if match is not None:
-            # Edits of one operation begin with the same bytes, and their ids follow each other.
-            added, begun, number = [], match[0], int(match[5])
-            while line.startswith(b"%b%d," % (begun, number)) and line.endswith(b"}}"):
-                added.append(EditRecord.later(number, read, line))
-                number, place = number + 1, place + 1
-                if place == len(lines):
-                    break
-                line = lines[place]
-            if added:
-                yield Operation(int(match[2]), json.loads(match[3]), json.loads(match[4]), tuple(added))
-        if place == first:
-            place += 1
-            yield operation_of(record_of(path, line, f"line {place}"))
-
-
-def _edit(path: Path, line: bytes) -> EditRecord:
-    try:
-        return EditRecord.of(record_of(path, line, "a line")["edit"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise no_history(error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from horen.config import HorenConfig
 from horen.edits import EditRecord, Undone
 from horen.errors import ConfigError, MismatchError, StoreError
 from horen.memory import Codebook, KeySpace, Packed
-from horen.store import Begun, Folder, Known, lock_folder, read_folder, write_folder
+from horen.store import Begun, Folder, Known, lock_folder, write_folder
 from horen.store.content import uncollected
 from horen.store.history import History
 from horen.store.operations import now
+from horen.store.reading import settled
 from horen.store.tables import Sizes, filled
 
 if TYPE_CHECKING:
@@ -96,13 +98,13 @@ class Saved:
 
     @classmethod
     def _read(cls, path: Path) -> Saved:
-        folder = read_folder(path)
+        folder, history = settled(path, "codebook", partial(Folder.read, used=History.from_lines))
         try:
             settings, source = folder.config["settings"], folder.config["model"]["source"]
         except (KeyError, TypeError) as error:
             raise StoreError(f"{path} records no settings or model: restore the folder from a copy.") from error
         config = HorenConfig.from_saved(settings)
-        return cls(path, folder, config, source, History.from_lines(folder.records))
+        return cls(path, folder, config, source, history)
 
     @property
     def revision(self) -> str | None:
@@ -212,7 +214,7 @@ class Saved:
             state = self._state(tensors)
             codebook = state.codebook()
             self._check_sizes(sizes, state.space, codebook, state.token_weights)
-        except (KeyError, IndexError, RuntimeError) as error:
+        except (KeyError, IndexError, TypeError, OverflowError, RuntimeError) as error:
             raise StoreError(
                 f"{self.path}: codebook.safetensors does not fit edits.jsonl ({error}): restore the folder from a copy."
             ) from error
@@ -272,11 +274,10 @@ class Saved:
         return values
 
     def _check_sizes(self, sizes: Sizes, space: KeySpace, codebook: Codebook, weights: Tensor | None) -> None:
-        stored = self.history.stored()
-        rows, values = [entry for record in stored for entry in record.entries], [r.values[-1] for r in stored]
+        entry, value = self.history.last_entry_and_value()
         fits = {
-            "the history names entries that are not there": max(rows, default=-1) < codebook.entries,
-            "the history names values that are not there": max(values, default=-1) < len(codebook.values),
+            "the history names entries that are not there": entry < codebook.entries,
+            "the history names values that are not there": value < len(codebook.values),
             "keys are not as long as the key space says": codebook.keys.shape[1] == space.dimension,
             "values are not of the size of the model's": codebook.values.shape[1] == sizes.value,
             "features are not of the size of the model's": len(space.mean) == sizes.feature,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,10 @@ def filled(keys: Tensor, values: Packed, value_of: Tensor, history: History, con
     codebook = Codebook(*sizes, device=keys.device, storage=storages[0], key_storage=storages[1])
     codebook.fill(keys, values, value_of)
     asleep = torch.ones(codebook.entries, dtype=torch.bool)
-    asleep[[entry for record in history.active() for entry in record.entries]] = False
+    asleep[_indices(history.awake())] = False
     codebook.set_awake(asleep.nonzero()[:, 0].tolist(), False)
     return codebook
+
+
+def _indices(numbers: array[int]) -> Tensor:
+    return torch.frombuffer(numbers, dtype=torch.int64) if numbers else torch.empty(0, dtype=torch.int64)

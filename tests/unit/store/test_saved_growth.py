@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,8 +120,8 @@ def test_lines_that_another_release_wrote_otherwise_are_written_anew(tmp_path: P
     editor, folder = quick_editor(), tmp_path / "facts"
     editor.save(folder)
     saved = Saved.read(folder)
-    saved.folder.records.append({})  # a line more than this release writes
-    assert list(saved.known().values()) == [None]
+    more = [*saved.folder.records, {}]  # a line more than this release writes
+    assert list(replace(saved, folder=replace(saved.folder, records=more)).known().values()) == [None]
 
 
 def test_two_editors_that_take_turns(tmp_path: Path):

@@ -136,7 +136,7 @@ def read_network(folder: Path) -> Stored:
             lessons=str(config["lessons"]),
             made_for=dict(config["model"]["fingerprint"]),
             step=int(config["step"]),
-            history=found.records,
+            history=list(found.records),
             tensors=found.tensors,
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -1,0 +1,211 @@
+"""The edits of a history as their file has them: numbers in arrays, texts where they lie until somebody asks."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, overload
+
+import msgspec
+
+from horen.edits import EditRecord
+from horen.store.content import parse_records, record_of
+
+# Bytes that are taken apart at a time: what is made of them is dropped before the next come.
+_BLOCK = 1 << 18
+
+
+class ScannedEdit(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An edit in its line; all fields are checked, and the numbers are kept."""
+
+    id: int
+    prompt: str
+    target: str
+    rephrases: list[str]
+    entries: list[int]
+    value: int
+    loss: float
+    steps: int
+    converged: bool
+    reused: bool
+    created: str
+    replaces: list[int]
+    left: tuple[int, ...] = ()
+
+
+class AddedLine(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A line of a history that says of one edit that it came, and no more."""
+
+    sequence: int
+    operation: str
+    at: str
+    edit: ScannedEdit
+
+
+class AnyLine(msgspec.Struct, gc=False):
+    """A line of a history; see :class:`horen.store.operations.Operation`."""
+
+    sequence: int
+    operation: str
+    at: str
+    edit: ScannedEdit | None = None
+    removed: tuple[int, ...] = ()
+    undoes: int | None = None
+    dropped: tuple[int, ...] = ()
+    restored: tuple[int, ...] = ()
+
+
+_ADDED, _ANY = msgspec.json.Decoder(AddedLine), msgspec.json.Decoder(AnyLine)
+
+
+class FileLines(Sequence[dict[str, Any]]):
+    """The records of a file, each of which is read when it is asked for.
+
+    Args:
+        path: the folder that it is in.
+        content: one JSON object a line.
+    """
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._path, self._content = path, content
+        lengths = (len(line) + 1 for block in self.blocks() for line in block.removesuffix(b"\n").split(b"\n"))
+        self._ends = array("Q", accumulate(lengths, initial=0)) if content else array("Q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        place = range(len(self))[place]
+        # Lines end at line feeds only; text may hold other characters that count as line ends.
+        return record_of(self._path, self._content[self._ends[place] : self._ends[place + 1]], f"line {place + 1}")
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether a sequence has the same records."""
+        return self.read() == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as that of a list
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all records.
+
+        Raises:
+            StoreError: when a line is no JSON object.
+        """
+        return parse_records(self._path, self._content)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the file in parts of whole lines."""
+        begin, content = 0, self._content
+        while begin < len(content):
+            end = content.find(b"\n", begin + _BLOCK) + 1 or len(content)
+            yield content[begin:end]
+            begin = end
+
+
+class ScannedRecords:
+    """The edits of lines by their ids, from 1; they only become more while the lines are scanned.
+
+    Args:
+        lines: that they are in.
+    """
+
+    def __init__(self, lines: FileLines) -> None:
+        self._lines = lines
+        self._places = array("Q")
+        self._entries, self._ends = array("q"), array("Q", [0])
+        self._values = array("q")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: int) -> EditRecord:
+        return EditRecord.of(self._lines[self._places[number - 1]]["edit"])
+
+    def later(self, number: int) -> EditRecord:
+        """Return an edit of which all but the id is read when it is first asked for."""
+        return EditRecord.later(number, self.__getitem__, number)
+
+    def scan(self) -> Iterator[AddedLine | AnyLine]:
+        """Yield what each line says; its edit has been taken in by then, as those of some lines behind it.
+
+        Raises:
+            ValueError: when a line is not as this release writes it, an edit has another id than the next, or a number
+                that none of its kind can have.
+        """
+        place = 0
+        for block in self._lines.blocks():
+            try:
+                lines: Sequence[AddedLine | AnyLine] = _ADDED.decode_lines(block)
+            except msgspec.ValidationError:
+                lines = _ANY.decode_lines(block)
+            edits = [line.edit for line in lines if line.edit is not None]
+            places: Iterable[int] = range(place, place + len(lines))
+            if len(edits) < len(lines):
+                places = (number for number, line in zip(places, lines, strict=True) if line.edit is not None)
+            self._add(places, edits)
+            place += len(lines)
+            yield from lines
+        if place != len(self._lines):
+            raise ValueError("a line is empty")
+
+    def _add(self, places: Iterable[int], edits: Sequence[ScannedEdit]) -> None:
+        entries = [entry for edit in edits for entry in edit.entries]
+        first = len(self._places) + 1
+        if [edit.id for edit in edits] != list(range(first, first + len(edits))) or min(entries, default=0) < 0:
+            raise ValueError(f"edit {first} does not come next")
+        self._places.extend(places)
+        ends = accumulate([len(edit.entries) for edit in edits], initial=self._ends.pop())
+        self._ends.extend(ends)
+        self._entries.extend(entries)
+        self._values.extend([edit.value + len(edit.left) if edit.entries else -1 for edit in edits])
+
+    def entries(self, number: int) -> tuple[int, ...]:
+        """Return the codebook entries of an edit."""
+        return tuple(self._entries[self._ends[number - 1] : self._ends[number]])
+
+    @property
+    def last_value(self) -> int:
+        """The largest number of a value; -1 for none."""
+        return max(self._values, default=-1)
+
+    def entries_of(self, numbers: Iterable[int]) -> array[int]:
+        """Return the entries of edits, those of each together."""
+        found = array("q")
+        ends, entries = self._ends, self._entries
+        for first, last in _runs(numbers):
+            found += entries[ends[first - 1] : ends[last]]
+        return found
+
+    def holders(self) -> array[int]:
+        """Return by entry the id of the edit that it belongs to; 0 for none."""
+        found = array("Q", bytes(8 * (1 + max(self._entries, default=-1))))
+        number = 1
+        for place, entry in enumerate(self._entries):
+            while place >= self._ends[number]:
+                number += 1
+            found[entry] = number
+        return found
+
+
+def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield first and last of each run of numbers that follow each other."""
+    first = last = None
+    for number in numbers:
+        if last is not None and number == last + 1:
+            last = number
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = number
+    if first is not None and last is not None:
+        yield first, last
