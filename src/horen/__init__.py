@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from horen.editor import Editor
     from horen.edits import Answer, Compacted, Edit, EditRecord, Explanation, Near, Receipt, Similar, Undone
     from horen.errors import (
+        ApprovalError,
         ConfigError,
         ConflictError,
         DataError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "ApprovalError",
     "Compacted",
     "ConfigError",
     "ConflictError",
@@ -72,6 +74,7 @@ _PLACES = MappingProxyType(
             "Undone",
         ),
         "horen.errors": (
+            "ApprovalError",
             "ConfigError",
             "ConflictError",
             "DataError",

@@ -39,6 +39,10 @@ class ConflictError(EditError):
         self.clashes = tuple(clashes)
 
 
+class ApprovalError(EditError):
+    """Whoever asks may not decide this: another person has to."""
+
+
 class EditNotFoundError(HorenError, KeyError):
     """No active edit has the given id."""
 

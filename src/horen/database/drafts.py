@@ -21,7 +21,7 @@ from horen.database.seals import check_seal, seal_again, sealed
 from horen.database.texts import checked, now
 from horen.database.training import rows_of
 from horen.edits import Edit, EditRecord
-from horen.errors import ConflictError, EditError, EditNotFoundError
+from horen.errors import ApprovalError, ConflictError, EditError, EditNotFoundError
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ def _may_publish(row: Row[Any], by: By, four_eyes: bool) -> None:
         why = f" ({row.error})" if row.error else ""
         raise EditError(f"Draft {row.id} is {row.state}{why}, not ready: only what is trained can be published.")
     if four_eyes and by.actor in (row.author, row.revised_by):
-        raise EditError(
+        raise ApprovalError(
             f"Draft {row.id} was written by {by.actor}, and another has to publish it: four eyes are asked for here."
         )
 

@@ -111,15 +111,20 @@ class Snapshot:
             stop: asked at least every ``patience`` seconds whether to end.
             patience: in seconds.
         """
-        last = -1
+        last, told_of = -1, ""
         while not stop():
             try:
                 at = self.follow()
             except StoreError as error:
-                _log.warning("%s stays at what it holds: %s", self.folder, error)
+                if str(error) != told_of:  # not each second that the database is away
+                    told_of = str(error)
+                    _log.warning("%s stays at what it holds: %s", self.folder, error)
                 # The feed may know a newer version, and would let go at once.
                 time.sleep(patience)
                 continue
+            if told_of:
+                _log.warning("%s follows its store again, at version %d.", self.folder, at)
+                told_of = ""
             if at != last:
                 told(at)
                 last = at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from horen.errors import (
+    ApprovalError,
     ConfigError,
     ConflictError,
     DataError,
@@ -19,6 +20,7 @@ from horen.serve.refusals import RefusalError
 _STATUS: tuple[tuple[type[HorenError], int, str], ...] = (
     (EditNotFoundError, 404, "not_found"),
     (ConflictError, 409, "conflict"),
+    (ApprovalError, 403, "four_eyes"),
     (EditError, 400, "invalid_edit"),
     (ConfigError, 400, "invalid_setting"),
     (DataError, 400, "invalid_data"),

@@ -13,7 +13,7 @@ from horen.database import By, Facts, Proposal, Store
 from horen.database.schema import draft as drafts_table
 from horen.database.snapshot import Snapshot
 from horen.database.training import HELD
-from horen.errors import EditError, EditNotFoundError, StoreError
+from horen.errors import ApprovalError, EditError, EditNotFoundError, StoreError
 from horen.store.state import Saved
 from support.stores import ANN, BOB, Numbers, publish, train, trained
 
@@ -186,7 +186,7 @@ def test_four_eyes(store: Store):
     store.drafts.revise(2, BOB, target="c")
     train(store)
     for numbers, by in (([1], ANN), ([2], ANN), ([2], BOB), ([1, 2], BOB)):
-        with pytest.raises(EditError, match="another has to publish it: four eyes"):
+        with pytest.raises(ApprovalError, match="another has to publish it: four eyes"):
             store.drafts.publish(numbers, by, four_eyes=True)
     assert store.version == 0
     assert store.drafts.publish([1, 2], By("eve"), four_eyes=True).added == (1, 2)

@@ -20,7 +20,7 @@ from horen.serve.statuses import refusal
 _WHEN = {
     400: "The request is not as described; `param` names the field at fault.",
     401: "There is no key, or it is unknown, revoked or has expired.",
-    403: "The key does not have the scope that this needs.",
+    403: "The key does not have the scope that this needs, or another person has to decide.",
     404: "There is nothing by this name.",
     409: "It contradicts what is there; `clashes` says which edits.",
     429: "Too many requests; the header `Retry-After` says when to ask again.",
