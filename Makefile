@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 INSTALL := -m pip install --quiet --no-compile
 COMPILE := -m compileall -qq -j 0
 
-.PHONY: demo test test-ray test-vllm test-vllm-quick setup-vllm check lint-deploy docs bench gpu-check gpu-wheels setup clean
+.PHONY: demo test test-all test-ray test-vllm test-vllm-quick setup-vllm check lint-deploy docs bench gpu-check gpu-wheels setup clean
 
 setup: $(VENV)/.done
 
@@ -27,6 +27,10 @@ demo: setup
 
 test: setup
 # In the files' order: the real models, which take longest, come first.
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+
+# With those that take some seconds each, half of the time of all.
+test-all: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup

@@ -1,4 +1,4 @@
-"""What holds for every test: one thread for tiny models, and no deadline for Hypothesis on a busy machine."""
+"""What holds for every test: one thread for tiny models, no deadline for Hypothesis, and which tests are slow."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ settings.register_profile("deep", deadline=None, max_examples=300)
 settings.load_profile("horen")
 
 _UNIT = Path(__file__).parent / "unit"
+
+
+#: The tests that are slow, by their ids or those of all their cases.
+SLOW = frozenset(
+    line for line in (Path(__file__).parent / "slow.txt").read_text().splitlines() if not line.startswith("#")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid in SLOW or item.nodeid.partition("[")[0] in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

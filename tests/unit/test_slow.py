@@ -1,0 +1,27 @@
+"""The list of slow tests names tests that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+LIST = Path(__file__).parents[1] / "slow.txt"
+NAMED = [line for line in LIST.read_text().splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("path", sorted({name.partition("::")[0] for name in NAMED}))
+def test_the_list_names_tests(path: str):
+    content = (LIST.parents[1] / path).read_text()
+    for name in NAMED:
+        if name.startswith(f"{path}::"):
+            assert f"def {name.rpartition('::')[2].partition('[')[0]}(" in content, name
+
+
+def test_the_list_is_in_order():
+    assert sorted(NAMED) == sorted(set(NAMED))
+
+
+def test_those_of_the_list_are_marked(request: pytest.FixtureRequest):
+    marked = {item.nodeid for item in request.session.items if item.get_closest_marker("slow")}
+    assert all(node in NAMED or node.partition("[")[0] in NAMED for node in marked)
