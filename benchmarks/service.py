@@ -27,24 +27,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-_MODEL = "smollm2-135m-instruct"
+from service_malformed import malformed
+from services import MODEL, served
+
 _AT_ONCE, _TOKENS, _TURNS = 64, 32, 5
 _DELAY = 1.0
 _CHANGING = 40
@@ -77,7 +74,7 @@ def make(data: Path, trained: int, entries: int, out: Path) -> dict[str, Any]:
     from vllm_serving import make as filled  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
-    editor = Editor.from_pretrained(_MODEL, progress=True)
+    editor = Editor.from_pretrained(MODEL, progress=True)
     editor.prepare()
     editor.save(out / "none")
     records = [one for one in json.loads(data.read_text(encoding="utf-8")) if one["alt"].strip()]
@@ -98,37 +95,9 @@ def make(data: Path, trained: int, entries: int, out: Path) -> dict[str, Any]:
     return {"trained": len(edits), "edits": entries}
 
 
-@contextmanager
-def served(store: Path, *options: str) -> Iterator[str]:
-    """Run a service within the block, and give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = Path(sys.executable).with_name("horen")
-    command = [program, "serve", store, "--port", str(port), "--option", "rate=1000000", *options]
-    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
-    process = subprocess.Popen(list(map(str, command)), env=environment)  # noqa: S603
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until = time.monotonic() + 600
-        while True:
-            try:
-                if httpx2.get(f"{url}/readyz", timeout=5).status_code == 200:
-                    break
-            except httpx2.HTTPError:
-                pass
-            if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("the service did not start")
-            time.sleep(0.5)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
 async def ask(client: httpx2.AsyncClient, prompt: str, tokens: int = _TOKENS, **more: Any) -> Asked:
     """Ask for an answer of so many tokens."""
-    body = {"model": _MODEL, "prompt": prompt, "max_tokens": tokens, "temperature": 0, **more}
+    body = {"model": MODEL, "prompt": prompt, "max_tokens": tokens, "temperature": 0, **more}
     began = time.time()
     try:
         answer = await client.post("/v1/completions", json=body)
@@ -298,7 +267,7 @@ async def _speed(url: str, prompts: Sequence[str]) -> float:
         async def one(prompt: str) -> None:
             nonlocal tokens
             async with gate:
-                body = {"model": _MODEL, "prompt": prompt, "max_tokens": _TOKENS, "temperature": 0}
+                body = {"model": MODEL, "prompt": prompt, "max_tokens": _TOKENS, "temperature": 0}
                 answer = await client.post("/v1/completions", json=body)
                 assert answer.status_code == 200, answer.text
                 tokens += answer.json()["usage"]["completion_tokens"]
@@ -344,67 +313,6 @@ async def _answers(client: httpx2.AsyncClient, prompt: str, number: int) -> bool
     """Return whether an edit answers a prompt; while it is away another that is near may."""
     told = (await ask(client, prompt, 1)).horen
     return told is not None and told["edit"] == number
-
-
-def malformed(stores: Path, count: int) -> dict[str, Any]:
-    """Send bodies that are none, and count what the service says to them."""
-    with served(stores / "none.db", "--no-trainer", "--option", "failed_rate=1000000") as url:
-        statuses = asyncio.run(_malformed(url, count))
-    return {
-        "bodies": count,
-        "statuses": dict(sorted(statuses.items())),
-        "5xx": sum(number for status, number in statuses.items() if status >= 500),
-        "hangs": statuses.get(0, 0),
-    }
-
-
-async def _malformed(url: str, count: int) -> Counter[int]:
-    draw, statuses = random.Random(0), Counter[int]()  # noqa: S311
-    async with httpx2.AsyncClient(base_url=url, timeout=20) as client:
-        paths = (await client.get("/openapi.json")).json()["paths"]
-        routes = [(verb, path) for path, verbs in paths.items() for verb in verbs if "requestBody" in verbs[verb]]
-        gate = asyncio.Semaphore(16)
-
-        async def one() -> None:
-            verb, path = draw.choice(routes)
-            for name in ("{number}", "{a}", "{b}", "{name}", "{other}", "{id}"):
-                path = path.replace(name, draw.choice(["1", "x", "0", "-1", "9" * 30]))
-            headers = {"content-type": draw.choice(["application/json"] * 8 + ["text/plain", ""])}
-            async with gate:
-                try:
-                    answer = await client.request(verb.upper(), path, content=_body(draw), headers=headers)
-                    statuses[answer.status_code] += 1
-                except httpx2.HTTPError:
-                    statuses[0] += 1
-
-        for _ in range(0, count, 500):
-            await asyncio.gather(*(one() for _ in range(min(500, count))))
-    return statuses
-
-
-def _body(draw: random.Random) -> bytes:
-    """Return a body that is no valid one: broken JSON, wrong types, bytes at random, deep, huge or odd values."""
-    kind = draw.randrange(9)
-    value: Any = draw.choice([None, True, -1, 1e308, "x" * 5000, [], {}, [[]] * 50, {"a": 1}, "\ud800", "\0", 10**400])
-    names = ["prompt", "target", "model", "messages", "edits", "reason", "name", "scopes", "horen", "n", "stop"]
-    if kind == 0:
-        return draw.randbytes(draw.randrange(200))
-    if kind == 1:
-        return b"[" * draw.randrange(1, 50_000)
-    if kind == 2:
-        return b'{"a":' * 2000 + b"1" + b"}" * 2000
-    if kind == 3:
-        return json.dumps({draw.choice(names): value}).encode()
-    if kind == 4:
-        return json.dumps(dict.fromkeys(names, value)).encode()
-    if kind == 5:
-        return json.dumps(value).encode()
-    if kind == 6:
-        return b'{"prompt": "a", "prompt": "b", "target": NaN}'
-    if kind == 7:
-        text = json.dumps({"prompt": "a", "target": "b", draw.choice(names): value}).encode()
-        return text[: draw.randrange(len(text))]
-    return json.dumps({"model": _MODEL, "prompt": "a", "max_tokens": 1, draw.choice(names): value}).encode("utf-16")
 
 
 def main() -> None:
