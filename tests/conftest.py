@@ -29,9 +29,16 @@ SLOW = frozenset(
 )
 
 
+# Of what is tested with every family of models, these are not slow: three that have little in common.
+_QUICK = frozenset({"llama", "gemma3", "gpt2"})
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid in SLOW or item.nodeid.partition("[")[0] in SLOW:
+        case = getattr(item, "callspec", None)
+        family = None if case is None else case.params.get("family")
+        other = isinstance(family, str) and family not in _QUICK
+        if other or item.nodeid in SLOW or item.nodeid.partition("[")[0] in SLOW:
             item.add_marker("slow")
 
 

@@ -16,6 +16,7 @@ from transformers import LogitsProcessor, StoppingCriteria
 from horen import ConfigError, Editor, ModelError
 from horen.asking.routes import looked_up
 from horen.model.routed import Routed
+from horen.serve.engines.checking import check
 from horen.serve.engines.interface import Fired, Health, Piece, Request, Sampling, Token
 
 
@@ -135,6 +136,8 @@ class Generating:
         self._turn, self._closed = threading.Lock(), threading.Event()
 
     async def ask(self, request: Request) -> AsyncIterator[Piece]:
+        vocabulary = self.editor.model.get_input_embeddings().weight.shape[0]
+        check(request, context=self.context, vocabulary=vocabulary)
         loop, over = asyncio.get_running_loop(), threading.Event()
         queue: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
 
