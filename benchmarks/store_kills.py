@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from horen.database import Store
 from horen.database.snapshot import Snapshot
 from horen.errors import HorenError
@@ -127,6 +129,7 @@ def compare(address: str, folder: str, lines: list[dict[str, Any]], whole: bool)
 
 def kill(given: argparse.Namespace) -> dict[str, Any]:
     """Kill writers, followers and servers."""
+    torch.set_num_threads(1)  # threads of this process would be missing in the children that are forked of it
     told = {}
     for kind in given.kinds:
         count, chance = Count(), random.Random(7)  # noqa: S311

@@ -71,7 +71,9 @@ class Server:
 
     def kill(self) -> None:
         """Kill the server and all that serve for it, as if the machine had lost its power but for what disks keep."""
-        pids = [self._main, *self._children()]
+        main = self._main
+        os.kill(main, signal.SIGSTOP)  # so that it starts none behind our back, which would hold on to its memory
+        pids = [main, *self._children()]
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -79,6 +81,9 @@ class Server:
         while any(Path(f"/proc/{pid}/stat").exists() and _state(pid) != "Z" for pid in pids):
             assert time.monotonic() < end
             time.sleep(0.02)
+        # Where nobody waits for it the dead process keeps its number, and would pass for a server that runs.
+        for lock in (self._data / "postmaster.pid", Path(self._sockets) / f".s.PGSQL.{self.port}.lock"):
+            lock.unlink(missing_ok=True)
 
     def kill_backend(self, number: int) -> bool:
         """Kill one of those that serve a client, if there is one; the server starts all others anew then."""

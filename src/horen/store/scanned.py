@@ -15,6 +15,8 @@ from horen.store.content import parse_records, record_of
 
 # Bytes that are taken apart at a time: what is made of them is dropped before the next come.
 _BLOCK = 1 << 18
+# Edits that are kept once they were read: a judge looks at the same few again and again.
+_RECENT = 4096
 
 
 class ScannedEdit(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -86,8 +88,11 @@ class FileLines(Sequence[dict[str, Any]]):
         if isinstance(place, slice):
             return [self[number] for number in range(len(self))[place]]
         place = range(len(self))[place]
-        # Lines end at line feeds only; text may hold other characters that count as line ends.
-        return record_of(self._path, self._content[self._ends[place] : self._ends[place + 1]], f"line {place + 1}")
+        return record_of(self._path, self.line(place), f"line {place + 1}")
+
+    def line(self, place: int) -> bytes:
+        """Return the bytes of a line."""
+        return self._content[self._ends[place] : self._ends[place + 1]]
 
     def __eq__(self, other: object) -> bool:
         """Return whether a sequence has the same records."""
@@ -124,12 +129,22 @@ class ScannedRecords:
         self._places = array("Q")
         self._entries, self._ends = array("q"), array("Q", [0])
         self._values = array("q")
+        self._recent: dict[int, EditRecord] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, number: int) -> EditRecord:
-        return EditRecord.of(self._lines[self._places[number - 1]]["edit"])
+        """Return an edit; those that were asked for last are not read again."""
+        found = self._recent.get(number)
+        if found is None:
+            edit = _ANY.decode(self._lines.line(self._places[number - 1])).edit
+            found = EditRecord.of(msgspec.structs.asdict(edit)) if edit is not None else None
+            assert found is not None  # noqa: S101 - an edit has been scanned there
+            if len(self._recent) >= _RECENT:
+                self._recent.clear()
+            self._recent[number] = found
+        return found
 
     def later(self, number: int) -> EditRecord:
         """Return an edit of which all but the id is read when it is first asked for."""
