@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from horen.database import Store
 from horen.database.snapshot import Snapshot
 from horen.store.state import Saved
@@ -35,6 +37,7 @@ def follow(address: str, folder: str) -> None:
 
 def latency(given: argparse.Namespace) -> dict[str, Any]:
     """Measure with so many edits in each kind of database."""
+    torch.set_num_threads(1)  # threads of this process would be missing in the child that is forked of it
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=given.place) as place:
         book = default_book(Path(place) / "book")
