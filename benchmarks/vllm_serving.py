@@ -48,6 +48,10 @@ _BEFORE = (
 ) * 4
 
 
+# Texts whose keys are made together.
+_KEYS_AT_ONCE = 64
+
+
 def make(codebook: Path, data: Path, entries: int, out: Path) -> dict[str, Any]:
     """Write a codebook of so many edits: the given one, and further keys with its values."""
     from horen import Edit, Editor  # noqa: PLC0415
@@ -60,17 +64,21 @@ def make(codebook: Path, data: Path, entries: int, out: Path) -> dict[str, Any]:
     added: list[EditRecord] = []
     records = json.loads(data.read_text(encoding="utf-8"))
     texts = [record[field].strip() for field in ("src", "loc", "rephrase") for record in records]
+    wanted: list[str] = []
     for text in texts:
-        if len(known) + len(added) == entries:
-            break
-        if not text or same_text(text) in seen:
-            continue
-        seen.add(same_text(text))
-        like = known[len(added) % len(known)]
-        keys = session.keys(session.contexts.wordings(Edit(text, like.target)))
-        places = tuple(book.add_entries(keys, like.value))
-        number = session.history.next_id + len(added)
-        added.append(EditRecord(number, text, like.target, (), places, like.value, 0.0, 0, True, True, now()))
+        if len(known) + len(wanted) < entries and text and same_text(text) not in seen:
+            seen.add(same_text(text))
+            wanted.append(text)
+    for begin in range(0, len(wanted), _KEYS_AT_ONCE):
+        some = wanted[begin : begin + _KEYS_AT_ONCE]
+        likes = [known[number % len(known)] for number in range(begin, begin + len(some))]
+        wordings = [session.contexts.wordings(Edit(text, one.target)) for text, one in zip(some, likes, strict=True)]
+        keys = session.keys([wording for each in wordings for wording in each]).split([len(each) for each in wordings])
+        for text, like, own in zip(some, likes, keys, strict=True):
+            places = tuple(book.add_entries(own, like.value))
+            number = session.history.next_id + len(added)
+            added.append(EditRecord(number, text, like.target, (), places, like.value, 0.0, 0, True, True, now()))
+        print(f"{len(known) + len(added)} of {entries} edits", flush=True)
     session.history.record("edit", added)
     editor.save(out)
     return {"edits": editor.edit_count}

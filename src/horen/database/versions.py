@@ -15,7 +15,7 @@ from horen.database.found import edits_of, versions_of
 from horen.database.records import By, Difference, Page, Version
 from horen.database.schema import codebook, edit, touched, version, version_tag
 from horen.database.seals import check_seal
-from horen.errors import EditError
+from horen.errors import ConflictError, EditError
 
 
 class Versions:
@@ -120,11 +120,16 @@ class Versions:
             before, after, tuple(edits[n] for n in sorted(added)), tuple(edits[n] for n in sorted(removed))
         )
 
-    def undo(self, by: By) -> Version:
+    def undo(self, by: By, number: int | None = None) -> Version:
         """Take back the last version that has not been taken back.
+
+        Args:
+            by: who does it, and why.
+            number: of the version that is meant; None for whichever is the last by now.
 
         Raises:
             EditError: when there is none.
+            ConflictError: when another version than the one that is meant is the last by now.
             StoreError: when the database cannot be written.
         """
         with self._database.writing() as connection:
@@ -139,12 +144,17 @@ class Versions:
                 .order_by(version.c.number.desc())
                 .limit(1)
             )
-            number = connection.execute(wanted).scalar()
-            if number is None:
+            last = connection.execute(wanted).scalar()
+            if last is None:
                 raise EditError("There is nothing to undo: no version is left that was not taken back.")
+            if number is not None and number != last:
+                raise ConflictError(
+                    f"Version {number} is not the last change that can be taken back, version {last} is: look at what "
+                    "that changed, and take it back first, or go back to a version."
+                )
             change = Change(connection, "undo", by)
-            _back(connection, change, _rows(connection, number - 1, number))
-            return change.finish(undoes=number)
+            _back(connection, change, _rows(connection, last - 1, last))
+            return change.finish(undoes=last)
 
     def rollback(self, number: int, by: By) -> Version:
         """Make active what was active at a version, with the facts of then; it is a new version, so it can be undone.

@@ -206,7 +206,11 @@ def test_versions_have_names(three: Store):
 def test_undo_and_rollback(three: Store):
     three.edits.remove([1], ANN)
     three.edits.describe([2], ANN, tags=["c"])
-    undone = three.versions.undo(BOB)
+    before = three.version
+    with pytest.raises(ConflictError, match=r"Version 3 is not the last change .* version 4 is"):
+        three.versions.undo(BOB, 3)
+    assert three.version == before
+    undone = three.versions.undo(BOB, 4)
     assert (undone.operation, undone.undoes, undone.by) == ("undo", 4, BOB)
     assert three.edits.get(2).facts.tags == ("a", "b")
     undone = three.versions.undo(BOB)

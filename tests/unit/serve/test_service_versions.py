@@ -43,7 +43,9 @@ def test_what_makes_one_version_another(service: Asker):
 
 def test_changes_are_taken_back(service: Asker):
     second = service.publish()
-    told = service.answered("POST", "/undo", json={"reason": "a mistake"})["version"]
+    assert "version 2 is" in service.refused("POST", "/undo", 409, json={"version": 1})["message"]
+    assert active(service) == [1, second]
+    told = service.answered("POST", "/undo", json={"reason": "a mistake", "version": 2})["version"]
     assert (told["operation"], told["undoes"]) == ("undo", 2)
     assert told["by"]["reason"] == "a mistake"
     assert active(service) == [1]

@@ -20,8 +20,11 @@ _Which = Annotated[Name, Path(description="A version's number, or a name that wa
 
 
 class Undoing(Body):
-    """Why the last change is taken back."""
+    """Why the last change is taken back, and which that is."""
 
+    version: Annotated[int, Field(ge=1, le=LARGEST)] | None = Field(
+        default=None, description="Number of the change that is meant: where another has come since, nothing is done."
+    )
     reason: Reason = ""
 
 
@@ -73,7 +76,9 @@ def diff(here: Here, a: _Which, b: _Which, _: Annotated[Principal, needs("read")
 @router.post("/undo", summary="Take the last change back", responses=documented(409))
 def undo(here: Here, who: Annotated[Principal, needs("publish")], body: Undoing | None = None) -> Changed:
     """Take the last change back that was not taken back yet."""
-    return Changed(version=here.store.versions.undo(who.by(body.reason if body else None)))
+    given = body or Undoing()
+    by = who.by(body.reason if body else None)
+    return Changed(version=here.store.versions.undo(by, given.version))
 
 
 @router.post("/rollback", summary="Go back to a version", responses=documented(404, 409))

@@ -3,20 +3,22 @@ import { ask, touch } from '../lib/api.js';
 import { happened } from '../lib/words.js';
 import { tell } from './trouble.js';
 
-export const undoCall = (reason = '') => ({
+export const undoCall = (reason = '', number = undefined) => ({
   title: 'Take the last change back',
   method: 'POST',
   path: '/undo',
-  body: reason.trim() ? { reason: reason.trim() } : {},
+  body: { ...(number ? { version: number } : {}), ...(reason.trim() ? { reason: reason.trim() } : {}) },
 });
 
-/** Takes the last change back, and says how that went. */
-export async function undo() {
+/** What a message offers after a change: to take back that very one, and no other that somebody has made since. */
+export const undoing = (version) => ({ label: 'Undo', act: () => undo(version?.number) });
+
+async function undo(number) {
   try {
-    const { version } = await ask(undoCall());
+    const { version } = await ask(undoCall('', number));
     tell(`${happened(version)}.`);
     touch();
   } catch (error) {
-    tell(error.message, { label: 'Try again', act: undo });
+    tell(error.message, { label: 'Try again', act: () => undo(number) });
   }
 }

@@ -11,7 +11,7 @@ import { Area } from '../parts/fields.js';
 import { formOf, Notes, notesOf, Reason } from '../parts/factform.js';
 import { Badge, FactLink, Moment, Pairs, Source, Tags } from '../parts/small.js';
 import { tell, Trouble, Waiting } from '../parts/trouble.js';
-import { undo } from '../parts/undo.js';
+import { undoing } from '../parts/undo.js';
 import { Versions } from '../parts/versions.js';
 
 export function Fact({ id }) {
@@ -122,7 +122,7 @@ function Noted({ edit, close }) {
     forget();
     close();
     touch();
-    tell('What is noted of the fact is changed.', { label: 'Undo', act: undo });
+    tell('What is noted of the fact is changed.', undoing(done.version));
   };
   return html`<form class="inline" onSubmit=${submit}>
     <${Notes} form=${form} set=${set} />
@@ -143,8 +143,8 @@ function notesCall(edit, form) {
 
 function Remove({ edit, close }) {
   const doing = async (reason) => {
-    await ask({ method: 'DELETE', path: `/edits/${edit.id}`, query: { reason: reason.trim() } });
-    tell(`Fact ${edit.id} is removed.`, { label: 'Undo', act: undo });
+    const { version } = await ask({ method: 'DELETE', path: `/edits/${edit.id}`, query: { reason: reason.trim() } });
+    tell(`Fact ${edit.id} is removed.`, undoing(version));
     touch();
   };
   return html`<${Confirm} title="Remove fact ${edit.id}?" label="Remove" danger doing=${doing} close=${close}>

@@ -10,7 +10,7 @@ import { Calls } from '../parts/calls.js';
 import { Choice, Line, Switch } from '../parts/fields.js';
 import { Badge, Moment, Nothing, Paging, Tags } from '../parts/small.js';
 import { tell, Trouble, Waiting } from '../parts/trouble.js';
-import { undo } from '../parts/undo.js';
+import { undoing } from '../parts/undo.js';
 
 const LIMIT = 25;
 const STATES = [
@@ -126,7 +126,7 @@ export function SetSwitch({ set, again }) {
     const call = { method: 'POST', path: `/sets/${encodeURIComponent(set.name)}/switch`, body: { on } };
     const done = await send(() => ask(call));
     if (!done) return;
-    tell(`The set “${set.name}” is switched ${on ? 'on' : 'off'} for everybody.`, { label: 'Undo', act: undo });
+    tell(`The set “${set.name}” is switched ${on ? 'on' : 'off'} for everybody.`, undoing(done.version));
     again?.();
     touch();
   };

@@ -11,7 +11,7 @@ import { Confirm } from '../parts/dialog.js';
 import { Choice, Line } from '../parts/fields.js';
 import { Nothing } from '../parts/small.js';
 import { tell, Trouble, Waiting } from '../parts/trouble.js';
-import { undo } from '../parts/undo.js';
+import { undoing } from '../parts/undo.js';
 import { SetSwitch } from './facts.js';
 
 const path = (name) => `/sets/${encodeURIComponent(name)}`;
@@ -107,8 +107,8 @@ function Merge({ one, sets, close }) {
   const doing = async (reason) => {
     const body = { other: one.name, on_conflict: rule };
     if (reason.trim()) body.reason = reason.trim();
-    await ask({ method: 'POST', path: `${path(into)}/merge`, body });
-    tell(`The facts of “${one.name}” are in “${into}” now.`, { label: 'Undo', act: undo });
+    const { version } = await ask({ method: 'POST', path: `${path(into)}/merge`, body });
+    tell(`The facts of “${one.name}” are in “${into}” now.`, undoing(version));
     touch();
   };
   return html`<${Confirm} title="Merge the set “${one.name}” into another" label="Merge" doing=${doing} close=${close}>
