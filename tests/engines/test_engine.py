@@ -195,7 +195,7 @@ def test_what_cannot_be_read_is_not_taken_up(engine: Any, served: Path):
 def test_a_codebook_whose_values_are_no_vectors_is_refused(model: str, tmp_path: Path):
     editor = Editor.from_pretrained(model, HorenConfig(value="lora"))
     editor.save(tmp_path / "codebook")
-    with pytest.raises(ConfigError, match="lora values, which no engine writes"):
+    with pytest.raises(ConfigError, match="lora values, which vLLM does not write"):
         vllm.LLM(model=model, additional_config={"horen": {"codebook": str(tmp_path / "codebook")}})
 
 
