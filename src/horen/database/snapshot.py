@@ -89,7 +89,7 @@ class Snapshot:
                 "id": self._store.id,
                 "version": head.version,
                 "block": after.block,
-                "at": after.history.operation(head.version).at if head.version else "",
+                "at": after.history.made_at(head.version) if head.version else "",
             }
             self._held = None  # until it is written
             write_folder(
@@ -171,7 +171,7 @@ def _is_before(history: History, head: Row[Any], connection: Connection) -> bool
     if not history.count:
         return True
     wanted = select(version.c.at).where(version.c.number == history.count)
-    return bool(connection.execute(wanted).scalar() == history.operation(history.count).at)
+    return bool(connection.execute(wanted).scalar() == history.made_at(history.count))
 
 
 def _whole(connection: Connection, head: Row[Any]) -> _Held:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol
+from typing import IO, Protocol
 
 from horen.editfiles.atomic import whole_file
 from horen.editfiles.fields import check_names, column, edit_of, facts_of
@@ -25,7 +25,7 @@ from horen.editfiles.jsonfiles import is_list, is_spread, items
 from horen.editfiles.textfiles import (
     BadRecordError,
     Item,
-    decode_line,
+    TextLines,
     json_lines,
     json_name,
     json_value,
@@ -226,7 +226,7 @@ def _read_json(path: Path) -> Iterator[Item]:
 
 def _read_table(path: Path, delimiter: str) -> Iterator[Item]:
     with path.open("rb") as handle:
-        lines = _TextLines(handle)
+        lines = TextLines(handle)
         delimiter = _delimiter(lines, delimiter)
         # Not strict would turn a quote that is never closed into one huge field without a word.
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -248,7 +248,7 @@ def _read_table(path: Path, delimiter: str) -> Iterator[Item]:
                     yield start, _row_to_raw(header, row)
 
 
-def _delimiter(lines: _TextLines, usual: str) -> str:
+def _delimiter(lines: TextLines, usual: str) -> str:
     """Return what separates the columns: as a first line "sep=;" says, or in a .csv file as the header row looks."""
     try:
         first = next(lines)
@@ -304,36 +304,6 @@ def _row_to_raw(header: list[str], row: list[str]) -> object:
         elif name and (value.strip() or what in {"prompt", "target"}):
             raw[name] = value
     return raw
-
-
-class _TextLines:
-    """The lines of a file as text, counted. After an error it goes on with the next line, unlike a generator."""
-
-    def __init__(self, handle: BinaryIO) -> None:
-        self._handle = handle
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin with the first line again."""
-        self._handle.seek(0)
-        self.line = 0
-        self._source = numbered_lines(self._handle)
-        self._pending: list[str] = []
-
-    def __iter__(self) -> _TextLines:
-        return self
-
-    def __next__(self) -> str:
-        if not self._pending:
-            _, raw = next(self._source)
-            self.line += 1
-            if isinstance(raw, BadRecordError):
-                raise raw
-            # Some spreadsheets still end lines with a carriage return alone.
-            self._pending = re.split(r"(?<=\r)(?=[^\n])", decode_line(raw))[::-1]
-        else:
-            self.line += 1
-        return self._pending.pop()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -158,3 +159,33 @@ def not_json(name: str | Path, error: Exception, way_out: str) -> DataError:
     if isinstance(error, json.JSONDecodeError):
         return DataError(f"{name} is not JSON ({error.msg}, line {error.lineno}, column {error.colno}); {way_out}")
     return DataError(f"{name} is not usable JSON ({error}); write one object a line in a .jsonl file.")
+
+
+class TextLines:
+    """The lines of a file as text, counted. After an error it goes on with the next line, unlike a generator."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with the first line again."""
+        self._handle.seek(0)
+        self.line = 0
+        self._source = numbered_lines(self._handle)
+        self._pending: list[str] = []
+
+    def __iter__(self) -> TextLines:
+        return self
+
+    def __next__(self) -> str:
+        if not self._pending:
+            _, raw = next(self._source)
+            self.line += 1
+            if isinstance(raw, BadRecordError):
+                raise raw
+            # Some spreadsheets still end lines with a carriage return alone.
+            self._pending = re.split(r"(?<=\r)(?=[^\n])", decode_line(raw))[::-1]
+        else:
+            self.line += 1
+        return self._pending.pop()

@@ -76,4 +76,4 @@ def mark(history: History, version: int) -> str:
 
     It is the same for all that are not there.
     """
-    return f"{version} {history.operation(version).at}" if 0 < version <= history.count else "0" if version == 0 else ""
+    return f"{version} {history.made_at(version)}" if 0 < version <= history.count else "0" if version == 0 else ""

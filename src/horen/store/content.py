@@ -11,11 +11,12 @@ import gc
 import hashlib
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 from horen._version import __version__
 from horen.errors import MismatchError, StoreError
@@ -39,8 +40,8 @@ Chunk = bytes | memoryview
 # Bytes of records that are made at a time.
 _BLOCK = 1 << 16
 # Bytes of a file whose digest is made at a time. Between two of them a thread waits for the interpreter, for as long as
-# another one lets it: with the usual blocks a digest that is made beside something else takes ten times as long.
-_READ = 1 << 25
+# another one lets it.
+_READ = 1 << 22
 
 
 @contextmanager
@@ -73,6 +74,25 @@ class Data:
 
     def __iter__(self) -> Iterator[Chunk]:
         return iter(self._made())
+
+
+class EachAsked(Sequence[dict[str, Any]]):
+    """Records that are made when they are asked for."""
+
+    @abstractmethod
+    def record(self, place: int) -> dict[str, Any]:
+        """Return one of them, from 0."""
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """Return one, or those of a slice, as a list has them."""
+        places = range(len(self))[place]
+        return self.record(places) if isinstance(places, int) else [self.record(each) for each in places]
 
 
 @runtime_checkable

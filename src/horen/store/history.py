@@ -277,6 +277,10 @@ class History:
         """Return whether an edit of this id is active."""
         return number in self._state.active
 
+    def made_at(self, number: int) -> str:
+        """Return when the operation of a number was made; its edits are not looked at."""
+        return self._steps[number - 1].at
+
     def operation(self, number: int) -> Operation:
         """Return the operation of a number, from 1."""
         return self._steps[number - 1].operation(number, self._records)

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any, overload
+from typing import Any
 
 from horen.edits import EditRecord
 from horen.errors import StoreError
-from horen.store.content import as_json
+from horen.store.content import EachAsked, as_json
 from horen.store.packed import Records, fields_of
 
 
@@ -101,7 +101,7 @@ class Step:
         return head | {"removed": list(self.removed)} | ({"restored": list(self.restored)} if self.restored else {})
 
 
-class Lines(Sequence[dict[str, Any]]):
+class Lines(EachAsked):
     """The lines that operations are written as; each is made when it is asked for.
 
     Args:
@@ -117,16 +117,8 @@ class Lines(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return self._ends[-1]
 
-    @overload
-    def __getitem__(self, place: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(len(self))[place]]
-        place = range(len(self))[place]
+    def record(self, place: int) -> dict[str, Any]:
+        """Return one line, from 0."""
         number = bisect_right(self._ends, place) - 1
         return self._steps[number].line(place - self._ends[number], number + 1, self._records)
 

@@ -113,7 +113,8 @@ class Records:
     def last_value(self, count: int) -> int:
         """Return the largest number of a value among the first so many; -1 for none."""
         later = map(self.__getitem__, range(len(self._scanned) + 1, count + 1))
-        return max((record.values[-1] for record in later if record.entries), default=self._scanned.last_value)
+        own = max((record.values[-1] for record in later if record.entries), default=-1)
+        return max(self._scanned.last_value, own)
 
     def _lines(self, place: int, block: bytes) -> list[bytes]:
         """Return the lines of a packed block, which are often asked for one after another."""

@@ -6,12 +6,12 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import msgspec
 
 from horen.edits import EditRecord
-from horen.store.content import parse_records, record_of
+from horen.store.content import EachAsked, parse_records, record_of
 
 # Bytes that are taken apart at a time: what is made of them is dropped before the next come.
 _BLOCK = 1 << 18
@@ -62,7 +62,7 @@ class AnyLine(msgspec.Struct, gc=False):
 _ADDED, _ANY = msgspec.json.Decoder(AddedLine), msgspec.json.Decoder(AnyLine)
 
 
-class FileLines(Sequence[dict[str, Any]]):
+class FileLines(EachAsked):
     """The records of a file, each of which is read when it is asked for.
 
     Args:
@@ -78,16 +78,12 @@ class FileLines(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> dict[str, Any]: ...
+    def record(self, place: int) -> dict[str, Any]:
+        """Return the record of a line.
 
-    @overload
-    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, place: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(len(self))[place]]
-        place = range(len(self))[place]
+        Raises:
+            StoreError: when it is no JSON object.
+        """
         return record_of(self._path, self.line(place), f"line {place + 1}")
 
     def line(self, place: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,22 @@ def test_it_goes_on_like_the_same_history(history: History) -> None:
     after = []
     for one in (found, history):
         one.record("edit", [record(one.next_id), record(one.next_id + 1)])
+        last = one.last_entry_and_value()
         one.record("remove", removed=[one.next_id - 1])
         target, undone = one.undo()
         compacted, entries, values = one.compacted()
-        after.append((target.name, undone, one.active(), compacted.active(), entries, values, one.holder(3)))
+        after.append((target.name, undone, one.active(), compacted.active(), entries, values, one.holder(3), last))
     assert after[0] == after[1]
+
+
+def test_the_largest_numbers_are_those_of_old_edits_and_new_ones():
+    history = History()
+    history.record("edit", [record(1), dataclasses.replace(record(2), entries=(90,), value=50)])
+    found = read(content_of(history))
+    found.record("edit", [record(3)])
+    assert found.last_entry_and_value() == (90, 50)
+    found.record("edit", [dataclasses.replace(record(4), entries=(91,), value=51, left=(1, 1))])
+    assert found.last_entry_and_value() == (91, 53)
 
 
 def test_texts_are_not_read_before_they_are_asked_for() -> None:

@@ -22,7 +22,7 @@ _WHEN = {
     401: "There is no key, or it is unknown, revoked or has expired.",
     403: "The key does not have the scope that this needs, or another person has to decide.",
     404: "There is nothing by this name.",
-    409: "It contradicts what is there; `clashes` says which edits.",
+    409: "It contradicts what is there, and `clashes` says which edits; or something else has changed meanwhile.",
     429: "Too many requests; the header `Retry-After` says when to ask again.",
     501: "This service does not do that.",
     503: "The store or the model cannot be reached now.",

@@ -129,6 +129,21 @@ def test_a_fact_is_removed_and_comes_back(here: Visit, kept: Store):
     assert kept.edits.get(4).active
 
 
+def test_undo_takes_back_nobody_elses_change(here: Visit, kept: Store):
+    here.go("facts/5")
+    here.click("Remove…")
+    here.dialog().get_by_role("button", name="Remove").click()
+    here.told("Fact 5 is removed.")
+    kept.edits.describe([6], By("jonas", "meanwhile"), source="a letter")
+    here.click("Undo")
+    here.told("is not the last change that can be taken back")
+    assert not kept.edits.get(5).active
+    assert kept.edits.get(6).facts.source == "a letter"
+    for _ in range(2):
+        kept.versions.undo(MIRA)
+    assert kept.edits.get(5).active
+
+
 def test_sets_are_made_switched_merged_and_dropped(here: Visit):
     here.go("sets")
     here.fill("Name of a new set", "Winter & ice")

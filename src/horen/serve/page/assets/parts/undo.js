@@ -19,6 +19,7 @@ async function undo(number) {
     tell(`${happened(version)}.`);
     touch();
   } catch (error) {
-    tell(error.message, { label: 'Try again', act: () => undo(number) });
+    // What somebody has changed since does not go away by trying again.
+    tell(error.message, error.status === 409 ? undefined : { label: 'Try again', act: () => undo(number) });
   }
 }
