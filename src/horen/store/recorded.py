@@ -24,7 +24,7 @@ class Recorded:
     Attributes:
         path: the folder.
         config: the settings.
-        history: every operation; of an edit no more is read than somebody asks for.
+        history: every operation; the texts of an edit are read when somebody asks for them.
     """
 
     path: Path
