@@ -23,10 +23,11 @@ settings.load_profile("horen")
 _UNIT = Path(__file__).parent / "unit"
 
 
-#: The tests that are slow, by their ids or those of all their cases.
-SLOW = frozenset(
-    line for line in (Path(__file__).parent / "slow.txt").read_text().splitlines() if not line.startswith("#")
-)
+_LISTED = [line for line in (Path(__file__).parent / "slow.txt").read_text().splitlines() if not line.startswith("#")]
+_BUT_FIRST = ": but its first case"
+#: The tests that are slow, by their ids or those of all their cases; and those of which the first case is not.
+SLOW = frozenset(line for line in _LISTED if not line.endswith(_BUT_FIRST))
+SLOW_BUT_FIRST = frozenset(line.removesuffix(_BUT_FIRST) for line in _LISTED if line.endswith(_BUT_FIRST))
 
 
 # Of what is tested with every family of models, these are not slow: three that have little in common.
@@ -34,12 +35,16 @@ _QUICK = frozenset({"llama", "gemma3", "gpt2"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    begun: set[str] = set()
     for item in items:
         case = getattr(item, "callspec", None)
         family = None if case is None else case.params.get("family")
-        other = isinstance(family, str) and family not in _QUICK
-        if other or item.nodeid in SLOW or item.nodeid.partition("[")[0] in SLOW:
+        name = item.nodeid.partition("[")[0]
+        slow = item.nodeid in SLOW or name in SLOW or name in begun
+        if slow or (isinstance(family, str) and family not in _QUICK):
             item.add_marker("slow")
+        elif name in SLOW_BUT_FIRST:
+            begun.add(name)
 
 
 @pytest.fixture(autouse=True)

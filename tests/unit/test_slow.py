@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ def test_the_list_names_tests(path: str):
     content = (LIST.parents[1] / path).read_text()
     for name in NAMED:
         if name.startswith(f"{path}::"):
-            assert f"def {name.rpartition('::')[2].partition('[')[0]}(" in content, name
+            function = re.split(r"[\[:]", name.rpartition("::")[2])[0]
+            assert f"def {function}(" in content, name
 
 
 def test_the_list_is_in_order():
@@ -23,6 +26,12 @@ def test_the_list_is_in_order():
 
 
 def test_those_of_the_list_are_marked(request: pytest.FixtureRequest):
+    quick = collections.Counter[str]()
     for item in request.session.items:
-        if item.nodeid in NAMED or item.nodeid.partition("[")[0] in NAMED:
-            assert item.get_closest_marker("slow"), item.nodeid
+        name, slow = item.nodeid.partition("[")[0], item.get_closest_marker("slow")
+        if item.nodeid in NAMED or name in NAMED:
+            assert slow, item.nodeid
+        quick[name] += not slow
+    for name in NAMED:
+        if name.endswith(": but its first case"):
+            assert quick[name.removesuffix(": but its first case")] <= 1, name

@@ -21,32 +21,16 @@ from horen.database.seals import check_seal
 from horen.database.store import Store
 from horen.edits import EditRecord
 from horen.errors import StoreError
-from horen.store import Known, lock_folder, write_folder
+from horen.store import lock_folder, write_folder
 from horen.store.content import FOLLOWS, uncollected
-from horen.store.folder import mark_of
+from horen.store.folder import add_to_folder, configuration, mark_of
 from horen.store.history import History
 from horen.store.operations import Operation, now
-from horen.store.reading import settled
+from horen.store.recorded import keep_scan
 from horen.store.state import GROWS, Saved
+from horen.store.steps import lines_of
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Held:
-    """What a folder holds, as it was read or written last.
-
-    Attributes:
-        history: every operation.
-        tensors: every table.
-        block: number of the last block whose rows are in them.
-        known: see :func:`horen.store.write_folder`.
-    """
-
-    history: History
-    tensors: dict[str, Tensor]
-    block: int
-    known: Known
 
 
 class Snapshot:
@@ -64,10 +48,12 @@ class Snapshot:
 
     def __init__(self, store: Store, folder: str | os.PathLike[str]) -> None:
         self._store, self.folder = store, Path(folder)
-        self._held: _Held | None = None
 
     def follow(self) -> int:
         """Bring the folder to the store's last version, and return its number.
+
+        What is new is added to it in time that grows with that alone, and the rest is not read; unless there is none,
+        it is small, or so much was added that it is written anew.
 
         Raises:
             StoreError: when the database cannot be read, the folder not be written, or it holds something else.
@@ -75,33 +61,13 @@ class Snapshot:
         with lock_folder(self.folder), uncollected():
             with self._store.database.reading() as connection:
                 head = check_seal(codebook, connection.execute(select(codebook)).one())
-                if self._held is None and self._is_current(head, connection):
-                    return int(head.version)
-                held = self._at_hand()
-                if held is not None and not _is_before(held.history, head, connection):
-                    _log.warning("%s is made anew: the store has been put back to an earlier state.", self.folder)
-                    held = None
-                if held is not None and held.history.count == head.version:
-                    return int(head.version)
-                after = _grown(held, connection, head) if held else _whole(connection, head)
-            config = {**head.config, "saved": now(), "edits": len(after.history)}
-            config[FOLLOWS] = {
-                "id": self._store.id,
-                "version": head.version,
-                "block": after.block,
-                "at": after.history.made_at(head.version) if head.version else "",
-            }
-            self._held = None  # until it is written
-            write_folder(
-                self.folder,
-                config=config,
-                records=after.history.lines(),
-                tensors=after.tensors,
-                known=after.known,
-                grows=GROWS,
-            )
-            self._held = after
-            return int(head.version)
+                held = self._told(head, connection)
+                if held is not None and held.version == head.version:
+                    return held.version
+                news = None if held is None else _News.beyond(held, head, connection)
+            if held is not None and news is not None and self._added(held, news, head):
+                return int(head.version)
+            return self._written()
 
     def keep(self, told: Callable[[int], None], stop: Callable[[], bool], patience: float = 1.0) -> None:
         """Follow until it is to stop; what fails is tried again.
@@ -130,27 +96,74 @@ class Snapshot:
                 last = at
             self._store.feed.wait(last, patience)
 
-    def _is_current(self, head: Row[Any], connection: Connection) -> bool:
-        """Return whether the folder says that it holds the last version: whoever opens it compares its digests."""
-        try:
-            config = settled(self.folder, "codebook", lambda _, opened: opened.config)
-        except StoreError:
-            return False  # there is none yet; or it is damaged, which is told where it is read
-        at = connection.execute(select(version.c.at).where(version.c.number == head.version)).scalar()
-        held = config.get(FOLLOWS)
-        return isinstance(held, dict) and (held.get("id"), held.get("version"), held.get("at")) == (
-            self._store.id,
-            head.version,
-            at or "",
-        )
+    def _told(self, head: Row[Any], connection: Connection) -> _Told | None:
+        """Return how far the folder says it has come; None where that is unknown, or was another store's past.
 
-    def _at_hand(self) -> _Held | None:
-        """Return what the folder holds; None where nothing is there yet."""
-        mark = mark_of(self.folder)
-        if mark is None:
+        Whoever opens it compares its digests.
+        """
+        try:
+            mark, config = configuration(self.folder)
+        except StoreError:
+            return None  # there is none yet; or it is damaged, which is told where it is read
+        follows = config.get(FOLLOWS)
+        # Another program's change gives it another time, and says nothing of the store.
+        same = {"id": self._store.id, "saved": config.get("saved"), "tables": head.tables}
+        if not isinstance(follows, dict) or any(follows.get(name) != told for name, told in same.items()):
             return None
-        if self._held is not None and mark in self._held.known:
-            return self._held
+        at = connection.execute(select(version.c.at).where(version.c.number == follows["version"])).scalar()
+        return _Told(mark, config, follows["version"], follows["block"]) if follows["at"] == (at or "") else None
+
+    def _added(self, held: _Told, news: _News, head: Row[Any]) -> bool:
+        """Add what is new, and return whether that was done."""
+        config = self._config(held.config, held.config["edits"] + news.more, head, news.block, news.operations[-1].at)
+        records = [line for operation in news.operations for line in lines_of(operation)]
+        rows = {name: some for name, some in news.rows.items() if len(some)}
+        return add_to_folder(self.folder, held.mark, config=config, records=records, rows=rows)
+
+    def _written(self) -> int:
+        """Write the folder anew, and return its version: of its own files where they are the store's past."""
+        saved, known = self._saved(), None
+        with self._store.database.reading() as connection:
+            head = check_seal(codebook, connection.execute(select(codebook)).one())
+            if saved is not None and not _is_before(saved.history, head, connection):
+                _log.warning("%s is made anew: the store has been put back to an earlier state.", self.folder)
+                saved = None
+            if saved is None:
+                history, tensors, block = History(), load(head.fixed), 0
+            else:
+                known = saved.known()
+                history, tensors, block = (
+                    saved.history,
+                    dict(saved.folder.tensors),
+                    saved.folder.config[FOLLOWS]["block"],
+                )
+            for operation, _ in _operations(connection, history.count):
+                history.append(operation)
+            rows, block = _blocks(connection, Layout.from_json(head.tables), block)
+        for name, some in rows.items():
+            tensors[name] = torch.cat([tensors[name], some]) if name in tensors else some
+        at = history.made_at(head.version) if head.version else ""
+        config = self._config(head.config, len(history), head, block, at)
+        write_folder(
+            self.folder, config=config, records=history.lines(), tensors=tensors, known=known or {}, grows=GROWS
+        )
+        keep_scan(self.folder)
+        return int(head.version)
+
+    def _config(self, config: Mapping[str, Any], edits: int, head: Row[Any], block: int, at: str) -> dict[str, Any]:
+        """Return a configuration that says what the folder follows, and how far it has come."""
+        saved = now()
+        follows = {"id": self._store.id, "version": head.version, "block": block, "at": at}
+        return {**config, "saved": saved, "edits": edits, FOLLOWS: {**follows, "saved": saved, "tables": head.tables}}
+
+    def _saved(self) -> Saved | None:
+        """Return what the folder holds; None where nothing is there yet.
+
+        Raises:
+            StoreError: when it cannot be read, or is of something else than the store.
+        """
+        if mark_of(self.folder) is None:
+            return None
         saved = Saved.read(self.folder)
         follows = saved.folder.config.get(FOLLOWS)
         if not isinstance(follows, dict) or follows.get("id") != self._store.id:
@@ -161,7 +174,48 @@ class Snapshot:
                 f"{self.folder} was changed by something else than the store that it follows: move it away, and take "
                 "what was changed into the store."
             )
-        return _Held(saved.history, dict(saved.folder.tensors), int(follows["block"]), saved.known())
+        return saved
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a folder says of itself.
+
+    Attributes:
+        mark: of all that it holds.
+        config: its configuration.
+        version: of the store.
+        block: number of the last block whose rows it has.
+    """
+
+    mark: str
+    config: dict[str, Any]
+    version: int
+    block: int
+
+
+@dataclass(frozen=True)
+class _News:
+    """What a store has more than a folder.
+
+    Attributes:
+        operations: further versions.
+        rows: further rows of the tables.
+        block: number of the last block whose rows there are by now.
+        more: how many more edits are active; fewer, below 0.
+    """
+
+    operations: list[Operation]
+    rows: dict[str, Tensor]
+    block: int
+    more: int
+
+    @classmethod
+    def beyond(cls, told: _Told, head: Row[Any], connection: Connection) -> _News:
+        """Return what there is beyond what a folder has, of which there is something."""
+        operations, more = zip(*_operations(connection, told.version), strict=True)
+        rows, last = _blocks(connection, Layout.from_json(head.tables), told.block)
+        return cls(list(operations), rows, last, sum(more))
 
 
 def _is_before(history: History, head: Row[Any], connection: Connection) -> bool:
@@ -174,22 +228,6 @@ def _is_before(history: History, head: Row[Any], connection: Connection) -> bool
     return bool(connection.execute(wanted).scalar() == history.made_at(history.count))
 
 
-def _whole(connection: Connection, head: Row[Any]) -> _Held:
-    history = History.from_operations(_operations(connection, 0))
-    layout = Layout.from_json(head.tables)
-    rows, last = _blocks(connection, layout, 0)
-    return _Held(history, load(head.fixed) | rows, last, {})
-
-
-def _grown(held: _Held, connection: Connection, head: Row[Any]) -> _Held:
-    operations = list(_operations(connection, held.history.count))
-    for operation in operations:
-        held.history.append(operation)
-    rows, last = _blocks(connection, Layout.from_json(head.tables), held.block)
-    more = {name: torch.cat([held.tensors[name], some]) for name, some in rows.items() if len(some)}
-    return _Held(held.history, held.tensors | more, max(last, held.block), held.known)
-
-
 def _blocks(connection: Connection, layout: Layout, beyond: int) -> tuple[dict[str, Tensor], int]:
     wanted = select(block).where(block.c.id > beyond).order_by(block.c.id)
     parts, last = [], beyond
@@ -200,8 +238,8 @@ def _blocks(connection: Connection, layout: Layout, beyond: int) -> tuple[dict[s
     return layout.joined(parts), last
 
 
-def _operations(connection: Connection, beyond: int) -> Iterator[Operation]:
-    """Yield the versions beyond a number as operations of a history."""
+def _operations(connection: Connection, beyond: int) -> Iterator[tuple[Operation, int]]:
+    """Yield the versions beyond a number as operations of a history, and how many more edits are active after each."""
     wanted = select(edit).where(edit.c.version > beyond).order_by(edit.c.id)
     edits = iter(connection.execution_options(yield_per=1000).execute(wanted))
     ahead = next(edits, None)
@@ -212,7 +250,7 @@ def _operations(connection: Connection, beyond: int) -> Iterator[Operation]:
             added.append(_record(check_seal(edit, ahead)))
             ahead = next(edits, None)
         lists = ((), ()) if row.undoes is not None else (row.removed, row.restored)
-        yield Operation(
+        operation = Operation(
             row.number,
             row.operation,
             row.at,
@@ -222,6 +260,7 @@ def _operations(connection: Connection, beyond: int) -> Iterator[Operation]:
             tuple(row.dropped),
             tuple(lists[1]),
         )
+        yield operation, len(added) + len(row.restored) - len(row.removed)
 
 
 def _record(row: Row[Any]) -> EditRecord:

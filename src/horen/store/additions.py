@@ -80,6 +80,28 @@ def addition(
     rows = begun.missing(tensors, grows)
     if rows is None or len(records) < begun.records:
         return None
+    return further(path, document, records, rows, begun.records)
+
+
+def further(
+    path: Path,
+    document: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    rows: Mapping[str, Tensor],
+    begin: int = 0,
+) -> dict[str, Data] | None:
+    """Return the content of the next additions by their names; None where all files should be written anew.
+
+    Args:
+        path: the folder.
+        document: its configuration as it is.
+        records: of which those from ``begin`` on are new.
+        rows: that are new.
+        begin: number of the first new record.
+
+    Raises:
+        StoreError: when what is new cannot be stored.
+    """
     names = listed(path, document)
     last = [name for some in names.values() for name in some if name not in FIRST]
     number = 1 + max(map(added_number, last), default=0)
@@ -87,8 +109,8 @@ def addition(
     if first < _SMALL or number > _MOST:
         return None
     data = {}
-    if len(records) > begun.records:
-        data[added_name(EDITS, number)] = records_to_bytes(path, records, begun.records)
+    if len(records) > begin:
+        data[added_name(EDITS, number)] = records_to_bytes(path, records, begin)
     if rows:
         added = tensors_to_bytes(path, rows)
         data[added_name(TENSORS, number)] = Data(lambda: added)

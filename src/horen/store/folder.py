@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from horen.errors import MismatchError, StoreError
-from horen.store.additions import Begun, Known, addition
+from horen.store.additions import Begun, Known, addition, further
 from horen.store.card import write_card
 from horen.store.content import (
     CONFIG,
@@ -78,10 +78,9 @@ class Folder:
         Raises:
             StoreError: when a file is not what was written.
         """
-        path = opened.path
         with ThreadPoolExecutor(1) as beside:
             tensors = beside.submit(_tensors, opened)
-            lines = FileLines(path, b"".join(handle.read() for handle in opened.verified(EDITS)))
+            lines = FileLines.of(opened)
             found = used(lines)
             return cls(opened.config, lines, tensors.result(), _mark(state.raw)), found
 
@@ -124,26 +123,65 @@ def write_folder(
             _, write = content.for_folder(path, known)  # another thread of the caller's has saved meanwhile
         _finish_previous_write(path)
         try:
-            _stage_and_commit(path, write.data, write.document)
+            _stage_and_commit(path, write)
         finally:
             if known is not None and os.path.lexists(path / MARKER):
                 known[_mark(write.document)] = Begun.of(records, tensors)
-        try:
-            sync_directory(path)
-            if known is not None:
-                for other in known.keys() - {_mark(write.document)}:
-                    del known[other]  # the folder holds this now, for good
-        except OSError as error:
-            raise StoreError(
-                f"{path} holds the new state, but the disk did not confirm it ({why(error)}); check the disk and "
-                "save again."
-            ) from error
-        # The write is committed: readers see it, and the next writer finishes what fails here.
-        with suppress(OSError):
-            _roll_forward(path)
-            _drop_unlisted(path, write.files)
+        _confirm(path)
+        if known is not None:
+            for other in known.keys() - {_mark(write.document)}:
+                del known[other]  # the folder holds this now, for good
+        _settle(path, write)
         if kind == "codebook":
             write_card(path, config)
+
+
+def add_to_folder(
+    path: Path,
+    mark: str,
+    *,
+    config: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    rows: Mapping[str, torch.Tensor],
+) -> bool:
+    """Add records and rows of tables to a codebook's folder, which is not read for that; as a whole or not at all.
+
+    Args:
+        path: the folder.
+        mark: of what it holds.
+        config: that takes the place of the one that it has.
+        records: that are new, one JSON object a line.
+        rows: that are new, by the names of their tables.
+
+    Returns:
+        Whether they are there; not where all files should be written anew.
+
+    Raises:
+        StoreError: when the folder cannot be written, or holds something else by now.
+    """
+    with lock_folder(path):
+        state = _check_target(path, "codebook", (mark,))
+        document = {} if state is None else parse_document(path, state.name, state.raw)
+        data = further(path, document, records, rows) if _is_whole(path, document) else None
+        if data is None:
+            return False
+        write = _added(path, config, "codebook", data, document)
+        _finish_previous_write(path)
+        _stage_and_commit(path, write)
+        _confirm(path)
+        _settle(path, write)
+        write_card(path, config)
+    return True
+
+
+def configuration(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the mark of what a codebook's folder holds, and its configuration; the other files are not read.
+
+    Raises:
+        StoreError: when it is missing, truncated, altered or no codebook.
+        MismatchError: when a newer version made it.
+    """
+    return settled(path, "codebook", lambda state, opened: (_mark(state.raw), opened.config))
 
 
 def read_folder(path: Path, *, kind: str = "codebook") -> Folder:
@@ -190,17 +228,21 @@ class _Content:
             document = parse_document(path, state.name, state.raw)
             data = addition(path, document, begun, self.records, self.tensors, self.grows)
             if data is not None and _is_whole(path, document):
-                kept = document["files"]
-                grown = any(map(is_addition, (*kept, *data)))
-                number = max(document["format"], format_of(self.config, (), grown=grown))
-                return mark, self._write(path, data, number, kept)
+                return mark, _added(path, self.config, self.kind, data, document)
         tensors = tensors_to_bytes(path, self.tensors)
         data = {EDITS: records_to_bytes(path, self.records), TENSORS: Data(lambda: tensors)}
-        return mark, self._write(path, data, format_of(self.config, self.records), {})
+        number = format_of(self.config, self.records)
+        return mark, _Write(data, document_to_bytes(path, self.config, self.kind, data, number, {}), tuple(data))
 
-    def _write(self, path: Path, data: Mapping[str, Data], number: int, kept: Mapping[str, Any]) -> _Write:
-        document = document_to_bytes(path, self.config, self.kind, data, number, kept)
-        return _Write(data, document, (*kept, *data))
+
+def _added(
+    path: Path, config: Mapping[str, Any], kind: str, data: Mapping[str, Data], document: Mapping[str, Any]
+) -> _Write:
+    """Return what adds files to those that a folder's configuration lists."""
+    kept = document["files"]
+    grown = any(map(is_addition, (*kept, *data)))
+    number = max(document["format"], format_of(config, (), grown=grown))
+    return _Write(data, document_to_bytes(path, config, kind, data, number, kept), (*kept, *data))
 
 
 def mark_of(path: Path) -> str | None:
@@ -277,11 +319,11 @@ def _finish_previous_write(path: Path) -> None:
         ) from error
 
 
-def _stage_and_commit(path: Path, data: Mapping[str, Data], document: bytes) -> None:
+def _stage_and_commit(path: Path, write: _Write) -> None:
     try:
-        for name, chunks in data.items():
+        for name, chunks in write.data.items():
             write_file(path / (name + NEXT), chunks)
-        write_file(path / _DRAFT, [document])
+        write_file(path / _DRAFT, [write.document])
         sync_directory(path)
         (path / _DRAFT).replace(path / MARKER)
     except BaseException as error:
@@ -290,7 +332,7 @@ def _stage_and_commit(path: Path, data: Mapping[str, Data], document: bytes) -> 
         committed = os.path.lexists(path / MARKER)
         if not committed:
             # What cannot be removed now is no harm: readers ignore it, and the next writer removes it.
-            for name in (*(name + NEXT for name in data), _DRAFT):
+            for name in (*(name + NEXT for name in write.data), _DRAFT):
                 with suppress(OSError):
                     (path / name).unlink(missing_ok=True)
         if not isinstance(error, OSError):
@@ -300,6 +342,24 @@ def _stage_and_commit(path: Path, data: Mapping[str, Data], document: bytes) -> 
                 f"{path} cannot be written: {why(error)}. The state that it held before is intact; remove the "
                 "cause and save again."
             ) from error
+
+
+def _confirm(path: Path) -> None:
+    """Have the disk confirm that a write is committed."""
+    try:
+        sync_directory(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path} holds the new state, but the disk did not confirm it ({why(error)}); check the disk and "
+            "save again."
+        ) from error
+
+
+def _settle(path: Path, write: _Write) -> None:
+    """Give the files of a committed write their names: readers see it already, and the next writer does what fails."""
+    with suppress(OSError):
+        _roll_forward(path)
+        _drop_unlisted(path, write.files)
 
 
 def _roll_forward(path: Path) -> None:

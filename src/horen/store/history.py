@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,9 +15,11 @@ import msgspec
 from horen.edits import EditRecord, Undone, same_text
 from horen.errors import EditError, EditNotFoundError
 from horen.store.lookup import Holders, Numbers, Wordings, wordings
-from horen.store.operations import Lines, Operation, Step, no_history, now, operation_of, whole
+from horen.store.operations import Operation, no_history, now, operation_of, whole
 from horen.store.packed import Records
-from horen.store.scanned import AddedLine, AnyLine, FileLines, ScannedRecords
+from horen.store.scan import Scan
+from horen.store.scanned import AddedLine, FileLines, ScannedRecords
+from horen.store.steps import Lines, Step, Steps, operation_said
 
 
 class _State(NamedTuple):
@@ -42,9 +45,9 @@ class History:
     operation whole or not at all, because it is in the lists before the state tells of it.
     """
 
-    def __init__(self) -> None:
-        self._steps: list[Step] = []
-        self._records = Records()
+    def __init__(self, scanned: ScannedRecords | None = None) -> None:
+        scanned = ScannedRecords(FileLines(Path(), b"")) if scanned is None else scanned
+        self._records, self._steps = Records(scanned), Steps(scanned)
         self._wordings, self._holders = Wordings(), Holders()
         self._state = _State()
 
@@ -219,27 +222,34 @@ class History:
     @classmethod
     def _scanned(cls, lines: FileLines) -> History:
         """Return the history of a file's lines, whose texts are not read yet."""
-        history, records = cls(), ScannedRecords(lines)
-        history._records, steps = Records(records), history._steps
-        state, last, awake, undoable = history._state, 0, 0, 0
-        for sequence, group in groupby(records.scan(), key=attrgetter("sequence")):
+        scanned = ScannedRecords(lines)
+        history = cls(scanned)
+        steps, scan = history._steps, scanned.scan
+        state = _State(len(steps), scan.lasts[-1], Numbers.of_bytes(scan.active.tobytes()), scan.undoable[0])
+        last, awake, undoable = state.last, state.last, state.undoable
+        for sequence, group in groupby(scanned.rest(), key=attrgetter("sequence")):
             if sequence != len(steps) + 1:
                 raise ValueError(f"operation {len(steps) + 1} is missing")
             parts, before = list(group), last
             if set(map(type, parts)) == {AddedLine}:
                 # What is active is found where it is needed: most operations of most histories add, and no more.
                 last += len(parts)
-                added = range(before + 1, last + 1)
-                steps.append(Step(parts[0].operation, parts[0].at, added, (), (), None, (), undoable))
+                steps.found(len(parts), len(parts), undoable, plain=True)
                 undoable = sequence
                 continue
             state = _State(len(steps), before, state.active.with_all(range(awake + 1, before + 1)), undoable)
-            state, step = history._after(state, _operation(parts, records))
-            steps.append(step)
+            state, step = history._after(state, operation_said(parts, scanned))
+            steps.found(len(parts), len(step.added), step.below, plain=False)
             last = awake = state.last
             undoable = state.undoable
         history._state = _State(len(steps), last, state.active.with_all(range(awake + 1, last + 1)), undoable)
         return history
+
+    def scan(self) -> Scan:
+        """Return what the lines say that this was read from, and nothing has been added to."""
+        scan = self._steps.scan
+        scan.active, scan.undoable = array("B", self._state.active.to_bytes()), array("Q", [self._state.undoable])
+        return scan
 
     @classmethod
     def from_operations(cls, parts: Iterable[Operation]) -> History:
@@ -266,12 +276,12 @@ class History:
 
     def awake(self) -> array[int]:
         """Return the codebook entries of all active edits."""
-        return self._records.entries_of(list(self._state.active))
+        return self._records.entries_of(self._state.active.runs())
 
     def last_entry_and_value(self) -> tuple[int, int]:
         """Return the largest number of an entry and of a value that an edit has, active or not; -1 for none."""
         last = self._state.last
-        return max(self._records.entries_of(range(1, last + 1)), default=-1), self._records.last_value(last)
+        return max(self._records.entries_of([(1, last)]), default=-1), self._records.last_value(last)
 
     def is_active(self, number: int) -> bool:
         """Return whether an edit of this id is active."""
@@ -289,7 +299,7 @@ class History:
         """Take an operation in; after an error, or where this is interrupted before it is in, nothing has changed."""
         before = self._state
         after, step = self._after(before, operation)
-        del self._steps[before.steps :]  # what an interruption has left
+        self._steps.truncate(before.steps)  # what an interruption has left
         self._steps.append(step)
         self._records.add(before.last, operation.added if step.added else ())
         self._state = after
@@ -324,19 +334,3 @@ class History:
             active = active.changed((*target.restored, *target.added), target.removed)
             below, undoable = 0, target.below
         return _State(sequence, state.last + len(added), active, undoable), Step.of(operation, added, below)
-
-
-def _operation(parts: Sequence[AddedLine | AnyLine], records: ScannedRecords) -> Operation:
-    """Return the operation that lines say; of its edits no more is read than the ids."""
-    return whole(
-        [
-            Operation(
-                part.sequence,
-                part.operation,
-                part.at,
-                () if part.edit is None else (records.later(part.edit.id),),
-                *((part.removed, part.undoes, part.dropped, part.restored) if isinstance(part, AnyLine) else ()),
-            )
-            for part in parts
-        ]
-    )

@@ -41,11 +41,35 @@ class Numbers:
         for place, chunk in enumerate(self._chunks):
             yield from compress(range(place * _CHUNK, (place + 1) * _CHUNK), chunk)
 
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Yield first and last of each run of numbers that follow each other, rising."""
+        there, first = 0, 0
+        for place, chunk in enumerate(self._chunks):
+            offset = chunk.find(not there)
+            while offset >= 0:
+                number = place * _CHUNK + offset
+                if there:
+                    yield first, number - 1
+                there, first = not there, number
+                offset = chunk.find(not there, offset)
+        if there:
+            yield first, len(self._chunks) * _CHUNK - 1
+
     def absent(self, last: int) -> Iterator[int]:
         """Yield the numbers up to a last one that are not in it, rising."""
         for place, chunk in enumerate(self._chunks):
             found = compress(range(place * _CHUNK, (place + 1) * _CHUNK), chunk.translate(_FLIPPED))
             yield from (number for number in found if 0 < number <= last)
+
+    def to_bytes(self) -> bytes:
+        """Return a byte for each number from 0: 1 for those that are there."""
+        return b"".join(self._chunks)
+
+    @classmethod
+    def of_bytes(cls, flags: bytes) -> Numbers:
+        """Return the set that :meth:`to_bytes` gave."""
+        chunks = tuple(bytearray(flags[begin : begin + _CHUNK]) for begin in range(0, len(flags), _CHUNK))
+        return cls(chunks, flags.count(1))
 
     def with_all(self, added: range) -> Numbers:
         """Return the set with numbers that follow each other and were not there, quicker than by :meth:`changed`."""

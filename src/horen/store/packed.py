@@ -6,14 +6,12 @@ import dataclasses
 import json
 import zlib
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 from horen.edits import EditRecord, unread
 from horen.store.content import as_json
-from horen.store.scanned import FileLines, ScannedRecords
+from horen.store.scanned import ScannedRecords
 
 # So many records are packed together: with ZsRE's texts a record takes 86 bytes, and reading one 23 µs and its JSON.
 _TOGETHER = 16
@@ -37,8 +35,8 @@ class Records:
         scanned: the first of them, which stay in the lines that they were read from.
     """
 
-    def __init__(self, scanned: ScannedRecords | None = None) -> None:
-        self._scanned = ScannedRecords(FileLines(Path(), b"")) if scanned is None else scanned
+    def __init__(self, scanned: ScannedRecords) -> None:
+        self._scanned = scanned
         self._blocks: list[list[EditRecord] | bytes] = []
         self._settled = 0  # blocks that are packed, or stay as they are
         self._recent: tuple[int, list[bytes]] = (-1, [])
@@ -98,12 +96,15 @@ class Records:
         """Return the codebook entries of an edit."""
         return self._scanned.entries(number) if number <= len(self._scanned) else self[number].entries
 
-    def entries_of(self, numbers: Sequence[int]) -> array[int]:
-        """Return the entries of edits whose ids rise."""
-        place = bisect_right(numbers, len(self._scanned))
-        found = self._scanned.entries_of(numbers[:place])
-        for number in numbers[place:]:
-            found.extend(self[number].entries)
+    def entries_of(self, runs: Iterable[tuple[int, int]]) -> array[int]:
+        """Return the entries of edits, told by first and last of ids that follow each other."""
+        found = array("q")
+        for first, last in runs:
+            known = min(last, len(self._scanned))
+            if first <= known:
+                found += self._scanned.entries_of(first, known)
+            for number in range(max(first, known + 1), last + 1):
+                found.extend(self[number].entries)
         return found
 
     def holders(self) -> tuple[int, array[int]]:

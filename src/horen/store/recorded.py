@@ -14,7 +14,11 @@ from horen.store.content import EDITS, TENSORS, uncollected
 from horen.store.header import Kept, joined_headers, read_header
 from horen.store.history import History
 from horen.store.reading import Opened, State, settled
+from horen.store.scan import Scan, read_scan, write_scan
 from horen.store.scanned import FileLines
+
+# Bytes of lines that are scanned in less time than it takes to import what reads a scan of them.
+_MUCH = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,27 @@ class Recorded:
     def read_with_sizes(cls, path: str | os.PathLike[str]) -> tuple[Recorded, Sizes]:
         """Return what :meth:`read` does, and how large the tensors' rows are; their digest is compared too."""
         return settled(Path(path), "codebook", _read_with_sizes)
+
+
+def keep_scan(path: Path) -> None:
+    """Keep beside a folder's first file of edits what a scan of it finds, where that is much.
+
+    Whoever calls this holds the folder's lock.
+
+    Raises:
+        StoreError: when the file cannot be read, or holds no history.
+    """
+    found = settled(path, "codebook", _scanned)
+    if found is not None:
+        write_scan(path, *found)
+
+
+def _scanned(_: State, opened: Opened) -> tuple[str, Scan] | None:
+    content, digest = opened.verified_one(EDITS).read(), opened.digests()[EDITS]
+    if len(content) < _MUCH or read_scan(opened.path, digest, len(content)) is not None:
+        return None
+    with uncollected():
+        return digest, History.from_lines(FileLines(opened.path, content)).scan()
 
 
 @dataclass(frozen=True)
@@ -82,10 +107,9 @@ def _read(_: State, opened: Opened) -> Recorded:
         settings, _source = opened.config["settings"], opened.config["model"]["source"]
     except (KeyError, TypeError) as error:
         raise StoreError(f"{path} records no settings or model: restore the folder from a copy.") from error
-    content = b"".join(handle.read() for handle in opened.verified(EDITS))
     config = HorenConfig.from_saved(settings)
     with uncollected():
-        return Recorded(path, config, History.from_lines(FileLines(path, content)))
+        return Recorded(path, config, History.from_lines(FileLines.of(opened)))
 
 
 def _read_with_sizes(state: State, opened: Opened) -> tuple[Recorded, Sizes]:

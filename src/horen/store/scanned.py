@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from horen.edits import EditRecord
-from horen.store.content import EachAsked, parse_records, record_of
+from horen.store.content import EDITS, EachAsked, parse_records, record_of
+from horen.store.reading import Opened
+from horen.store.scan import Scan, read_scan
 
 # Bytes that are taken apart at a time: what is made of them is dropped before the next come.
 _BLOCK = 1 << 18
@@ -62,18 +64,37 @@ class AnyLine(msgspec.Struct, gc=False):
 _ADDED, _ANY = msgspec.json.Decoder(AddedLine), msgspec.json.Decoder(AnyLine)
 
 
+def said(line: bytes) -> AnyLine:
+    """Return what a line that was scanned says."""
+    return _ANY.decode(line)
+
+
 class FileLines(EachAsked):
     """The records of a file, each of which is read when it is asked for.
 
     Args:
         path: the folder that it is in.
         content: one JSON object a line.
+        scan: what is known of the first lines; None for nothing.
     """
 
-    def __init__(self, path: Path, content: bytes) -> None:
-        self._path, self._content = path, content
-        lengths = (len(line) + 1 for block in self.blocks() for line in block.removesuffix(b"\n").split(b"\n"))
-        self._ends = array("Q", accumulate(lengths, initial=0)) if content else array("Q", [0])
+    def __init__(self, path: Path, content: bytes, scan: Scan | None = None) -> None:
+        self._path, self._content, self._scan = path, content, scan
+        self._ends = ends = array("Q", [0]) if scan is None else scan.ends[:]
+        known = ends.pop()
+        lengths = (len(line) + 1 for block in self._blocks(known) for line in block.removesuffix(b"\n").split(b"\n"))
+        ends.extend(accumulate(lengths, initial=known))
+
+    @classmethod
+    def of(cls, opened: Opened) -> FileLines:
+        """Return the lines of a folder's files, which are compared with their digests.
+
+        Raises:
+            StoreError: when one is not what was written.
+        """
+        first, *more = [handle.read() for handle in opened.verified(EDITS)]
+        scan = read_scan(opened.path, opened.digests()[EDITS], len(first))
+        return cls(opened.path, b"".join([first, *more]), scan)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -104,13 +125,22 @@ class FileLines(EachAsked):
         """
         return parse_records(self._path, self._content)
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the file in parts of whole lines."""
-        begin, content = 0, self._content
+    def blocks(self, first: int = 0) -> Iterator[bytes]:
+        """Yield the file from a line on in parts of whole lines."""
+        return self._blocks(self._ends[first])
+
+    def _blocks(self, begin: int) -> Iterator[bytes]:
+        content = self._content
         while begin < len(content):
             end = content.find(b"\n", begin + _BLOCK) + 1 or len(content)
             yield content[begin:end]
             begin = end
+
+    def begun(self) -> Scan:
+        """Return what is known of the first lines, for one caller to go on with; the next is told of none."""
+        scan, self._scan = self._scan or Scan(), None
+        scan.ends = self._ends
+        return scan
 
 
 class ScannedRecords:
@@ -118,23 +148,24 @@ class ScannedRecords:
 
     Args:
         lines: that they are in.
+
+    Attributes:
+        lines: likewise.
+        scan: what is known of them so far.
     """
 
     def __init__(self, lines: FileLines) -> None:
-        self._lines = lines
-        self._places = array("Q")
-        self._entries, self._ends = array("q"), array("Q", [0])
-        self._values = array("q")
+        self.lines, self.scan = lines, lines.begun()
         self._recent: dict[int, EditRecord] = {}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.scan.places)
 
     def __getitem__(self, number: int) -> EditRecord:
         """Return an edit; those that were asked for last are not read again."""
         found = self._recent.get(number)
         if found is None:
-            edit = _ANY.decode(self._lines.line(self._places[number - 1])).edit
+            edit = said(self.lines.line(self.scan.places[number - 1])).edit
             found = EditRecord.of(msgspec.structs.asdict(edit)) if edit is not None else None
             assert found is not None  # noqa: S101 - an edit has been scanned there
             if len(self._recent) >= _RECENT:
@@ -146,15 +177,15 @@ class ScannedRecords:
         """Return an edit of which all but the id is read when it is first asked for."""
         return EditRecord.later(number, self.__getitem__, number)
 
-    def scan(self) -> Iterator[AddedLine | AnyLine]:
-        """Yield what each line says; its edit has been taken in by then, as those of some lines behind it.
+    def rest(self) -> Iterator[AddedLine | AnyLine]:
+        """Yield what each line that is not known yet says; its edit is, by then, as those of some lines behind it.
 
         Raises:
             ValueError: when a line is not as this release writes it, an edit has another id than the next, or a number
                 that none of its kind can have.
         """
-        place = 0
-        for block in self._lines.blocks():
+        place = self.scan.begins[-1]
+        for block in self.lines.blocks(place):
             try:
                 lines: Sequence[AddedLine | AnyLine] = _ADDED.decode_lines(block)
             except msgspec.ValidationError:
@@ -166,57 +197,41 @@ class ScannedRecords:
             self._add(places, edits)
             place += len(lines)
             yield from lines
-        if place != len(self._lines):
+        if place != len(self.lines):
             raise ValueError("a line is empty")
 
     def _add(self, places: Iterable[int], edits: Sequence[ScannedEdit]) -> None:
         entries = [entry for edit in edits for entry in edit.entries]
-        first = len(self._places) + 1
+        first = len(self.scan.places) + 1
         if [edit.id for edit in edits] != list(range(first, first + len(edits))) or min(entries, default=0) < 0:
             raise ValueError(f"edit {first} does not come next")
-        self._places.extend(places)
-        ends = accumulate([len(edit.entries) for edit in edits], initial=self._ends.pop())
-        self._ends.extend(ends)
-        self._entries.extend(entries)
-        self._values.extend([edit.value + len(edit.left) if edit.entries else -1 for edit in edits])
+        scan = self.scan
+        scan.places.extend(places)
+        scan.entry_ends.extend(accumulate([len(edit.entries) for edit in edits], initial=scan.entry_ends.pop()))
+        scan.entries.extend(entries)
+        scan.values.extend([edit.value + len(edit.left) if edit.entries else -1 for edit in edits])
 
     def entries(self, number: int) -> tuple[int, ...]:
         """Return the codebook entries of an edit."""
-        return tuple(self._entries[self._ends[number - 1] : self._ends[number]])
+        scan = self.scan
+        return tuple(scan.entries[scan.entry_ends[number - 1] : scan.entry_ends[number]])
 
     @property
     def last_value(self) -> int:
         """The largest number of a value; -1 for none."""
-        return max(self._values, default=-1)
+        return max(self.scan.values, default=-1)
 
-    def entries_of(self, numbers: Iterable[int]) -> array[int]:
-        """Return the entries of edits, those of each together."""
-        found = array("q")
-        ends, entries = self._ends, self._entries
-        for first, last in _runs(numbers):
-            found += entries[ends[first - 1] : ends[last]]
-        return found
+    def entries_of(self, first: int, last: int) -> array[int]:
+        """Return the entries of edits whose ids follow each other, those of each together."""
+        scan = self.scan
+        return scan.entries[scan.entry_ends[first - 1] : scan.entry_ends[last]]
 
     def holders(self) -> array[int]:
         """Return by entry the id of the edit that it belongs to; 0 for none."""
-        found = array("Q", bytes(8 * (1 + max(self._entries, default=-1))))
+        found = array("Q", bytes(8 * (1 + max(self.scan.entries, default=-1))))
         number = 1
-        for place, entry in enumerate(self._entries):
-            while place >= self._ends[number]:
+        for place, entry in enumerate(self.scan.entries):
+            while place >= self.scan.entry_ends[number]:
                 number += 1
             found[entry] = number
         return found
-
-
-def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield first and last of each run of numbers that follow each other."""
-    first = last = None
-    for number in numbers:
-        if last is not None and number == last + 1:
-            last = number
-            continue
-        if first is not None and last is not None:
-            yield first, last
-        first = last = number
-    if first is not None and last is not None:
-        yield first, last

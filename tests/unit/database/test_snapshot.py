@@ -98,19 +98,66 @@ def test_an_editor_on_a_snapshot_answers_as_the_one_that_trained(tmp_path: Path)
         assert same(outputs(one), outputs(two))
 
 
-def test_only_what_is_new_is_written_and_read(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_only_what_is_new_is_written_and_nothing_read(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("horen.store.additions._SMALL", 0)
+    monkeypatch.setattr("horen.store.additions._SHARE", 9.0)
     publish(store, {f"prompt {n}": "Oslo" for n in range(30)})
     snapshot = Snapshot(store, tmp_path / "snapshot")
     assert snapshot.follow() == 1
-    monkeypatch.setattr("horen.database.snapshot._whole", None)
-    monkeypatch.setattr("horen.database.snapshot.Saved.read", None)
-    mark = (tmp_path / "snapshot" / "config.json").read_bytes()
-    assert snapshot.follow() == 1
-    assert (tmp_path / "snapshot" / "config.json").read_bytes() == mark
-    publish(store, {"another": "Rome"})
-    assert snapshot.follow() == 2
-    monkeypatch.undo()
-    assert len(Saved.read(tmp_path / "snapshot").history) == 31
+    before = {file.name: file.read_bytes() for file in snapshot.folder.iterdir()}
+    with monkeypatch.context() as blind:
+        blind.setattr("horen.database.snapshot.Saved.read", None)
+        assert snapshot.follow() == 1
+        assert {file.name: file.read_bytes() for file in snapshot.folder.iterdir()} == before
+        publish(store, {"another": "Rome"})
+        assert snapshot.follow() == 2
+        store.edits.remove([3], ANN)
+        store.edits.describe([4], ANN, subject="tagged")
+        assert Snapshot(store, tmp_path / "snapshot").follow() == 4
+    after = {file.name: file.read_bytes() for file in snapshot.folder.iterdir()}
+    assert {name for name in after if after[name] != before.get(name)} == {
+        *("config.json", "README.md"),
+        *("edits.added-1.jsonl", "codebook.added-1.safetensors", "edits.added-2.jsonl"),
+    }
+    assert len(Saved.read(tmp_path / "snapshot").history) == 30
+
+
+@pytest.mark.parametrize("small", [0, 1 << 30])
+def test_a_folder_that_is_added_to_is_what_one_that_is_made_anew_is(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+):
+    """Whatever the changes are; and what it says of itself is true, which no reader of it has counted."""
+    monkeypatch.setattr("horen.store.additions._SMALL", small)
+    monkeypatch.setattr("horen.store.additions._SHARE", 9.0)
+    monkeypatch.setattr("horen.store.recorded._MUCH", 0)
+    publish(store, {f"prompt {n}": "Oslo" for n in range(8)})
+    snapshot = Snapshot(store, tmp_path / "snapshot")
+    snapshot.follow()
+    store.sets.make("some", ANN)
+    changes: list[Callable[[], object]] = [
+        lambda: store.edits.remove([1, 5], ANN),
+        lambda: publish(store, {"another": "Rome"}),
+        lambda: store.versions.undo(ANN),
+        lambda: store.edits.describe([2, 3], ANN, set="some"),
+        lambda: store.sets.switch("some", False, ANN),
+        lambda: store.versions.rollback(1, ANN),
+        lambda: store.versions.undo(ANN),
+        lambda: store.sets.switch("some", True, ANN),
+        lambda: publish(store, {"one more": "Rome"}, facts=Facts(set="some")),
+    ]
+    for number, change in enumerate(changes):
+        change()
+        if number % 3 == 1:
+            continue  # two versions at once
+        snapshot.follow()
+        fresh = Snapshot(store, tmp_path / f"fresh {number}")
+        fresh.follow()
+        one, other = (Saved.read(each.folder) for each in (snapshot, fresh))
+        assert one.folder.records == other.folder.records
+        assert same_tables(one.folder.tensors, other.folder.tensors)
+        assert one.folder.config["edits"] == other.folder.config["edits"] == len(one.history)
+        assert [each.id for each in one.history.active()] == sorted(store.edits.ids())
+    assert (snapshot.folder / "edits.scan").exists()
 
 
 def test_several_may_follow_into_one_folder(store: Store, tmp_path: Path):

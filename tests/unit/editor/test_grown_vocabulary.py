@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 
-from horen import Edit, Editor
+from horen import Edit, Editor, HorenConfig
 from horen.model.pooling import for_vocabulary
-from support.editors import EDITED, quick_editor
+from support.editors import EDITED, QUICK, REPHRASED
+from support.tiny_models import tiny_model
+from support.tiny_tokenizers import tiny_tokenizer
 
 NEW = "Zorblax lives in"
 
 
 @pytest.mark.parametrize("weight", ["rare", "equal"])
 def test_tokens_that_were_added(weight: str, tmp_path: Path):
-    editor = quick_editor(read_weight=weight)
-    model, tokenizer = editor.model, editor.tokenizer
+    tokenizer = copy.deepcopy(tiny_tokenizer())  # others use that one, as it is
+    editor = Editor(tiny_model(), tokenizer, HorenConfig(**(dict(QUICK) | {"read_weight": weight})))
+    editor.edit(Edit(EDITED, "Rome", (REPHRASED,)))
+    model = editor.model
     before, score = editor.generate(EDITED), editor.explain(EDITED).score
     tokenizer.add_tokens(["Zorblax", "Quuxify"])
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)

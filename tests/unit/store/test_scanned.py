@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from horen.edits import EditRecord, unread
 from horen.errors import StoreError
 from horen.store import scanned
-from horen.store.content import as_json
+from horen.store.content import as_json, records_to_bytes
 from horen.store.history import History
+from horen.store.scan import SCAN, read_scan, write_scan
 from horen.store.scanned import FileLines
 
 NOWHERE = Path("facts")
@@ -125,6 +127,45 @@ def test_a_last_line_may_lack_its_end() -> None:
     history.record("edit", [record(1), record(2)])
     assert read(content_of(history).removesuffix(b"\n")).active() == history.active()
     assert read(b"").operations == ()
+
+
+@given(histories(), st.integers(0, 25))
+def test_a_scan_that_is_kept_says_what_the_lines_say(history: History, later: int) -> None:
+    """Of a first file, to which lines are added."""
+    whole = content_of(history)
+    sequences = [json.loads(line)["sequence"] for line in whole.splitlines() if line]
+    first = b"".join(line + b"\n" for line, at in zip(whole.split(b"\n"), sequences, strict=False) if at <= later)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_scan(folder, "its digest", read(first).scan())
+        kept = read_scan(folder, "its digest", len(first))
+        assert kept is not None
+        assert read_scan(folder, "another digest", len(first)) is None
+        assert read_scan(folder, "its digest", len(first) + 1) is None
+        found, plainly = History.from_lines(FileLines(NOWHERE, whole, kept)), read(whole)
+        assert found.operations == plainly.operations == history.operations
+        assert found.active() == history.active()
+        assert found.awake() == plainly.awake()
+        assert found.last_entry_and_value() == plainly.last_entry_and_value()
+        assert content_of(found) == whole
+        assert b"".join(records_to_bytes(folder, found.lines())) == whole
+        for one in (found, plainly):
+            if one.active():
+                one.record("remove", removed=[one.active()[-1].id])
+                one.undo()
+        assert [each.name for each in found.operations] == [each.name for each in plainly.operations]
+        assert found.active() == plainly.active()
+        damaged = bytearray((folder / SCAN).read_bytes())
+        damaged[-1] ^= 1
+        (folder / SCAN).write_bytes(damaged)
+        assert read_scan(folder, "its digest", len(first)) is None
+
+
+def test_what_cannot_be_kept_is_scanned_again(tmp_path: Path) -> None:
+    write_scan(tmp_path / "nowhere", "its digest", read(b"").scan())
+    assert read_scan(tmp_path / "nowhere", "its digest", 0) is None
+    (tmp_path / SCAN).write_bytes(b"no scan")
+    assert read_scan(tmp_path, "its digest", 0) is None
 
 
 @pytest.mark.parametrize(
