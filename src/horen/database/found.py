@@ -151,7 +151,7 @@ def versions_of(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Versi
     tags: dict[int, list[str]] = {}
     for some in parts(numbers):
         for number, each in connection.execute(
-            select(edit.c.version, edit.c.id).where(edit.c.version.in_(some)).order_by(edit.c.id)
+            select(edit.c.version, edit.c.id).where(edit.c.version.in_(some)).order_by(edit.c.version, edit.c.id)
         ):
             added.setdefault(number, []).append(each)
         for name, number in connection.execute(

@@ -12,7 +12,7 @@ from horen.memory.table import Table
 _TYPES = {"float32": torch.float32, "int8": torch.int8}
 _LEVELS = 127
 # Rows whose lengths are measured at a time, so that no wider copy of all is made.
-_ROWS = 1 << 10
+_ROWS = 1 << 12
 
 
 class Int8Keys:
@@ -105,12 +105,13 @@ class KeyStorage:
 
 def scales_of(numbers: Tensor) -> Tensor:
     """Return 1 / ‖n‖, [N] float32, of [N, d] int8 rows; of a row of zeros 1."""
-    # Whole numbers are summed exactly in any order, and roots and quotients are rounded alike everywhere.
+    # Whole numbers are summed exactly in any order while there are floats for all of them, and roots and quotients are
+    # rounded alike everywhere. Each piece is one buffer: allocating more of them takes longer than the sums.
+    exact = torch.float32 if numbers.shape[1] << 14 < 1 << 24 else torch.float64
     found = torch.empty(len(numbers), device=numbers.device)
     for start in range(0, len(numbers), _ROWS):
-        # In sixteen bits a square of 127 fits, and rows of some hundred numbers stay in the processor's cache.
-        squares = numbers[start : start + _ROWS].short().square().sum(-1, dtype=torch.int32)
-        found[start : start + _ROWS] = squares.clamp_min(1).float().sqrt().reciprocal()
+        squares = numbers[start : start + _ROWS].to(exact).square_().sum(-1)
+        found[start : start + _ROWS] = squares.clamp_min_(1).float().sqrt_().reciprocal_()
     return found
 
 

@@ -55,6 +55,15 @@ def test_a_key_has_the_same_bits_whatever_it_is_read_with(seed: int, size: int):
     assert stored.nbytes == 30 * (size + 4)
 
 
+@pytest.mark.parametrize("dimension", [3, 1023, 1024, 4097])
+def test_lengths_are_those_of_whole_numbers(dimension: int):
+    """However many there are: sums of floats would be rounded where there are more than some."""
+    numbers = torch.randint(-128, 128, (64, dimension), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+    numbers[0], numbers[1, 1:] = -128, 127
+    wanted = numbers.to(torch.int64).square().sum(-1).clamp_min(1).float().sqrt().reciprocal()
+    assert torch.equal(scales_of(numbers), wanted)
+
+
 def test_scales_are_measured_in_parts_to_the_same_bits(monkeypatch: pytest.MonkeyPatch):
     numbers = INT8.pack(unit(30, 0, 24))
     whole = scales_of(numbers)
