@@ -63,11 +63,14 @@ class Front:
 
     Attributes:
         alone: opens a context in which nobody else runs the model, for as long as it is run to read prompts.
+        patience: gives the seconds that a submitted prompt may wait for others now. Together they cost far less than
+            one by one; who has nothing else to do gives 0.
     """
 
     def __init__(self, folder: Path, session: Session, *, elsewhere: bool = False) -> None:
         self._codebook, self._session, self._elsewhere = folder, session, elsewhere
         self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.patience: Callable[[], float] = float
         self._turn, self._starting = threading.Lock(), threading.Lock()
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -212,10 +215,7 @@ class Front:
     def _serve(self) -> None:
         ends = False
         while not (ends and self._waiting.empty()):
-            some = [self._waiting.get()]
-            with suppress(queue.Empty):
-                while len(some) < BATCH:
-                    some.append(self._waiting.get_nowait())
+            some = self._gathered()
             ends = ends or None in some
             wanted: dict[Wish, list[_Waiting]] = {}
             for one in some:
@@ -223,6 +223,15 @@ class Front:
                     wanted.setdefault(one.wish, []).append(one)
             for wish, own in wanted.items():
                 self._settle(own, wish)
+
+    def _gathered(self) -> list[_Waiting | None]:
+        """Return what waits to be routed, once something does; None among it where there will be no more."""
+        some = [self._waiting.get()]
+        until = time.monotonic() + self.patience()
+        with suppress(queue.Empty):
+            while some[-1] is not None and len(some) < BATCH:
+                some.append(self._waiting.get(timeout=max(0.0, until - time.monotonic())))
+        return some
 
     def _settle(self, some: Sequence[_Waiting], wish: Wish) -> None:
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,25 @@ def test_prompts_are_routed_together_each_as_it_wishes(front: Front):
     assert edits([future.result() for future in futures[1::3]]) == [None] * len(expected)
     assert all(isinstance(future.exception(), ConfigError) for future in futures[2::3])
     assert edits([front.submit(ROWS[0]).result(timeout=30)]) == [1]  # it begins anew
+
+
+def test_prompts_wait_for_others_as_long_as_they_may(front: Front, monkeypatch: pytest.MonkeyPatch):
+    together: list[int] = []
+    route = front.route
+
+    def counted(rows: Sequence[Sequence[int]], wish: Wish = Wish()) -> list[Any]:  # noqa: B008 - immutable
+        together.append(len(rows))
+        return route(rows, wish)
+
+    monkeypatch.setattr(front, "route", counted)
+    assert edits([front.submit(ROWS[0]).result(timeout=30)]) == [1]
+    monkeypatch.setattr(front, "patience", lambda: 60.0)
+    futures = [front.submit(row) for row in (ROWS * BATCH)[:BATCH]]
+    assert edits([future.result(timeout=30) for future in futures[:2]]) == [1, 2]  # so many wait for no more
+    late = [front.submit(row) for row in ROWS[:2]]
+    front.close()  # and nobody does who closes it
+    assert edits([future.result(timeout=0) for future in late]) == [1, 2]
+    assert together == [1, BATCH, 2]
 
 
 def test_the_model_is_read_while_nobody_else_runs_it(front: Front):

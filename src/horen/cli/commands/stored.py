@@ -158,20 +158,30 @@ def remove(
         show(f"Removed edit {record.id}: {clean(record.prompt)} -> {clean(record.target)}")
 
 
-def undo(place: AnyPlace, by: Author = None, reason: Reason = None, as_json: AsJson = False) -> None:
+def undo(
+    place: AnyPlace,
+    version: Annotated[
+        int | None,
+        typer.Option("--version", min=1, metavar="N", help="In a store: take version N back, or nothing."),
+    ] = None,
+    by: Author = None,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> None:
     """Take back the last operation that has not been taken back.
 
-    Operations are listed by "horen history PLACE"; in a store each is a version, and so is the undo. A file of edits is
-    written in several operations, one for each batch of "horen edit"; undo takes back one of them.
+    Operations are listed by "horen history PLACE"; in a store each is a version, and so is the undo. Others may change
+    a store meanwhile: with --version nothing is taken back but the version that is meant. A file of edits is written in
+    several operations, one for each batch of "horen edit"; undo takes back one of them.
     """
     if place.is_store:
         from horen.cli.stores.listing import undo_stored  # noqa: PLC0415
 
-        undo_stored(place, by, reason, as_json=as_json)
+        undo_stored(place, version, by, reason, as_json=as_json)
         return
     from horen.store.state import undo_in_folder  # noqa: PLC0415
 
-    undone = undo_in_folder(place.without({"--by": by, "--reason": reason}))
+    undone = undo_in_folder(place.without({"--version": version, "--by": by, "--reason": reason}))
     if as_json:
         emit(dataclasses.asdict(undone))
         return

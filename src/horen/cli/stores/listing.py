@@ -162,10 +162,10 @@ def remove_stored(place: Place, numbers: list[int], actor: str | None, reason: s
     show(f"{place} is at {version_line(version)}.")
 
 
-def undo_stored(place: Place, actor: str | None, reason: str | None, *, as_json: bool) -> None:
-    """Take back the last version of a store that was not taken back."""
+def undo_stored(place: Place, number: int | None, actor: str | None, reason: str | None, *, as_json: bool) -> None:
+    """Take back the last version of a store that was not taken back, where that is the one that is meant."""
     with opened(place) as store:
-        version = store.versions.undo(by_whom(actor, reason))
+        version = store.versions.undo(by_whom(actor, reason), number)
     if as_json:
         emit({"version": as_dict(version)})
         return

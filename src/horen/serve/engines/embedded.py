@@ -29,6 +29,9 @@ from horen.serve.engines.interface import Health, Piece, Request
 
 # How long the thread that hands out answers waits for one before it looks whether any can come, in seconds.
 _WAIT = 0.1
+# Prompts wait for others for this share of a step, and no longer than so many seconds: those whose answers ended with a
+# step are followed by the next ones of the same clients.
+_SHARE, _LONGEST = 0.1, 0.1
 
 
 class Embedded:
@@ -76,7 +79,7 @@ class Embedded:
         try:
             probe(model, tokenizer, self._batch)
             if self._front is not None:
-                self._front.alone = self._batch.paused
+                self._front.alone, self._front.patience = self._batch.paused, self._patience
                 site = self._front.session._adapter.write
                 self._writer = Writer(model, site, self._batch.runs)
         except BaseException:
@@ -179,6 +182,10 @@ class Embedded:
             self._routing -= 1
         assert found is None or isinstance(found, Writing)  # noqa: S101 - this front reads activations itself
         return found
+
+    def _patience(self) -> float:
+        """Return how long a prompt may wait for others: a part of a step, whose end it would wait for anyway."""
+        return min(_SHARE * self._batch.step(), _LONGEST)
 
     def _begin(self, request: Request, answer: Answer) -> str:
         """Let an answer be made, and return its name."""

@@ -118,7 +118,10 @@ def test_remove_and_undo(facts: Path, ok: Ok, run: Run):
     assert (document["version"]["number"], ids(document["removed"])) == (4, [2])
     result = run("remove", facts, 1, 7)
     assert (result.exit_code, result.stderr) == (1, "Error: There is no edit 7: list the edits to see their ids.\n")
-    assert ok("undo", facts)["version"]["restored"] == [2]
+    result = run("undo", facts, "--version", 2)  # somebody else has made a change since
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: Version 2 is not the last change that can be taken back, version 4 is")
+    assert ok("undo", facts, "--version", 4)["version"]["restored"] == [2]
 
 
 def test_questions_are_answered_as_of_the_last_version(facts: Path, book: Path, ok: Ok, run: Run):
@@ -218,6 +221,7 @@ def test_what_is_for_folders_refuses_a_store(command: list[str], address: str, r
         (["list", "book", "--before", "3"], "--before"),
         (["remove", "book", "1", "--reason", "why"], "--reason"),
         (["undo", "book", "--by", "ann"], "--by"),
+        (["undo", "book", "--version", "1"], "--version"),
         (["supersede", "book", "1", "Rome", "--source", "a"], "--source"),
         (["edit", "edits.jsonl", "--into", "book", "--edit-set", "a"], "--edit-set"),
         (["export", "book", "out.jsonl", "--set-name", "a"], "--set-name"),

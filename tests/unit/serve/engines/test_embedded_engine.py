@@ -323,3 +323,29 @@ def test_a_model_in_half_precision(tmp_path: Path):
         found = asyncio.run(arriving(engine, rows))
         assert [edit_of(pieces) for pieces in found[:3]] == [1, None, 1]
         assert [said(pieces)[:1] for pieces in found[:3]] == expected
+
+
+@pytest.mark.parametrize("editor", ["llama"], indirect=True)
+def test_prompts_wait_for_others_while_a_step_is_computed(editor: Editor, codebook: Path):
+    """And no longer than a part of it; a prompt that comes alone waits for nobody."""
+    with serving(editor, codebook) as engine:
+        assert engine.front is not None
+        assert engine.front.patience() == 0
+
+        async def several() -> list[float]:
+            asking = asyncio.gather(
+                *(
+                    ask(engine, row, replace(GREEDY, max_tokens=24), name=str(at))
+                    for at, row in enumerate(rows_of()[:8])
+                )
+            )
+            waits = []
+            while not asking.done():
+                await asyncio.sleep(0.005)
+                waits.append(engine.front.patience())
+            return waits
+
+        waits = asyncio.run(several())
+        assert max(waits) > 0
+        assert all(0 <= wait <= 0.1 for wait in waits)
+        assert engine.front.patience() == 0

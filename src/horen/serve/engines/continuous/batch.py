@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import copy
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ class Batch:
         self._model, self._attention = untyped, untyped.config._attn_implementation
         try:
             manager: Any = untyped.init_continuous_batching(usual, config)
-            manager.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([_Choosing()]))
+            self._choosing = _Choosing()
+            manager.logit_processor = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([self._choosing]))
             manager.logit_processor.tensors_required = 1
             manager.warmup()  # makes all that the thread works with
             self._processor: Any = manager.batch_processor
@@ -164,6 +166,11 @@ class Batch:
         """Return how many requests are being computed."""
         return len(self._processor.scheduler.active_requests)
 
+    def step(self) -> float:
+        """Return how many seconds the last step took; 0 where none is computed now, or will be any more."""
+        processor = self._processor
+        return self._choosing.step if processor is not None and processor.scheduler.active_requests else 0.0
+
     def free(self) -> float:
         """Return the share of the room that no request holds; what is kept for equal beginnings counts as free."""
         cache = self._processor.cache
@@ -189,17 +196,24 @@ class Batch:
 
 
 class _Choosing(ContinuousBatchingLogitsProcessor):
-    """Lets the tokens of each request be chosen as it asks."""
+    """Lets the tokens of each request be chosen as it asks.
+
+    Attributes:
+        step: seconds between the last two choices.
+    """
 
     def __init__(self) -> None:
         self.supported_kwargs, self.ignored_kwargs = {_OWN: Own}, ()
         self._draws: list[Draws] = []
+        self.step, self._last = 0.0, time.monotonic()
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> Tensor:
         self._draws = [_own(one.state).draws for one in requests_with_new_token]
+        last, self._last = self._last, time.monotonic()
+        self.step = self._last - last
         return torch.zeros(len(self._draws), dtype=torch.int32)
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:  # noqa: ARG002
