@@ -111,11 +111,13 @@ class Snapshot:
         if not isinstance(follows, dict) or any(follows.get(name) != told for name, told in same.items()):
             return None
         at = connection.execute(select(version.c.at).where(version.c.number == follows["version"])).scalar()
-        return _Told(mark, config, follows["version"], follows["block"]) if follows["at"] == (at or "") else None
+        if follows["at"] != (at or ""):
+            return None
+        return _Told(mark, config["edits"], follows["version"], follows["block"])
 
     def _added(self, held: _Told, news: _News, head: Row[Any]) -> bool:
         """Add what is new, and return whether that was done."""
-        config = self._config(held.config, held.config["edits"] + news.more, head, news.block, news.operations[-1].at)
+        config = self._config(head, held.edits + news.more, news.block, news.operations[-1].at)
         records = [line for operation in news.operations for line in lines_of(operation)]
         rows = {name: some for name, some in news.rows.items() if len(some)}
         return add_to_folder(self.folder, held.mark, config=config, records=records, rows=rows)
@@ -128,33 +130,29 @@ class Snapshot:
             if saved is not None and not _is_before(saved.history, head, connection):
                 _log.warning("%s is made anew: the store has been put back to an earlier state.", self.folder)
                 saved = None
-            if saved is None:
-                history, tensors, block = History(), load(head.fixed), 0
-            else:
-                known = saved.known()
-                history, tensors, block = (
-                    saved.history,
-                    dict(saved.folder.tensors),
-                    saved.folder.config[FOLLOWS]["block"],
-                )
+            history, tensors, block = History(), load(head.fixed), 0
+            if saved is not None:
+                history, tensors, known = saved.history, dict(saved.folder.tensors), saved.known()
+                block = saved.folder.config[FOLLOWS]["block"]
             for operation, _ in _operations(connection, history.count):
                 history.append(operation)
             rows, block = _blocks(connection, Layout.from_json(head.tables), block)
         for name, some in rows.items():
             tensors[name] = torch.cat([tensors[name], some]) if name in tensors else some
         at = history.made_at(head.version) if head.version else ""
-        config = self._config(head.config, len(history), head, block, at)
+        config = self._config(head, len(history), block, at)
         write_folder(
             self.folder, config=config, records=history.lines(), tensors=tensors, known=known or {}, grows=GROWS
         )
         keep_scan(self.folder)
         return int(head.version)
 
-    def _config(self, config: Mapping[str, Any], edits: int, head: Row[Any], block: int, at: str) -> dict[str, Any]:
+    def _config(self, head: Row[Any], edits: int, block: int, at: str) -> dict[str, Any]:
         """Return a configuration that says what the folder follows, and how far it has come."""
         saved = now()
         follows = {"id": self._store.id, "version": head.version, "block": block, "at": at}
-        return {**config, "saved": saved, "edits": edits, FOLLOWS: {**follows, "saved": saved, "tables": head.tables}}
+        follows |= {"saved": saved, "tables": head.tables}
+        return {**head.config, "saved": saved, "edits": edits, FOLLOWS: follows}
 
     def _saved(self) -> Saved | None:
         """Return what the folder holds; None where nothing is there yet.
@@ -183,13 +181,13 @@ class _Told:
 
     Attributes:
         mark: of all that it holds.
-        config: its configuration.
+        edits: how many are active.
         version: of the store.
         block: number of the last block whose rows it has.
     """
 
     mark: str
-    config: dict[str, Any]
+    edits: int
     version: int
     block: int
 

@@ -161,12 +161,14 @@ def add_to_folder(
     """
     with lock_folder(path):
         state = _check_target(path, "codebook", (mark,))
-        document = {} if state is None else parse_document(path, state.name, state.raw)
+        if state is None:
+            return False
+        _finish_previous_write(path)  # its files have their names then
+        document = parse_document(path, state.name, state.raw)
         data = further(path, document, records, rows) if _is_whole(path, document) else None
         if data is None:
             return False
         write = _added(path, config, "codebook", data, document)
-        _finish_previous_write(path)
         _stage_and_commit(path, write)
         _confirm(path)
         _settle(path, write)

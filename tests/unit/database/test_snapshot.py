@@ -122,6 +122,25 @@ def test_only_what_is_new_is_written_and_nothing_read(store: Store, tmp_path: Pa
     assert len(Saved.read(tmp_path / "snapshot").history) == 30
 
 
+def test_what_a_killed_follower_left_is_gone_on_with(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("horen.store.additions._SMALL", 0)
+    monkeypatch.setattr("horen.store.additions._SHARE", 9.0)
+    publish(store, {f"prompt {n}": "Oslo" for n in range(8)})
+    snapshot = Snapshot(store, tmp_path / "snapshot")
+    snapshot.follow()
+    publish(store, {"another": "Rome"})
+    with monkeypatch.context() as killed:  # behind the moment that counts
+        killed.setattr("horen.store.folder._settle", lambda *_: None)
+        snapshot.follow()
+    assert (snapshot.folder / "config.json.next").exists()
+    publish(store, {"one more": "Rome"})
+    with monkeypatch.context() as blind:
+        blind.setattr("horen.database.snapshot.Saved.read", None)
+        assert snapshot.follow() == 3
+    assert not list(snapshot.folder.glob("*.next"))
+    assert len(Saved.read(snapshot.folder).history) == 10
+
+
 @pytest.mark.parametrize("small", [0, 1 << 30])
 def test_a_folder_that_is_added_to_is_what_one_that_is_made_anew_is(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
