@@ -15,7 +15,7 @@ something else, while edits are taken away and put back and new ones are drafted
 right if the edit that it names is that of its prompt and was active at the version that it names; an answer without an
 edit, if the prompt's edit was not active all the time from a second before the request to its end.
 
-``throughput`` asks two services in turn, with 10,000 edits and with none: 64 requests at once, a tenth wakes an edit.
+``throughput`` asks two services in turn, with 10,000 edits and with none; see :mod:`service_throughput`.
 
 ``visible`` takes an edit away and puts it back, and asks until the answer is the one of the new version.
 
@@ -40,9 +40,10 @@ from typing import Any
 import httpx2
 
 from service_malformed import malformed
-from services import MODEL, served
+from service_throughput import throughput
+from services import MODEL, listed, served
 
-_AT_ONCE, _TOKENS, _TURNS = 64, 32, 5
+_AT_ONCE, _TOKENS = 64, 32
 _DELAY = 1.0
 _CHANGING = 40
 
@@ -107,15 +108,6 @@ async def ask(client: httpx2.AsyncClient, prompt: str, tokens: int = _TOKENS, **
         return Asked(prompt, began, time.time(), 0, None)
 
 
-def listed(store: Path, count: int) -> dict[str, int]:
-    """Return the prompts of the first edits of a store, by which edit each is answered."""
-    from horen.database import Query, Store  # noqa: PLC0415
-
-    with Store.open(store) as opened:
-        items = opened.edits.list(Query(state="published"), before=count + 1, limit=count).items
-    return {one.prompt: one.id for one in items}
-
-
 def clients(stores: Path, seconds: float) -> dict[str, Any]:
     """Have many ask while edits change; see the module."""
     copy = stores / "changing.db"
@@ -124,9 +116,9 @@ def clients(stores: Path, seconds: float) -> dict[str, Any]:
     shutil.copy(stores / "many.db", copy)
     prompts = listed(copy, 200)
     questions = json.loads((stores / "questions.json").read_text(encoding="utf-8"))
-    with served(copy) as url:
-        quiet = asyncio.run(_quiet(url, prompts, questions[:300]))
-        asked, changes = asyncio.run(_clients(url, quiet, seconds))
+    with served(copy) as running:
+        quiet = asyncio.run(_quiet(running.url, prompts, questions[:300]))
+        asked, changes = asyncio.run(_clients(running.url, quiet, seconds))
     return _judged(copy, prompts, asked, changes)
 
 
@@ -250,43 +242,6 @@ def _judged(
     }
 
 
-def throughput(stores: Path, requests: int) -> dict[str, Any]:
-    """Ask a service with many edits and one with none in turn."""
-    prompts = list(listed(stores / "many.db", 200))
-    questions = json.loads((stores / "questions.json").read_text(encoding="utf-8"))
-    speeds: dict[str, list[float]] = {"none": [], "many": []}
-    with served(stores / "none.db", "--no-trainer") as none, served(stores / "many.db", "--no-trainer") as many:
-        for turn in range(_TURNS + 1):
-            draw = random.Random(turn)  # noqa: S311
-            some = [draw.choice(prompts) if number % 10 == 0 else draw.choice(questions) for number in range(requests)]
-            for name, url in (("none", none), ("many", many)) if turn % 2 else (("many", many), ("none", none)):
-                speed = asyncio.run(_speed(url, some))
-                if turn:  # the first one warms up
-                    speeds[name].append(speed)
-            print({name: round(some[-1], 1) for name, some in speeds.items() if some}, flush=True)
-    ratios = [many / none for many, none in zip(speeds["many"], speeds["none"], strict=True)]
-    return {"tokens a second": speeds, "ratios": ratios, "ratio": statistics.median(ratios), "requests": requests}
-
-
-async def _speed(url: str, prompts: Sequence[str]) -> float:
-    """Return how many tokens come a second, 64 requests at once."""
-    limits = httpx2.Limits(max_connections=_AT_ONCE)
-    async with httpx2.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
-        gate, tokens = asyncio.Semaphore(_AT_ONCE), 0
-
-        async def one(prompt: str) -> None:
-            nonlocal tokens
-            async with gate:
-                body = {"model": MODEL, "prompt": prompt, "max_tokens": _TOKENS, "temperature": 0}
-                answer = await client.post("/v1/completions", json=body)
-                assert answer.status_code == 200, answer.text
-                tokens += answer.json()["usage"]["completion_tokens"]
-
-        began = time.perf_counter()
-        await asyncio.gather(*map(one, prompts))
-        return tokens / (time.perf_counter() - began)
-
-
 def visible(stores: Path, count: int) -> dict[str, Any]:
     """Return how long it takes after a commit until an answer is that of the new version."""
     copy = stores / "visible.db"
@@ -294,8 +249,8 @@ def visible(stores: Path, count: int) -> dict[str, Any]:
         Path(f"{copy}{ending}").unlink(missing_ok=True)
     shutil.copy(stores / "many.db", copy)
     prompts = listed(copy, 200)
-    with served(copy, "--no-trainer") as url:
-        waits = asyncio.run(_visible(url, prompts, count))
+    with served(copy, "--no-trainer") as running:
+        waits = asyncio.run(_visible(running.url, prompts, count))
     return {"changes": len(waits), "median": statistics.median(waits), "worst": max(waits)}
 
 

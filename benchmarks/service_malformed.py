@@ -16,8 +16,8 @@ from services import MODEL, served
 
 def malformed(stores: Path, count: int) -> dict[str, Any]:
     """Send bodies that are none, and count what the service says to them."""
-    with served(stores / "none.db", "--no-trainer", "--option", "failed_rate=1000000") as url:
-        statuses = asyncio.run(_malformed(url, count))
+    with served(stores / "none.db", "--no-trainer", "--option", "failed_rate=1000000") as running:
+        statuses = asyncio.run(_malformed(running.url, count))
     return {
         "bodies": count,
         "statuses": dict(sorted(statuses.items())),
