@@ -96,9 +96,9 @@ setup-vllm: $(VLLM_VENV)/.done
 test-vllm: setup-vllm
 	PYTHONDONTWRITEBYTECODE= $(VLLM_VENV)/bin/python -m pytest tests/engines
 
-# What .ci/run has time for: one engine, which every file of tests would start anew.
+# What .ci/run has time for: one engine, which every file of tests would start anew, and what is soon asked of it.
 test-vllm-quick: setup-vllm
-	PYTHONDONTWRITEBYTECODE= $(VLLM_VENV)/bin/python -m pytest tests/engines/test_engine.py
+	PYTHONDONTWRITEBYTECODE= $(VLLM_VENV)/bin/python -m pytest -m "not slow" tests/engines/test_engine.py
 
 # Ray is an extra of its own, and large; where it is installed `make test` runs these too.
 test-ray: setup
