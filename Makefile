@@ -29,7 +29,7 @@ test: setup
 # In the files' order: the real models, which take longest, come first.
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
-# With those that take some seconds each, half of the time of all.
+# With the slow ones, which take most of the time of all.
 test-all: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 

@@ -22,7 +22,7 @@ import httpx2
 
 from services import MODEL, Running, listed, served
 
-_AT_ONCE, _TURNS = 64, 8
+_AT_ONCE, _TURNS = 64, 5
 # Prompts of edits and other questions that requests are drawn from.
 _EDITS, _QUESTIONS = 60, 200
 # Tokens of the answers to them.

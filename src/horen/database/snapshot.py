@@ -21,7 +21,7 @@ from horen.database.seals import check_seal
 from horen.database.store import Store
 from horen.edits import EditRecord
 from horen.errors import StoreError
-from horen.store import lock_folder, write_folder
+from horen.store import Known, lock_folder, write_folder
 from horen.store.content import FOLLOWS, uncollected
 from horen.store.folder import add_to_folder, configuration, mark_of
 from horen.store.history import History
@@ -52,8 +52,9 @@ class Snapshot:
     def follow(self) -> int:
         """Bring the folder to the store's last version, and return its number.
 
-        What is new is added to it in time that grows with that alone, and the rest is not read; unless there is none,
-        it is small, or so much was added that it is written anew.
+        What is new is added to it, in time that grows with that alone, and nothing of the rest is read but the
+        configuration. A folder is written as a whole where it holds nothing yet, is small, has had many additions, or
+        was changed by somebody else.
 
         Raises:
             StoreError: when the database cannot be read, the folder not be written, or it holds something else.
@@ -124,7 +125,7 @@ class Snapshot:
 
     def _written(self) -> int:
         """Write the folder anew, and return its version: of its own files where they are the store's past."""
-        saved, known = self._saved(), None
+        saved, known = self._saved(), Known()
         with self._store.database.reading() as connection:
             head = check_seal(codebook, connection.execute(select(codebook)).one())
             if saved is not None and not _is_before(saved.history, head, connection):
@@ -141,9 +142,7 @@ class Snapshot:
             tensors[name] = torch.cat([tensors[name], some]) if name in tensors else some
         at = history.made_at(head.version) if head.version else ""
         config = self._config(head, len(history), block, at)
-        write_folder(
-            self.folder, config=config, records=history.lines(), tensors=tensors, known=known or {}, grows=GROWS
-        )
+        write_folder(self.folder, config=config, records=history.lines(), tensors=tensors, known=known, grows=GROWS)
         keep_scan(self.folder)
         return int(head.version)
 
@@ -238,7 +237,7 @@ def _blocks(connection: Connection, layout: Layout, beyond: int) -> tuple[dict[s
 
 def _operations(connection: Connection, beyond: int) -> Iterator[tuple[Operation, int]]:
     """Yield the versions beyond a number as operations of a history, and how many more edits are active after each."""
-    # By their version, which has an index: ids rise with it, but by them all rows would be looked at.
+    # Ids rise with the version; in the order of ids alone SQLite would look at every edit.
     wanted = select(edit).where(edit.c.version > beyond).order_by(edit.c.version, edit.c.id)
     edits = iter(connection.execution_options(yield_per=1000).execute(wanted))
     ahead = next(edits, None)

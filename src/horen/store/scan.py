@@ -33,26 +33,26 @@ class Scan:
         places: line of each edit.
         entries: codebook entries of all edits, one edit's behind the other's.
         entry_ends: where those of each edit end, after a 0.
-        values: largest number of a value of each edit; -1 for none.
         begins: line at which each operation begins, and the one behind the last.
         lasts: id of the last edit after each operation, after a 0.
         below: number of the operation that can be taken back once that of each is; 0 for none.
         plain: for each operation whether it adds edits and does no more.
         active: for each number from 0 whether the edit of that id is active.
         undoable: number of the operation that an undo takes back, alone; 0 for none.
+        last_value: largest number of a value, alone; -1 for none.
     """
 
     ends: array[int] = dataclasses.field(default_factory=lambda: array("Q", [0]))
     places: array[int] = dataclasses.field(default_factory=lambda: array("Q"))
     entries: array[int] = dataclasses.field(default_factory=lambda: array("q"))
     entry_ends: array[int] = dataclasses.field(default_factory=lambda: array("Q", [0]))
-    values: array[int] = dataclasses.field(default_factory=lambda: array("q"))
     begins: array[int] = dataclasses.field(default_factory=lambda: array("Q", [0]))
     lasts: array[int] = dataclasses.field(default_factory=lambda: array("Q", [0]))
     below: array[int] = dataclasses.field(default_factory=lambda: array("Q"))
     plain: array[int] = dataclasses.field(default_factory=lambda: array("B"))
     active: array[int] = dataclasses.field(default_factory=lambda: array("B"))
     undoable: array[int] = dataclasses.field(default_factory=lambda: array("Q", [0]))
+    last_value: array[int] = dataclasses.field(default_factory=lambda: array("q", [-1]))
 
     def fits(self, size: int) -> bool:
         """Return whether the arrays are as long as those of a file of so many bytes are."""
@@ -62,9 +62,9 @@ class Scan:
             and self.begins[-1:] == array("Q", [len(self.ends) - 1])
             and self.lasts[-1:] == array("Q", [edits])
             and self.entry_ends[-1:] == array("Q", [len(self.entries)])
-            and len(self.values) == len(self.entry_ends) - 1 == edits
+            and len(self.entry_ends) - 1 == edits
             and len(self.begins) - 1 == len(self.lasts) - 1 == len(self.plain) == operations
-            and len(self.undoable) == 1
+            and len(self.undoable) == len(self.last_value) == 1
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,9 @@ class FileLines(EachAsked):
     def __init__(self, path: Path, content: bytes, scan: Scan | None = None) -> None:
         self._path, self._content, self._scan = path, content, scan
         self._ends = ends = array("Q", [0]) if scan is None else scan.ends[:]
-        known = ends.pop()
-        lengths = (len(line) + 1 for block in self._blocks(known) for line in block.removesuffix(b"\n").split(b"\n"))
-        ends.extend(accumulate(lengths, initial=known))
+        blocks = self.blocks(len(ends) - 1)
+        lengths = (len(line) + 1 for block in blocks for line in block.removesuffix(b"\n").split(b"\n"))
+        ends.extend(islice(accumulate(lengths, initial=ends[-1]), 1, None))
 
     @classmethod
     def of(cls, opened: Opened) -> FileLines:
@@ -125,12 +125,9 @@ class FileLines(EachAsked):
         """
         return parse_records(self._path, self._content)
 
-    def blocks(self, first: int = 0) -> Iterator[bytes]:
-        """Yield the file from a line on in parts of whole lines."""
-        return self._blocks(self._ends[first])
-
-    def _blocks(self, begin: int) -> Iterator[bytes]:
-        content = self._content
+    def blocks(self, first: int) -> Iterator[bytes]:
+        """Yield the file from a line on, from 0, in parts of whole lines."""
+        begin, content = self._ends[first], self._content
         while begin < len(content):
             end = content.find(b"\n", begin + _BLOCK) + 1 or len(content)
             yield content[begin:end]
@@ -209,7 +206,8 @@ class ScannedRecords:
         scan.places.extend(places)
         scan.entry_ends.extend(accumulate([len(edit.entries) for edit in edits], initial=scan.entry_ends.pop()))
         scan.entries.extend(entries)
-        scan.values.extend([edit.value + len(edit.left) if edit.entries else -1 for edit in edits])
+        values = (edit.value + len(edit.left) for edit in edits if edit.entries)
+        scan.last_value[0] = max(scan.last_value[0], max(values, default=-1))
 
     def entries(self, number: int) -> tuple[int, ...]:
         """Return the codebook entries of an edit."""
@@ -219,7 +217,7 @@ class ScannedRecords:
     @property
     def last_value(self) -> int:
         """The largest number of a value; -1 for none."""
-        return max(self.scan.values, default=-1)
+        return self.scan.last_value[0]
 
     def entries_of(self, first: int, last: int) -> array[int]:
         """Return the entries of edits whose ids follow each other, those of each together."""

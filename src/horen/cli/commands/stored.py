@@ -162,7 +162,7 @@ def undo(
     place: AnyPlace,
     version: Annotated[
         int | None,
-        typer.Option("--version", min=1, metavar="N", help="In a store: take version N back, or nothing."),
+        typer.Option("--version", min=1, metavar="N", help="In a store: refuse where the last version is not N."),
     ] = None,
     by: Author = None,
     reason: Reason = None,
@@ -171,8 +171,8 @@ def undo(
     """Take back the last operation that has not been taken back.
 
     Operations are listed by "horen history PLACE"; in a store each is a version, and so is the undo. Others may change
-    a store meanwhile: with --version nothing is taken back but the version that is meant. A file of edits is written in
-    several operations, one for each batch of "horen edit"; undo takes back one of them.
+    a store meanwhile: with --version no other than that one is taken back. A file of edits is written in several
+    operations, one for each batch of "horen edit"; undo takes back one of them.
     """
     if place.is_store:
         from horen.cli.stores.listing import undo_stored  # noqa: PLC0415
